@@ -1,0 +1,5 @@
+"""`python -m tuneoff` is the `tuneoff` command."""
+
+from tuneoff.cli.main import main
+
+main()

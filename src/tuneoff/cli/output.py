@@ -1,0 +1,19 @@
+"""What the commands print on standard output: a comparison for people, or as JSON for machines."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from tuneoff.folder import RunFolder
+from tuneoff.report.comparison import compare
+from tuneoff.report.table import print_comparison
+
+
+def print_result(folder: RunFolder, as_json: bool) -> None:
+    """The comparison of `folder` as it stands."""
+    comparison = compare(folder)
+    if as_json:
+        typer.echo(comparison.model_dump_json(indent=2))
+    else:
+        print_comparison(comparison, folder, Console(highlight=False))

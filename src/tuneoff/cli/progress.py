@@ -1,0 +1,137 @@
+"""How a run is shown while it goes: live bars on a terminal, plain lines elsewhere. On standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tuneoff.folder import RunFolder
+from tuneoff.recipe import Trial
+from tuneoff.records import Prepared, TrialResult
+from tuneoff.report.table import duration_text
+from tuneoff.run.events import Event
+
+PLAIN_INTERVAL = 10.0  # seconds between two plain lines of progress
+
+
+@contextmanager
+def watch(folder: RunFolder) -> Iterator[Lines | Bars]:
+    """A listener for a run: bars where standard error is a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    bars = Bars(console)
+    with bars.live:
+        yield bars
+
+
+class Lines:
+    """A line when a phase begins, one every few seconds while it lasts, one at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._label = ""
+        self._phase = ""
+        self._spoke = 0.0
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def begins(self, trial: Trial | None) -> None:
+        self._label = _label(trial)
+
+    def tells(self, event: Event) -> None:
+        if event.kind == "phase":
+            self._phase = event.text
+            self._spoke = time.monotonic()
+            self.say(f"[{self._label}] {event.text}")
+        elif event.kind == "progress" and time.monotonic() - self._spoke >= PLAIN_INTERVAL:
+            self._spoke = time.monotonic()
+            self.say(f"[{self._label}] {self._phase} {event.done}/{event.total}{_loss(event)}")
+
+    def prepared(self, prepared: Prepared) -> None:
+        for line in _summary(prepared):
+            self.say(line)
+
+    def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
+        self.say(f"[{_label(trial)}] {_outcome(result, kept)}")
+
+
+class Bars:
+    """One bar a trial, and one for the preparation."""
+
+    def __init__(self, console: Console) -> None:
+        self.live = Progress(
+            SpinnerColumn(finished_text="·"),
+            TextColumn("{task.description:<12}", markup=False),
+            TextColumn("{task.fields[phase]:<9}", style="dim", markup=False),
+            BarColumn(bar_width=18),
+            TextColumn("{task.fields[state]:>18}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def say(self, text: str) -> None:
+        self.live.console.print(text, markup=False, soft_wrap=True)
+
+    def begins(self, trial: Trial | None) -> None:
+        self._finish("done")
+        self._task = self.live.add_task(_label(trial), total=None, phase="", state="")
+
+    def tells(self, event: Event) -> None:
+        if self._task is None:
+            return
+        if event.kind == "phase":
+            self.live.reset(self._task, start=False, total=None, phase=event.text, state="")
+            self.live.start_task(self._task)
+        elif event.kind == "progress":
+            state = f"{event.done}/{event.total}{_loss(event)}"
+            self.live.update(self._task, completed=event.done, total=event.total, state=state)
+
+    def prepared(self, prepared: Prepared) -> None:
+        self._finish("done")
+        for line in _summary(prepared):
+            self.say(line)
+
+    def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
+        self._finish(result.status)
+        self.say(f"{_label(trial)}: {_outcome(result, kept)}")
+
+    def _finish(self, phase: str) -> None:
+        if self._task is not None:
+            self.live.update(self._task, total=1, completed=1, phase=phase, visible=False)
+            self._task = None
+
+
+def _label(trial: Trial | None) -> str:
+    if trial is None:
+        return "prepare"
+    return trial.arm if trial.seed == 0 else str(trial)
+
+
+def _loss(event: Event) -> str:
+    return "" if event.loss is None else f"  loss {event.loss:.3f}"
+
+
+def _summary(prepared: Prepared) -> list[str]:
+    lines = [
+        f"data {split}: {s.examples:,} examples, {s.references:,} targets, "
+        f"{(s.input_tokens + s.target_tokens) / s.examples:.0f} tokens each"
+        for split, s in prepared.data.items()
+    ]
+    return lines + [f"warning: {warning}" for warning in prepared.warnings]
+
+
+def _outcome(result: TrialResult, kept: bool) -> str:
+    if result.failure is not None:
+        return f"failed: {result.failure.kind}: {result.failure.message}"
+    assert result.scores is not None and result.seconds is not None
+    took = "finished before" if kept else duration_text(sum(result.seconds.values()))
+    return f"done ({took}): ROUGE-1 {100 * result.scores.rouge1.mean:.2f}"

@@ -1,0 +1,1 @@
+"""Data: sources, prompts, tokenising, and an order shared by all arms."""

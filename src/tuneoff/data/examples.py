@@ -1,0 +1,130 @@
+"""Rows → examples: checked, prompted, and with all references of one input together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.rows import Row
+from tuneoff.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Example:
+    """One dialogue: its prompt, and the reference summaries that go with it (one, in training)."""
+
+    id: str
+    input: str
+    prompt: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one split, and what was counted while they were read."""
+
+    examples: list[Example]
+    rows: int
+    skipped_rows: int
+    duplicate_rows: int
+    skipped_places: list[str] = field(default_factory=list)
+
+    @property
+    def content_sha256(self) -> str:
+        """The hash of what the model is shown and scored against."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(json.dumps([example.prompt, *example.references]).encode())
+        return digest.hexdigest()
+
+
+def read_examples(
+    rows: Iterable[Row],
+    *,
+    input: str,
+    target: str,
+    prompt: Prompt,
+    group_references: bool,
+    limit: int | None,
+    skip_bad_rows: bool,
+) -> Examples:
+    """The first `limit` examples of `rows` (all with None).
+
+    With `group_references`, rows of the same input are references of one example, wherever they
+    stand; without, each row is an example. A bad row (unreadable, or a needed column that is
+    missing, null, no text, or empty) raises DataError with its place, or is counted.
+    """
+    reader = _Reader(input, target, prompt, skip_bad_rows)
+    if group_references:
+        groups: dict[str, list[dict[str, str]]] = {}
+        for columns in reader.good(rows):
+            if columns[input] in groups or limit is None or len(groups) < limit:
+                groups.setdefault(columns[input], []).append(columns)
+        examples = [reader.example(number, group) for number, group in enumerate(groups.values())]
+    else:
+        examples = [reader.example(number, [columns]) for number, columns in enumerate(islice(reader.good(rows), limit))]
+    if not examples:
+        raise DataError("the split has no usable row")
+    return Examples(examples, reader.rows, len(reader.skipped), reader.duplicates, reader.skipped)
+
+
+class _Reader:
+    """Checks rows one by one and counts what it saw."""
+
+    def __init__(self, input: str, target: str, prompt: Prompt, skip_bad_rows: bool) -> None:
+        self._input, self._target, self._prompt = input, target, prompt
+        self._needed = list(dict.fromkeys([input, target, *prompt.columns]))
+        self._skip = skip_bad_rows
+        self._seen: set[bytes] = set()
+        self.rows = 0
+        self.duplicates = 0
+        self.skipped: list[str] = []
+
+    def good(self, rows: Iterable[Row]) -> Iterator[dict[str, str]]:
+        for row in rows:
+            self.rows += 1
+            problem = row.unreadable or self._problem(row)
+            if problem is None:
+                self._count_duplicate(row)
+                yield {**{k: v for k, v in row.columns.items() if k == "id"}, **{k: row.columns[k] for k in self._needed}}
+            elif self._skip:
+                self.skipped.append(f"{row.where} {problem}")
+            else:
+                raise DataError(
+                    f"{row.where} {problem}. Mend the row, or set data.on_bad_row: skip to leave such rows out and count them"
+                )
+
+    def example(self, number: int, rows: list[dict[str, str]]) -> Example:
+        first = rows[0]
+        return Example(
+            id=str(first.get("id", number)),
+            input=first[self._input],
+            prompt=self._prompt.fill(first),
+            references=tuple(row[self._target] for row in rows),
+        )
+
+    def _problem(self, row: Row) -> str | None:
+        for name in self._needed:
+            if name not in row.columns:
+                if self.rows == 1:  # the first row: a wrong name in the recipe, not a bad row
+                    raise DataError(f"the data has no column {name!r}; {nearest(name, row.columns)}")
+                return f"has no {name!r}"
+            value = row.columns[name]
+            if value is None:
+                return f"has null in {name!r}"
+            if not isinstance(value, str):
+                return f"has {type(value).__name__} in {name!r}, where text belongs"
+            if not value.strip():
+                return f"is empty in {name!r}"
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                return f"has a lone surrogate in {name!r}, which is no Unicode text"
+        return None
+
+    def _count_duplicate(self, row: Row) -> None:
+        key = hashlib.sha256(json.dumps([row.columns[k] for k in self._needed]).encode()).digest()
+        self.duplicates += key in self._seen
+        self._seen.add(key)

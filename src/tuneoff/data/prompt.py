@@ -1,0 +1,34 @@
+"""A prompt template: text with `{column}` in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Formatter
+
+from tuneoff.recipe.schema import prompt_columns
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The template of a recipe. `{{` and `}}` stand for braces."""
+
+    template: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the template names."""
+        return prompt_columns(self.template)
+
+    @property
+    def tail(self) -> str:
+        """The text after the last column: what a truncated prompt must keep."""
+        parts = list(Formatter().parse(self.template))
+        return parts[-1][0] if parts[-1][1] is None else ""
+
+    def fill(self, columns: Mapping[str, str]) -> str:
+        """The prompt for one row. A brace inside a value stays as it is."""
+        return "".join(
+            literal + (columns[name] if name is not None else "")
+            for literal, name, _, _ in Formatter().parse(self.template)
+        )

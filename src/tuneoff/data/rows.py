@@ -1,0 +1,119 @@
+"""Files → rows, each with the place it stands at, so that an error can name file and line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tuneoff.errors import DataError
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as read: its columns, where it stands, and why it could not be read (`columns` is then empty)."""
+
+    columns: dict[str, Any]
+    where: str
+    unreadable: str | None = None
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of one file (jsonl, json, csv, tsv or parquet; text files also as .gz).
+
+    A row that cannot be read is yielded as `unreadable`; a file that cannot be read raises DataError.
+    """
+    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if kind not in SUFFIXES:
+        raise DataError(f"{path}: no reader for {kind or 'a file without suffix'!r}; the choices are {', '.join(SUFFIXES)}")
+    try:
+        if kind == ".parquet":
+            yield from _parquet(path)
+            return
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            if kind == ".jsonl":
+                yield from _jsonl(file, path.name)
+            elif kind == ".json":
+                yield from _json(file, path.name)
+            else:
+                yield from _separated(file, path.name, "\t" if kind == ".tsv" else ",")
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _jsonl(file: BinaryIO, name: str) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        where = f"{name}:{number}"
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            yield Row({}, where, f"is not UTF-8 (byte {error.start} of the line)")
+        except (ValueError, RecursionError) as error:
+            yield Row({}, where, f"is not JSON ({error})")
+        else:
+            yield _object(value, where)
+
+
+def _json(file: BinaryIO, name: str) -> Iterator[Row]:
+    try:
+        values = json.loads(file.read().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: not JSON ({error}). For one object a line, name it .jsonl") from None
+    if isinstance(values, dict) and isinstance(values.get("data"), list):
+        values = values["data"]
+    if not isinstance(values, list):
+        raise DataError(f"{name}: a JSON file holds a list of objects, or {{'data': [...]}}")
+    for number, value in enumerate(values):
+        yield _object(value, f"{name}: row {number}")
+
+
+def _object(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        return Row({}, where, f"is no JSON object, but {type(value).__name__}")
+    return Row(value, where)
+
+
+def _separated(file: BinaryIO, name: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)
+    # Bytes that are no UTF-8 become surrogates, so that the row they stand in can be named.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            columns = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{name}:{reader.line_num}: not CSV ({error})") from None
+        where = f"{name}:{reader.line_num}"
+        values = [value for value in columns.values() if isinstance(value, str)]
+        if None in columns:
+            yield Row({}, where, f"has more fields than the header's {len(reader.fieldnames or [])}")
+        elif any("\udc80" <= character <= "\udcff" for value in values for character in value):
+            yield Row({}, where, "is not UTF-8")
+        else:
+            yield Row(columns, where)
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+            for columns in batch.to_pylist():
+                yield Row(columns, f"{path.name}: row {number}")
+                number += 1
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path}: not parquet ({str(error).splitlines()[0]})") from None

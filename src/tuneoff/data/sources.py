@@ -1,0 +1,97 @@
+"""A source → the rows of a split: a hub name, a folder in the hub's layout, files, or `builtin:NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneoff.builtin import builtin_folder
+from tuneoff.data.rows import Row, read_rows
+from tuneoff.errors import DataError, nearest
+from tuneoff.recipe.schema import DataSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's splits are: local files by split, or a data set of the hub at a revision."""
+
+    files: dict[str, list[Path]] | None
+    hub_name: str | None = None
+    config: str | None = None
+    revision: str | None = None
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """Every row of `split`. Raises DataError where there is no such split, or it cannot be read."""
+        if self.files is None:
+            yield from self._hub_rows(split)
+            return
+        if split not in self.files:
+            raise DataError(f"the data has no split {split!r}; {nearest(split, self.files)}")
+        for path in self.files[split]:
+            yield from read_rows(path)
+
+    def _hub_rows(self, split: str) -> Iterator[Row]:
+        from datasets import load_dataset
+
+        try:
+            dataset = load_dataset(self.hub_name, self.config, split=split, revision=self.revision)
+        except Exception as error:  # the hub raises its own tree, requests', and ValueError
+            raise DataError(f"cannot load {self.hub_name!r}, split {split!r}: {_first_line(error)}") from error
+        for number, columns in enumerate(dataset):
+            yield Row(dict(columns), f"{self.hub_name}/{split}: row {number}")
+
+
+def open_source(spec: DataSpec) -> Source:
+    """Find the source of a recipe's data. Raises DataError where there is none."""
+    if isinstance(spec.source, dict):
+        return Source({_split_name(spec, key): [_existing(Path(path))] for key, path in spec.source.items()})
+    if spec.source.startswith("builtin:"):
+        return _folder(builtin_folder(spec.source.removeprefix("builtin:")))
+    path = Path(spec.source)
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        raise DataError(
+            f"{path} is one file; give the folder that holds the splits, "
+            "or files by split: {train: a.jsonl, test: b.jsonl}"
+        )
+    if path.is_absolute() or spec.source.startswith(".") or spec.source.count("/") > 1:
+        raise DataError(f"no such folder or file: {path}")
+    return Source(None, spec.source, spec.config, _pinned(spec.source, spec.revision))
+
+
+def _split_name(spec: DataSpec, key: str) -> str:
+    return str(getattr(spec.splits, key) or key)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"no such file: {path}")
+    return path
+
+
+def _folder(path: Path) -> Source:
+    from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
+
+    try:
+        patterns = get_data_patterns(str(path))
+        found = DataFilesDict.from_patterns(patterns, base_path=str(path))
+    except (EmptyDatasetError, FileNotFoundError):
+        raise DataError(f"{path} holds no data files (train.jsonl, test.csv, data/train-*.parquet, …)") from None
+    return Source({str(split): [Path(file) for file in files] for split, files in found.items()})
+
+
+def _pinned(name: str, revision: str | None) -> str | None:
+    """The commit that `revision` stands for now, where the hub can be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(name, revision=revision).sha
+    except Exception:  # offline or unknown: load_dataset takes it from its cache, or says what is wrong
+        return revision
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

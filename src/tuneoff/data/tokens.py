@@ -1,0 +1,174 @@
+"""Examples → token ids, once: kept in a cache under the hash of everything that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuneoff.data.examples import Example, Examples
+from tuneoff.records import SplitStatistics
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT = 1  # raise it when the tokens of the same text change
+IGNORED = -100  # the label that no loss sees
+CHUNK = 256  # examples tokenised between two reports of progress
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """Turns examples into token ids for one class of model.
+
+    `seq2seq`: the prompt is the encoder's input, the target the decoder's labels. `causal`: prompt
+    and target are one sequence that ends in EOS, and the prompt's labels are ignored.
+    A prompt longer than `max_source_length` loses the end of its body, never its tail (the text
+    after the last column), which tells the model what to do.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    model_class: Literal["seq2seq", "causal"]
+    tail: str
+    max_source_length: int
+    max_target_length: int
+
+    def for_training(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
+        """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target."""
+        return self._cached(examples, "training", progress)
+
+    def for_generation(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
+        """Columns `id`, `input`, `references` and `input_ids` (the prompt alone), in the cache."""
+        return self._cached(examples, "generation", progress)
+
+    def _cached(
+        self, examples: Examples, use: Literal["training", "generation"], progress: Callable[[int, int], None]
+    ) -> tuple[Path, SplitStatistics]:
+        folder = cache_folder() / self._key(examples, use)
+        counts_file = folder / "counts.json"
+        if not counts_file.is_file():
+            from datasets import Dataset
+
+            counts = dict.fromkeys(("truncated_inputs", "truncated_targets", "input_tokens", "target_tokens"), 0)
+            rows = list(self._rows(examples, use, counts, progress))
+            self._keep(Dataset.from_list(rows), counts, folder)
+        counts = json.loads(counts_file.read_text())
+        references = [reference for example in examples.examples for reference in example.references]
+        return folder, SplitStatistics(
+            rows=examples.rows,
+            examples=len(examples.examples),
+            references=len(references),
+            skipped_rows=examples.skipped_rows,
+            duplicate_rows=examples.duplicate_rows,
+            non_ascii_references=sum(not reference.isascii() for reference in references),
+            content_sha256=examples.content_sha256,
+            **counts,
+        )
+
+    def _key(self, examples: Examples, use: str) -> str:
+        digest = hashlib.sha256()
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        specials = json.dumps(self.tokenizer.special_tokens_map, default=str, sort_keys=True)
+        settings = (FORMAT, use, self.model_class, self.tail, self.max_source_length, self.max_target_length)
+        for part in (repr(settings), vocabulary, specials, examples.content_sha256):
+            digest.update(part.encode())
+        digest.update(json.dumps([example.id for example in examples.examples]).encode())
+        return digest.hexdigest()[:32]
+
+    def _rows(
+        self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
+    ) -> Iterator[dict[str, Any]]:
+        tail_length = len(self._encode([self.tail])[0]) if self.tail else 0
+        total = len(examples.examples)
+        for start in range(0, total, CHUNK):
+            chunk = examples.examples[start : start + CHUNK]
+            prompts = self._encode([example.prompt for example in chunk])
+            targets = self._encode_targets([example.references[0] for example in chunk])
+            for example, prompt, target in zip(chunk, prompts, targets, strict=True):
+                kept, cut = keep_tail(prompt, self.max_source_length, tail_length)
+                counts["truncated_inputs"] += cut
+                counts["input_tokens"] += len(kept)
+                if use == "generation":
+                    counts["target_tokens"] += sum(map(len, self._encode_targets(example.references)))
+                    yield _generation_row(example, kept)
+                    continue
+                short = target[: self.max_target_length - 1] + target[-1:]  # EOS stays
+                counts["truncated_targets"] += len(target) > self.max_target_length
+                labels = short if len(target) > self.max_target_length else target
+                counts["target_tokens"] += len(labels)
+                yield self._training_row(kept, labels)
+            progress(min(start + CHUNK, total), total)
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        """Prompts with the tokenizer's own special tokens; for a decoder-only model without a closing EOS."""
+        encoded: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
+        if self.model_class == "causal":
+            eos = self.tokenizer.eos_token_id
+            return [ids[:-1] if ids and ids[-1] == eos else ids for ids in encoded]
+        return encoded
+
+    def _encode_targets(self, texts: list[str] | tuple[str, ...]) -> list[list[int]]:
+        if self.model_class == "seq2seq":
+            encoded: list[list[int]] = self.tokenizer(text_target=list(texts), verbose=False)["input_ids"]
+            return encoded
+        spaced = [" " + text.strip() for text in texts]  # the target goes on where the prompt ends
+        bare: list[list[int]] = self.tokenizer(spaced, add_special_tokens=False, verbose=False)["input_ids"]
+        return [[*ids, self.tokenizer.eos_token_id] for ids in bare]
+
+    def _training_row(self, prompt: list[int], target: list[int]) -> dict[str, Any]:
+        if self.model_class == "seq2seq":
+            return {"input_ids": prompt, "labels": target}
+        return {"input_ids": prompt + target, "labels": [IGNORED] * len(prompt) + target}
+
+    @staticmethod
+    def _keep(dataset: Dataset, counts: dict[str, int], folder: Path) -> None:
+        """Into the cache by a rename, so that a reader sees all of it or none."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent))
+        try:
+            dataset.save_to_disk(temporary)
+            (temporary / "counts.json").write_text(json.dumps(counts))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not (folder / "counts.json").is_file():  # else another process was faster, with the same tokens
+                raise
+
+
+def keep_tail(ids: list[int], limit: int, tail_length: int) -> tuple[list[int], bool]:
+    """At most `limit` ids: the beginning, then the last `tail_length`. Tells whether any were cut."""
+    if len(ids) <= limit:
+        return ids, False
+    tail_length = min(tail_length, limit - 1)
+    return ids[: limit - tail_length] + (ids[-tail_length:] if tail_length else []), True
+
+
+def _generation_row(example: Example, prompt: list[int]) -> dict[str, Any]:
+    return {
+        "id": example.id,
+        "input": example.input,
+        "references": list(example.references),
+        "input_ids": prompt,
+    }
+
+
+def load_tokens(folder: str | Path) -> Dataset:
+    """A split from the cache, memory-mapped."""
+    from datasets import load_from_disk
+
+    return load_from_disk(str(folder))
+
+
+def cache_folder() -> Path:
+    """Where tokens are kept between runs: `$XDG_CACHE_HOME/tuneoff/tokens`, by default under `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "tuneoff" / "tokens"

@@ -1,0 +1,1 @@
+"""Decoding: a model and inputs → predictions."""

@@ -1,0 +1,79 @@
+"""Batched generation, longest inputs first: little padding, and too little memory shows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tuneoff.model.base import ModelClass
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The text written for one input; `truncated` where it reached `max_new_tokens` without an EOS."""
+
+    text: str
+    truncated: bool
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: Sequence[list[int]],
+    *,
+    model_class: ModelClass,
+    max_new_tokens: int,
+    num_beams: int,
+    batch_size: int,
+    report: Callable[[int, int], None],
+) -> list[Generated]:
+    """What `model` writes for each of `inputs` (token ids of prompts), in their order.
+
+    Greedy search, or beam search with `num_beams` > 1; never sampling. `report` is told inputs done
+    and in all after each batch.
+    """
+    from transformers import GenerationConfig
+
+    model.eval()
+    device = next(model.parameters()).device
+    own = model.generation_config
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        num_beams=num_beams,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        # A pretrained model may know more ends than its tokenizer (chat models do).
+        eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        forced_eos_token_id=own.forced_eos_token_id,
+    )
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    outputs: list[Generated | None] = [None] * len(inputs)
+    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
+    side = "right" if model_class == "seq2seq" else "left"
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = tokenizer.pad(
+            {"input_ids": [inputs[i] for i in chosen]}, padding_side=side, return_tensors="pt", verbose=False
+        ).to(device)
+        written = model.generate(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=settings
+        )
+        if model_class == "causal":
+            written = written[:, batch["input_ids"].shape[1] :]
+        else:
+            written = written[:, 1:]  # decoder_start_token_id
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        for i, ids, text in zip(chosen, written.tolist(), texts, strict=True):
+            outputs[i] = Generated(text.strip(), truncated=not any(end in ids for end in ends))
+        report(start + len(chosen), len(inputs))
+    return [output for output in outputs if output is not None]

@@ -1,0 +1,73 @@
+"""Every error that a user can cause, and its one line.
+
+    TuneoffError
+    ├── RecipeError             a recipe that cannot be carried out: all of its problems at once
+    ├── DataError               a source, split, column or row that cannot be read
+    ├── ModelError              a model, tokenizer or method that cannot be loaded or built
+    └── RunFolderError          a folder that is no run, or cannot be used now
+        ├── RunBusyError        another process is at work on this run
+        └── RecipeChangedError  the folder holds a run of another recipe
+
+The command line prints the message and exits with status 2. Anything else that escapes is a bug
+and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class TuneoffError(Exception):
+    """An error with a message for the user: what is wrong, where, and what would be right."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a recipe: `path` into the recipe, and what is wrong there."""
+
+    path: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        where = ".".join(self.path)
+        return f"{where}: {self.message}" if where else self.message
+
+
+class RecipeError(TuneoffError):
+    """A recipe that cannot be carried out. Holds every problem found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class DataError(TuneoffError):
+    """A source, split, column or row that cannot be read."""
+
+
+class ModelError(TuneoffError):
+    """A model, tokenizer or method that cannot be loaded or built."""
+
+
+class RunFolderError(TuneoffError):
+    """A folder that is no run, or cannot be used now."""
+
+
+class RunBusyError(RunFolderError):
+    """Another process is at work on this run."""
+
+
+class RecipeChangedError(RunFolderError):
+    """The folder holds a run of another recipe."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint that names the choice closest to `word`, or the choices where none is close."""
+    names = sorted(set(choices))
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"the choices are: {shown}"

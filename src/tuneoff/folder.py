@@ -1,0 +1,161 @@
+"""A run's folder: the one place that knows its paths, and that writes files whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneoff.errors import RunBusyError, RunFolderError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader, or a crash, sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; a run's folder is to be shared
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON, written whole."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> None:
+    """One JSON value a line, written whole."""
+    lines = [json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values]
+    write_whole(path, "".join(lines))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable, where the system can (POSIX)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Where one trial keeps what it leaves: `trials/ARM/seed-N/`."""
+
+    path: Path
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def trained(self) -> Path:
+        """What training measured: there once the model is saved, so that it is not trained twice."""
+        return self.path / "trained.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run: the contract between processes, readable without this program."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def prepared(self) -> Path:
+        """What all trials share: the pinned model, the tokenised splits, the data's statistics."""
+        return self.path / "prepared.json"
+
+    @property
+    def base(self) -> Path:
+        """The original model, where the recipe builds one of random weights."""
+        return self.path / "base"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer, where the recipe trains one on the data."""
+        return self.path / "tokenizer"
+
+    @property
+    def prepare_log(self) -> Path:
+        return self.path / "prepare.log"
+
+    @property
+    def comparison(self) -> Path:
+        return self.path / "comparison.json"
+
+    def trial(self, arm: str, seed: int) -> TrialFolder:
+        return TrialFolder(self.path / "trials" / arm / f"seed-{seed}")
+
+    def require(self) -> None:
+        """Raise RunFolderError unless this is the folder of a run."""
+        if not self.recipe.is_file():
+            raise RunFolderError(
+                f"{self.path} is not the folder of a run: it has no recipe.yaml. "
+                "`tuneoff run RECIPE --out FOLDER` makes one."
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this run alone. The system releases the lock when the process dies, however it dies.
+
+        Raises RunBusyError where another process holds it, RunFolderError where it cannot be made.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunBusyError(
+                f"{self.path}: another tuneoff is at work on this run. "
+                "Wait for it, or choose another folder with --out."
+            ) from None
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot write there ({error.strerror}).") from None
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,1 @@
+"""Measuring: time by phase, memory by phase and component, parameters, environment."""

@@ -1,0 +1,87 @@
+"""What the memory of a training step consists of: weights, gradients, optimizer state, activations, temporary.
+
+By `torch.distributed._tools.mem_tracker.MemTracker`, which follows every tensor's storage through a
+real step. It is private to torch, so it is imported here alone, and where it fails the components
+are `not measured`, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tuneoff.records import PhaseMemory
+
+COMPONENTS = {
+    "weights": ("Parameter",),
+    "buffers": ("Buffer",),
+    "gradients": ("Gradient",),
+    "optimizer": ("Optstate",),
+    "activations": ("Activation",),
+    "temporary": ("Temp", "Other"),
+}
+
+
+def measure_components(memory: PhaseMemory, model: Any, optimizer: Any, step: Callable[[], None]) -> PhaseMemory:
+    """`memory` with the components of one real training step.
+
+    `components` are bytes at the moment of the step's peak; `components_own_peaks` are each one's
+    own maximum, at moments of their own (gradients can be 0 at the step's peak and large later).
+    `step` runs forward, backward and the optimizer's step on the largest batch.
+    """
+    try:
+        at_peak, own = _track(model, optimizer, step)
+    except Exception as error:  # a private API: whatever it raises, the run must go on without it
+        reason = f"components: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return memory.model_copy(update={"not_measured": reason})
+    return memory.model_copy(update={"components": at_peak, "components_own_peaks": own})
+
+
+def _track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[str, int], dict[str, int]]:
+    from torch.distributed._tools import mem_tracker
+
+    tracker = _tracker_class(mem_tracker)()
+    tracker.track_external(model, optimizer)
+    with tracker:
+        step()
+    snapshot = tracker.get_tracker_snapshot("peak")
+    at_peak = {str(getattr(k, "value", k)): v for device in snapshot.values() for k, v in device.items()}
+    return _by_component(at_peak), _by_component(tracker.own_peaks)
+
+
+def _by_component(by_category: dict[str, int]) -> dict[str, int]:
+    known = {category for categories in COMPONENTS.values() for category in categories}
+    unknown = by_category.keys() - known - {"Total"}
+    if unknown:
+        raise ValueError(f"MemTracker reports unknown categories {sorted(unknown)}")
+    return {name: sum(by_category.get(c, 0) for c in categories) for name, categories in COMPONENTS.items()}
+
+
+def _tracker_class(mem_tracker: Any) -> Any:
+    class Tracker(mem_tracker.MemTracker):  # type: ignore[misc]
+        """MemTracker that admits frozen parameters and keeps each category's own maximum."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.own_peaks: dict[str, int] = {}
+
+        def _track_module_params_and_buffers(self, module: Any, install_grad_hooks: bool = True) -> Any:
+            # The original hooks every parameter, and autograd refuses hooks on frozen ones: let them
+            # seem trainable while it does. Nothing computes meanwhile.
+            frozen = [p for p in module.parameters() if not p.requires_grad]
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            try:
+                return super()._track_module_params_and_buffers(module, install_grad_hooks)
+            finally:
+                for parameter in frozen:
+                    parameter.requires_grad_(False)
+
+        def _update_peak_stats(self, peak_state: Any) -> None:
+            super()._update_peak_stats(peak_state)
+            for categories in self._curr_mem_snap.values():
+                for category, size in categories.items():
+                    name = str(getattr(category, "value", category))
+                    self.own_peaks[name] = max(self.own_peaks.get(name, 0), size)
+
+    return Tracker

@@ -1,0 +1,66 @@
+"""The peak of memory in a phase, as the system (CPU) or the allocator (CUDA) measured it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneoff.records import PhaseMemory
+
+if TYPE_CHECKING:
+    import torch
+
+# glibc keeps freed blocks for later, so that the same training peaks a fifth higher or lower by
+# luck of fragmentation; giving large blocks back at once makes the peak that of live tensors.
+ALLOCATOR_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+class MemoryMeter:
+    """Measures the peak of each phase of one process that works on one device.
+
+    Make it before the model is loaded: a CPU phase's `peak` is over the process's size at that time.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._start = _status("VmRSS")
+        self._resettable = True
+
+    def start_phase(self) -> None:
+        """Forget earlier peaks."""
+        try:
+            # Not ru_maxrss: a child inherits its parent's, and nothing resets it.
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            self._resettable = False
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def end_phase(self) -> PhaseMemory:
+        """The peak since `start_phase`, in bytes."""
+        high_water = _status("VmHWM") if self._resettable else None
+        if self._device.type == "cuda":
+            import torch
+
+            return PhaseMemory(
+                peak=torch.cuda.max_memory_allocated(self._device),
+                process_peak=high_water,
+                reserved_peak=torch.cuda.max_memory_reserved(self._device),
+            )
+        if high_water is None or self._start is None:
+            reason = "this system does not report a process's peak (/proc/self/status, /proc/self/clear_refs)"
+            return PhaseMemory(peak=None, process_peak=None, not_measured=reason)
+        return PhaseMemory(peak=max(0, high_water - self._start), process_peak=high_water)
+
+
+def _status(field: str) -> int | None:
+    """Bytes of a field of /proc/self/status; None where there is none."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

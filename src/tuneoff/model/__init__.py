@@ -1,0 +1,1 @@
+"""Models: loading at a pinned revision, tokenizers, methods."""

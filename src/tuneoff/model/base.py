@@ -1,0 +1,120 @@
+"""The original model: loaded at a pinned revision, or built of random weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuneoff.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+ModelClass = Literal["seq2seq", "causal"]
+
+
+def load_config(name: str, revision: str | None) -> PretrainedConfig:
+    """The configuration of a hub name or folder; its `_commit_hash` is the pinned revision. Raises ModelError."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except Exception as error:  # missing, malformed, remote code: transformers raises several types
+        raise _cannot_load(name, error) from error
+
+
+def make_config(values: dict[str, Any]) -> PretrainedConfig:
+    """A configuration from a recipe's `config`, with the field's own names. Raises ModelError."""
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    settings = dict(values)
+    model_type = settings.pop("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise ModelError(f"model.config.model_type: no architecture {model_type!r}; {nearest(str(model_type), CONFIG_MAPPING)}")
+    plain = AutoConfig.for_model(model_type)
+    known = plain.to_dict().keys() | getattr(plain, "attribute_map", {}).keys() | {"tie_word_embeddings"}
+    for key in settings:
+        if key not in known:
+            raise ModelError(f"model.config.{key}: {model_type} has no such setting; {nearest(key, known)}")
+    try:
+        config = AutoConfig.for_model(model_type, **settings)
+    except Exception as error:  # each architecture checks its own settings in its own way
+        raise ModelError(f"model.config: {str(error).strip().splitlines()[0]}") from error
+    # T5 reads `tie_word_embeddings: false` as "do not scale", and ties all the same (transformers 5).
+    config.untie_output = settings.get("tie_word_embeddings") is False
+    return config
+
+
+def model_class(config: PretrainedConfig) -> ModelClass:
+    """Encoder-decoder or decoder-only. Raises ModelError for what generates no text."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+    if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        return "seq2seq"
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return "causal"
+    raise ModelError(f"{config.model_type!r} is neither an encoder-decoder nor a decoder-only language model")
+
+
+def fit_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, vocab_given: bool) -> None:
+    """Give `config` the tokenizer's special tokens and, unless the recipe gave one, its vocabulary's size.
+
+    Raises ModelError where the given vocabulary is too small for the tokenizer.
+    """
+    if not vocab_given:
+        config.vocab_size = len(tokenizer)
+    elif config.vocab_size < len(tokenizer):
+        raise ModelError(f"model.config.vocab_size is {config.vocab_size}, and the tokenizer has {len(tokenizer)} tokens")
+    config.pad_token_id = tokenizer.pad_token_id
+    config.eos_token_id = tokenizer.eos_token_id
+    config.bos_token_id = tokenizer.bos_token_id
+    if config.is_encoder_decoder:
+        config.decoder_start_token_id = tokenizer.pad_token_id
+
+
+def build_model(config: PretrainedConfig) -> PreTrainedModel:
+    """A model of random weights, always the same ones: they are the model, not the trial's luck."""
+    from transformers import set_seed
+
+    untie = bool(config.__dict__.pop("untie_output", False))
+    set_seed(0)
+    model = _auto(model_class(config)).from_config(config)
+    if untie:
+        _untie_output(model)
+    return model  # type: ignore[no-any-return]
+
+
+def load_model(path: str, revision: str | None, kind: ModelClass, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of a hub name or folder, from safetensors alone. Raises ModelError."""
+    try:
+        return _auto(kind).from_pretrained(  # type: ignore[no-any-return]
+            path, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except Exception as error:  # missing, malformed, no safetensors: transformers raises several types
+        raise _cannot_load(path, error) from error
+
+
+def _auto(kind: ModelClass) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
+
+
+def _untie_output(model: PreTrainedModel) -> None:
+    """Give the output layer weights of its own, as Flan-T5's has (and as its checkpoint restores them)."""
+    import torch
+
+    output = model.get_output_embeddings()
+    if output is None or output.weight is not model.get_input_embeddings().weight:
+        return
+    name = next(name for name, value in model.named_parameters(remove_duplicate=False) if value is output.weight and "lm_head" in name)
+    output.weight = torch.nn.Parameter(torch.empty_like(output.weight))
+    torch.nn.init.normal_(output.weight, std=float(getattr(model.config, "initializer_factor", 1.0)))
+    model.all_tied_weights_keys.pop(name, None)
+
+
+def _cannot_load(name: str, error: Exception) -> ModelError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    hint = "" if "/" not in name else " Is it the name of a model on the hub, or of a folder here?"
+    return ModelError(f"cannot load the model {name!r}: {first}{hint}")

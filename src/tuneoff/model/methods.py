@@ -1,0 +1,120 @@
+"""Methods: `none`, `full`, or any of peft's. A method is a function from a model and settings to a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from tuneoff.errors import ModelError, Problem, nearest
+from tuneoff.model.base import ModelClass
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
+
+OWN = ("none", "full")
+# Fields of peft's configs that the run decides, not the recipe.
+DECIDED = {"peft_type", "task_type", "inference_mode", "auto_mapping", "base_model_name_or_path", "revision", "peft_version"}
+
+
+def uses_peft(method: str) -> bool:
+    return method not in OWN
+
+
+def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Problem]:
+    """What is wrong with an arm's method and settings, by peft's own config class."""
+    path = ("arms", arm)
+    if not uses_peft(method):
+        return [
+            Problem((*path, key), f"no such setting of method {method!r}; it has learning_rate alone") for key in settings
+        ]
+    classes = _config_classes()
+    if method not in classes:
+        return [Problem((*path, "method"), f"no method {method!r}; {nearest(method, [*OWN, *classes])}")]
+    fields = _settable(classes[method])
+    problems = [
+        Problem((*path, key), f"{classes[method].__name__} has no such setting; {nearest(key, fields)}")
+        for key in settings
+        if key not in fields
+    ]
+    for key in settings.keys() & fields.keys():
+        problem = _type_problem(fields[key], settings[key])
+        if problem:
+            problems.append(Problem((*path, key), f"{problem}, got {settings[key]!r}"))
+    return problems
+
+
+def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: ModelClass, steps: int) -> Any:
+    """`model` made ready for `method`: what shall learn requires a gradient, and nothing else.
+
+    `steps` is the number of optimizer steps to come, which some schedules need (AdaLoRA).
+    Raises ModelError where peft refuses the settings or the model.
+    """
+    if not uses_peft(method):
+        model.requires_grad_(method == "full")
+        return model
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, _peft_config(method, settings, kind, steps))
+    except Exception as error:  # peft checks settings against the model in many ways of its own
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"peft cannot apply {method!r} to this model: {first}") from error
+
+
+def load_adapted(model: PreTrainedModel, path: Path) -> Any:
+    """`model` with the adapter saved in `path`, frozen. Raises ModelError."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(path))
+    except Exception as error:  # missing, damaged, or of another model
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot load the adapter in {path}: {first}") from error
+
+
+def after_optimizer_step(model: Any, step: int) -> None:
+    """What a method must do after each step (AdaLoRA moves its rank budget)."""
+    allocate = getattr(getattr(model, "base_model", None), "update_and_allocate", None)
+    if allocate is not None:
+        allocate(step)
+
+
+def _peft_config(method: str, settings: dict[str, Any], kind: ModelClass, steps: int) -> PeftConfig:
+    cls = _config_classes()[method]
+    values = {**settings, "task_type": "SEQ_2_SEQ_LM" if kind == "seq2seq" else "CAUSAL_LM"}
+    if "total_step" in _settable(cls):
+        values.setdefault("total_step", steps)
+    return cls(**values)
+
+
+def _config_classes() -> dict[str, type[PeftConfig]]:
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    return {str(kind.value).lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+
+
+def _settable(cls: type[PeftConfig]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls) if field.init} - DECIDED
+    return {name: hints[name] for name in names}
+
+
+def _type_problem(annotation: Any, value: Any) -> str | None:
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # an annotation that pydantic cannot check, or a class that takes no config: peft will
+        try:
+            adapter = TypeAdapter(annotation)
+        except Exception:
+            return None
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        return message[0].lower() + message[1:]
+    return None

@@ -1,0 +1,17 @@
+"""A recipe: what to compare, as typed and checked values."""
+
+from tuneoff.recipe.load import LoadedRecipe, load_recipe, read_recipe, write_recipe
+from tuneoff.recipe.schema import Recipe
+from tuneoff.recipe.shipped import shipped_recipes
+from tuneoff.recipe.trials import Trial, trials
+
+__all__ = [
+    "LoadedRecipe",
+    "Recipe",
+    "Trial",
+    "load_recipe",
+    "read_recipe",
+    "shipped_recipes",
+    "trials",
+    "write_recipe",
+]

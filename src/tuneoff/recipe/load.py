@@ -1,0 +1,173 @@
+"""YAML and `--set` → a typed recipe. All problems are told at once, each with its line and the nearest key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tuneoff.errors import Problem, RecipeError, nearest
+from tuneoff.folder import write_whole
+from tuneoff.recipe.schema import Recipe
+from tuneoff.recipe.shipped import shipped_recipes
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe, its name, and where each key stands, so that a later check can point at the line."""
+
+    recipe: Recipe
+    name: str
+    source: str
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    def locate(self, error: RecipeError) -> RecipeError:
+        """The same error with `file:line` before each problem that the file is to blame for."""
+        return _located(error.problems, self.source, self.lines)
+
+
+def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
+    """Read a recipe file, or one that ships, by name; apply `a.b=c` overrides; check it.
+
+    Raises RecipeError with every problem found.
+    """
+    path = Path(reference)
+    shipped = shipped_recipes()
+    if not path.is_file():
+        if reference not in shipped:
+            hint = nearest(reference, shipped)
+            message = f"no recipe file {reference!r}, and none of that name ships with tuneoff: {hint}"
+            raise RecipeError([Problem((), message)])
+        path = shipped[reference]
+    loaded = read_recipe(path, overrides)
+    return LoadedRecipe(loaded.recipe, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip(".") or "run", path.name, loaded.lines)
+
+
+def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
+    """The recipe in one file. Raises RecipeError."""
+    lines: dict[tuple[str, ...], int] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _note_lines(node, (), lines)
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise RecipeError([Problem((), f"{path.name} is not UTF-8 (byte {error.start})")]) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path.name}:{mark.line + 1}" if mark else path.name
+        raise RecipeError([Problem((), f"{where}: not YAML: {getattr(error, 'problem', error)}")]) from None
+    if not isinstance(values, dict):
+        raise RecipeError([Problem((), f"{path.name}: a recipe is a mapping with model, data, prompt and arms")])
+    for override in overrides:
+        _override(values, override)
+    try:
+        return LoadedRecipe(Recipe.model_validate(values), path.stem, path.name, lines)
+    except ValidationError as error:
+        raise _located(_problems(error), path.name, lines) from None
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """The recipe with every default filled in, as YAML."""
+    values = recipe.model_dump(mode="json")
+    write_whole(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """What changed between two recipes, a line each: `training.epochs: 1.0 → 3.0`."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    gone = "(not there)"
+    return [
+        f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
+        for key in {**before, **after}
+        if before.get(key, gone) != after.get(key, gone)
+    ]
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}".lstrip(".")).items()}
+    return {path: value}
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise RecipeError([Problem((), f"--set takes key.key=value, got {override!r}")])
+    try:
+        value = yaml.safe_load(text) if text.strip() else None
+    except yaml.YAMLError:
+        raise RecipeError([Problem(tuple(keys), f"--set takes a YAML value, got {text!r}")]) from None
+    place = values
+    for depth, key in enumerate(keys[:-1]):
+        inner = place.setdefault(key, {})
+        if key == "model" and depth == 0 and isinstance(inner, str):  # `model: NAME` is short for {name: NAME}
+            inner = place[key] = {"name": inner}
+        if not isinstance(inner, dict):
+            where = ".".join(keys[: depth + 1])
+            raise RecipeError([Problem(tuple(keys), f"--set: {where} is {inner!r} and has no keys of its own")])
+        place = inner
+    place[keys[-1]] = value
+
+
+def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            line = key.start_mark.line + 1
+            if place in lines:
+                raise RecipeError([Problem(place, f"given twice, on lines {lines[place]} and {line}")])
+            lines[place] = line
+            _note_lines(value, place, lines)
+
+
+def _located(problems: Iterable[Problem], source: str, lines: Mapping[tuple[str, ...], int]) -> RecipeError:
+    placed = []
+    for problem in problems:
+        line = next((lines[problem.path[:n]] for n in range(len(problem.path), 0, -1) if problem.path[:n] in lines), None)
+        place = f"{source}:{line}" if line else source
+        placed.append(Problem((), f"{place}: {problem}"))
+    return RecipeError(placed)
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    problems: dict[tuple[str, ...], Problem] = {}
+    for entry in error.errors(include_url=False):
+        path = _readable(entry["loc"])
+        if entry["type"] == "extra_forbidden":
+            message = f"no such key; {nearest(path[-1], _keys_beside(entry['loc']))}"
+        elif entry["type"] == "missing":
+            message = "is missing"
+        else:
+            message = entry["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
+            if not isinstance(entry["input"], dict | list):
+                message += f", got {entry['input']!r}"
+        problems.setdefault(path, Problem(path, message))
+    return list(problems.values())
+
+
+def _readable(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """pydantic's location without the names of a union's branches and of validators."""
+    return tuple(str(part) for part in loc if isinstance(part, int) or re.fullmatch(r"[\w-]+", str(part)) and not _branch(part))
+
+
+def _branch(part: int | str) -> bool:
+    return part in ("str", "dict", "TokenizerSpec", "constrained-str")
+
+
+def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the recipe has at the place of the unknown one."""
+    spec: type[BaseModel] = Recipe
+    for part in loc[:-1]:
+        annotation = spec.model_fields[part].annotation if part in spec.model_fields else None
+        for candidate in (annotation, *get_args(annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                spec = candidate
+    return list(spec.model_fields)

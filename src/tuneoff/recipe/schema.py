@@ -1,0 +1,193 @@
+"""The recipe's fields, their types and defaults. An unknown key is an error, except in an arm: there it is a
+setting of the method, and the method's own class checks it."""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Spec(BaseModel):
+    """A part of a recipe: frozen, and without room for typos."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TokenizerSpec(Spec):
+    """A byte-level BPE tokenizer to be trained on the training split."""
+
+    vocab_size: Annotated[int, Field(ge=300)]
+
+
+class ModelSpec(Spec):
+    """The original model: pretrained (`name`), or random weights of a shape (`config` with `tokenizer`)."""
+
+    name: Text | None = None
+    revision: Text | None = None
+    config: Text | dict[str, Any] | None = None
+    tokenizer: Text | TokenizerSpec | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.name is None) == (self.config is None):
+            raise ValueError("give either `name` (a hub name or a folder) or `config` (random weights)")
+        if isinstance(self.config, dict) and "model_type" not in self.config:
+            raise ValueError("`config` needs `model_type`, e.g. {model_type: t5, d_model: 64}")
+        if isinstance(self.config, dict) and self.tokenizer is None:
+            raise ValueError(
+                "`config` needs `tokenizer`: a folder, a hub name, or {vocab_size: 2000} to train one on the data"
+            )
+        if self.name is not None and isinstance(self.tokenizer, TokenizerSpec):
+            raise ValueError("a pretrained model keeps its own tokenizer; `vocab_size` is for `config`")
+        return self
+
+
+class Splits(Spec):
+    """What the data's own splits are called. `validation: null` where there is none."""
+
+    train: Text = "train"
+    validation: Text | None = "validation"
+    test: Text = "test"
+
+
+class Limit(Spec):
+    """The first N examples (dialogues, not rows) of a split; all where it is not given."""
+
+    train: Annotated[int, Field(ge=1)] | None = None
+    validation: Annotated[int, Field(ge=1)] | None = None
+    test: Annotated[int, Field(ge=1)] | None = None
+
+
+class DataSpec(Spec):
+    """Where the examples come from, which columns matter, and how long they may be (in tokens)."""
+
+    source: Text | dict[Literal["train", "validation", "test"], Text]
+    config: Text | None = None
+    revision: Text | None = None
+    input: Text
+    target: Text
+    splits: Splits = Splits()
+    limit: Limit = Limit()
+    on_bad_row: Literal["error", "skip"] = "error"
+    max_source_length: Annotated[int, Field(ge=8)] = 512
+    max_target_length: Annotated[int, Field(ge=2)] = 128
+
+    @model_validator(mode="after")
+    def _files_for_splits(self) -> Self:
+        if isinstance(self.source, dict) and not {"train", "test"} <= self.source.keys():
+            raise ValueError("a source given as files needs `train` and `test` (and may have `validation`)")
+        return self
+
+
+class ArmSpec(BaseModel):
+    """One candidate. Every key besides these two is a setting of the method, by peft's own name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    method: Text
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The method's own settings."""
+        return dict(self.model_extra or {})
+
+    @property
+    def trains(self) -> bool:
+        return self.method != "none"
+
+    @model_validator(mode="after")
+    def _learning_rate_where_it_trains(self) -> Self:
+        if self.trains and self.learning_rate is None:
+            raise ValueError(f"method {self.method!r} needs a `learning_rate` (usual: 5.0e-5 for full, 1.0e-3 for lora)")
+        if not self.trains and (self.learning_rate is not None or self.settings):
+            raise ValueError("method 'none' is the original model and takes no settings")
+        return self
+
+
+class TrainingSpec(Spec):
+    """How every arm that trains is trained: the same for all. Names and defaults follow transformers' arguments."""
+
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    examples_per_step: Annotated[int, Field(ge=1)] = 8
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["bf16", "fp32"] = "bf16"
+    lr_scheduler_type: Text = "linear"
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    gradient_checkpointing: bool = False
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    report_to: list[Text] = []
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Self:
+        if self.micro_batch is not None and self.examples_per_step % self.micro_batch:
+            raise ValueError(
+                f"`examples_per_step` ({self.examples_per_step}) must be a multiple of `micro_batch` ({self.micro_batch})"
+            )
+        return self
+
+
+class EvaluationSpec(Spec):
+    """What is generated and scored, by greedy search or beams."""
+
+    split: Literal["validation", "test"] = "test"
+    max_new_tokens: Annotated[int, Field(ge=1)] = 128
+    num_beams: Annotated[int, Field(ge=1)] = 1
+    batch_size: Annotated[int, Field(ge=1)] = 32
+
+
+class Recipe(Spec):
+    """What to compare: one model, one data set, one prompt, and the arms."""
+
+    model: ModelSpec
+    data: DataSpec
+    prompt: Text
+    arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0]
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("every seed once")
+        return seeds
+
+    @field_validator("prompt")
+    @classmethod
+    def _plain_fields(cls, prompt: str) -> str:
+        try:
+            fields = list(Formatter().parse(prompt))
+        except ValueError as error:
+            raise ValueError(f"{error}; write {{{{ and }}}} for braces that are no column") from None
+        for _, name, spec, conversion in fields:
+            if name is not None and (not name.isidentifier() or spec or conversion):
+                raise ValueError(f"a column is written {{name}}, got {{{name}}}; write {{{{ and }}}} for plain braces")
+        return prompt
+
+    @model_validator(mode="after")
+    def _prompt_shows_input(self) -> Self:
+        if self.data.input not in prompt_columns(self.prompt):
+            raise ValueError(f"the prompt must contain the input column: {{{self.data.input}}}")
+        if self.evaluation.split == "validation" and self.data.splits.validation is None:
+            raise ValueError("evaluation.split is 'validation', and data.splits.validation is null")
+        return self
+
+
+def prompt_columns(prompt: str) -> list[str]:
+    """The columns that a prompt names, in order."""
+    return [name for _, name, _, _ in Formatter().parse(prompt) if name is not None]

@@ -1,0 +1,168 @@
+"""The frozen records that a run leaves, and their JSON. Bytes, seconds and counts; docs/results.md explains each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from tuneoff.folder import write_json
+
+
+FailureKind = Literal["exception", "out of memory", "not a number", "signal", "exit"]
+
+
+class Record(BaseModel):
+    """A frozen record that reads and writes one JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def write(self, path: Path) -> None:
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+class Parameters(Record):
+    """Numbers of parameters, each counted once however often it is tied."""
+
+    trainable: int
+    total: int
+
+
+class PhaseMemory(Record):
+    """Memory of one phase in bytes. `not_measured` says why a figure is missing.
+
+    `peak` is what the trial's own work took: on the CPU, the process's peak over its size before
+    the model was loaded; on CUDA, the allocator's peak. `process_peak` is the whole process.
+    """
+
+    peak: int | None
+    process_peak: int | None
+    reserved_peak: int | None = None
+    components: dict[str, int] | None = None
+    components_own_peaks: dict[str, int] | None = None
+    not_measured: str | None = None
+
+
+class Memory(Record):
+    """Memory of the two phases that hold the model; an arm that trains nothing has no `train`."""
+
+    train: PhaseMemory | None
+    evaluate: PhaseMemory
+
+
+class RougeScore(Record):
+    """F-measure in 0…1, averaged over dialogues under three rules for several references."""
+
+    mean: float
+    best: float
+    first: float
+
+
+class Scores(Record):
+    """What the predictions of one trial scored."""
+
+    rouge1: RougeScore
+    rouge2: RougeScore
+    rougeL: RougeScore
+    rougeLsum: RougeScore
+    length_ratio: float
+    empty_outputs: int
+    truncated_outputs: int
+    examples: int
+
+
+class SplitStatistics(Record):
+    """What was read of one split. Tokens are those that the model sees, after truncation."""
+
+    rows: int
+    examples: int
+    references: int
+    skipped_rows: int
+    duplicate_rows: int
+    truncated_inputs: int
+    truncated_targets: int
+    input_tokens: int
+    target_tokens: int
+    non_ascii_references: int
+    content_sha256: str
+
+
+class Prepared(Record):
+    """What every trial of a run shares, made once before the first."""
+
+    model_path: str
+    model_revision: str | None
+    model_class: Literal["seq2seq", "causal"]
+    tokenizer_path: str
+    tokenizer_revision: str | None
+    data_revision: str | None
+    tokens: dict[str, str]
+    data: dict[str, SplitStatistics]
+    warnings: list[str]
+
+
+class Trained(Record):
+    """What training measured, written once its model is saved."""
+
+    parameters: Parameters
+    seconds: dict[str, float]
+    memory: PhaseMemory | None
+    steps: int
+    examples: int
+    target_tokens: int
+    final_loss: float | None
+    resumed_from_step: int | None
+    checkpoints_rejected: list[str]
+
+
+class Failure(Record):
+    """How a trial died: `kind` in a few words, `message` in one line, `log` the end of what it printed."""
+
+    kind: FailureKind
+    message: str
+    log: str
+
+
+class TrialResult(Record):
+    """One trial, finished or failed. A failed trial holds what was known when it died."""
+
+    arm: str
+    seed: int
+    status: Literal["done", "failed"]
+    method: str
+    settings: dict[str, Any]
+    parameters: Parameters | None = None
+    seconds: dict[str, float] | None = None
+    memory: Memory | None = None
+    training: Trained | None = None
+    scores: Scores | None = None
+    signature: str | None = None
+    precision: str | None = None
+    data: dict[str, SplitStatistics] | None = None
+    environment: dict[str, Any] | None = None
+    failure: Failure | None = None
+
+
+class Prediction(Record):
+    """One test dialogue: its references, what the arm wrote, and ROUGE against each reference."""
+
+    id: str
+    input: str
+    references: list[str]
+    prediction: str
+    truncated: bool
+    rouge1: list[float]
+    rouge2: list[float]
+    rougeL: list[float]
+    rougeLsum: list[float]
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Every prediction of a trial, in the order of the data."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [Prediction.model_validate_json(line) for line in lines if line]

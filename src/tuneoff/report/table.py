@@ -1,0 +1,125 @@
+"""A comparison on the terminal: the table, samples side by side, and where everything lies. Reads well at 80 columns."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tuneoff.folder import RunFolder
+from tuneoff.report.comparison import ArmRow, Comparison, Sample
+
+NONE = "–"
+DIALOGUE_LINES = 8
+
+
+def print_comparison(comparison: Comparison, folder: RunFolder, console: Console) -> None:
+    """The whole of what `tuneoff run` and `tuneoff show` print."""
+    console.print(_table(comparison))
+    for note in _notes(comparison):
+        console.print(Padding(Text(note), (0, 0, 0, 1)))
+    for number, sample in enumerate(comparison.samples, start=1):
+        console.print()
+        console.print(_sample(sample, number))
+    console.print()
+    console.print(_places(comparison, folder), soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    table.add_column("arm", overflow="fold", max_width=16)
+    for header in ("trainable", "share", "train", "memory", "R-1", "R-2", "R-L"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in comparison.arms:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: ArmRow) -> list[str | Text]:
+    if not row.seeds:
+        state = "failed" if row.failures else "to do"
+        return [row.arm, Text(state, style="bold red" if row.failures else "dim"), *[NONE] * 6]
+    parameters, rouge = row.parameters, row.rouge or {}
+    assert parameters is not None
+    return [
+        row.arm,
+        count_text(parameters.trainable),
+        f"{100 * parameters.trainable / parameters.total:.2f}%",
+        duration_text(row.train_seconds),
+        bytes_text(row.train_peak_bytes if row.method != "none" else row.evaluate_peak_bytes),
+        *(f"{100 * rouge[metric]:.2f}" for metric in ("rouge1", "rouge2", "rougeL")),
+    ]
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    notes = []
+    if comparison.examples:
+        several = "" if comparison.references == comparison.examples else f" × {_per_example(comparison)} references (mean)"
+        notes.append(f"ROUGE F × 100 on {comparison.examples:,} examples{several}; memory: peak of training over the start")
+    notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
+    for row in comparison.arms:
+        if row.empty_outputs or row.truncated_outputs:
+            notes.append(f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens")
+    notes += [f"warning: {warning}" for warning in comparison.warnings]
+    if comparison.unfinished:
+        notes.append(f"not finished: {', '.join(comparison.unfinished)}")
+    return notes
+
+
+def _per_example(comparison: Comparison) -> str:
+    return f"{(comparison.references or 0) / (comparison.examples or 1):.3g}"
+
+
+def _sample(sample: Sample, number: int) -> RenderableType:
+    lines = sample.input.splitlines()
+    shown = lines[:DIALOGUE_LINES]
+    if len(lines) > DIALOGUE_LINES:
+        shown.append(f"… ({len(lines) - DIALOGUE_LINES} more lines)")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True, max_width=16)
+    grid.add_column(overflow="fold")
+    for position, reference in enumerate(sample.references):
+        grid.add_row("reference" if position == 0 else "", Text(reference, style="green"))
+    for arm, prediction in sample.predictions.items():
+        grid.add_row(arm, Text(prediction or "(empty)"))
+    return Group(
+        Text(f"── example {number}: {sample.id}", style="bold"),
+        Padding(Text("\n".join(shown), style="dim"), (0, 0, 0, 2)),
+        Padding(grid, (0, 0, 0, 2)),
+    )
+
+
+def _places(comparison: Comparison, folder: RunFolder) -> Text:
+    text = Text(f"run        {folder.path}\n")
+    for row in comparison.arms:
+        if row.seeds and row.method != "none":
+            text.append(f"{row.arm:<10} {folder.trial(row.arm, row.seeds[0]).model}\n")
+    text.append(f"figures    {folder.comparison}")
+    return text
+
+
+def count_text(count: int) -> str:
+    """3538944 → '3.54 M'."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
+
+
+def duration_text(seconds: float | None) -> str:
+    """754.2 → '12m 34s'."""
+    if seconds is None:
+        return NONE
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
+
+
+def bytes_text(size: float | None) -> str:
+    """Binary units: 3221225472 → '3.00 GiB'."""
+    if size is None:
+        return NONE
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

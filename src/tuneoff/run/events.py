@@ -1,0 +1,70 @@
+"""What a child process tells its parent while it works: one JSON object a line, on the child's standard output."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TextIO
+
+from tuneoff.errors import Problem, RecipeError, TuneoffError
+from tuneoff.records import FailureKind
+
+INTERVAL = 0.2  # seconds between two reports of progress
+
+
+@dataclass(frozen=True)
+class Event:
+    """`phase`: a phase begins. `progress`: how far it is. `error`: the user's mistake. `failure`: how the child died."""
+
+    kind: Literal["phase", "progress", "error", "failure"]
+    text: str = ""
+    failure: FailureKind = "exception"
+    done: int = 0
+    total: int = 0
+    loss: float | None = None
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+class Reporter:
+    """The child's side: writes events, and not more progress than eyes can follow."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = 0.0
+
+    def phase(self, name: str) -> None:
+        self._send(Event("phase", name))
+
+    def progress(self, done: int, total: int, loss: float | None = None) -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last >= INTERVAL:
+            self._last = now
+            self._send(Event("progress", done=done, total=total, loss=loss))
+
+    def error(self, error: TuneoffError) -> None:
+        problems = error.problems if isinstance(error, RecipeError) else ()
+        self._send(Event("error", str(error), problems=tuple((".".join(p.path), p.message) for p in problems)))
+
+    def failure(self, kind: FailureKind, message: str) -> None:
+        self._send(Event("failure", message, failure=kind))
+
+    def _send(self, event: Event) -> None:
+        self._stream.write(json.dumps(asdict(event)) + "\n")
+        self._stream.flush()
+
+
+def parse_event(line: str) -> Event | None:
+    """The event of one line; None for a line that is none (a library that prints)."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        return Event(**{**values, "problems": tuple((path, message) for path, message in values["problems"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def as_error(event: Event) -> TuneoffError:
+    """The error that a child gave up with, to be raised in the parent."""
+    if event.problems:
+        return RecipeError(Problem(tuple(path.split(".")) if path else (), message) for path, message in event.problems)
+    return TuneoffError(event.text)

@@ -1,0 +1,102 @@
+"""The parent's side of a child process: start it, listen to it, stop it, and tell how it ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneoff.errors import TuneoffError
+from tuneoff.measure.memory import ALLOCATOR_ENVIRONMENT
+from tuneoff.records import Failure
+from tuneoff.run.child import FAILED, FINISHED, MISTAKE, STOPPED
+from tuneoff.run.events import Event, as_error, parse_event
+
+LOG_TAIL = 4000  # characters of the log that a failure keeps
+
+CHILD_ENVIRONMENT = {
+    **ALLOCATOR_ENVIRONMENT,
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: stopped on request, failed, the user's mistake, or (none of these) finished."""
+
+    stopped: bool = False
+    failure: Failure | None = None
+    mistake: TuneoffError | None = None
+
+
+class Child:
+    """A child process that carries out one part of a run."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._kills_before = _kills_by_the_system()
+        with log.open("a", encoding="utf-8") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tuneoff.run.child", *arguments],
+                stdin=subprocess.PIPE,  # never written: its closing tells the child that we are gone
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **CHILD_ENVIRONMENT},
+                start_new_session=True,  # Ctrl-C reaches us alone, and we ask the child to stop
+                text=True,
+                encoding="utf-8",
+            )
+
+    def listen(self, tell: Callable[[Event], None]) -> Ended:
+        """Pass on what the child tells until it has ended, and say how it ended."""
+        last: Event | None = None
+        with self._process as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = parse_event(line)
+                if event is not None:
+                    last = event
+                    tell(event)
+        return self._ended(process.returncode, last)
+
+    def stop(self) -> None:
+        """Ask the child to stop at its next safe point; asked twice, it ends at once."""
+        self._process.terminate()
+
+    def _ended(self, status: int, last: Event | None) -> Ended:
+        if status == FINISHED:
+            return Ended()
+        if status == STOPPED:
+            return Ended(stopped=True)
+        if status == MISTAKE and last is not None and last.kind == "error":
+            return Ended(mistake=as_error(last))
+        if status == FAILED and last is not None and last.kind == "failure":
+            return Ended(failure=Failure(kind=last.failure, message=last.text, log=self._tail()))
+        if status < 0:
+            name = signal.Signals(-status).name
+            if _kills_by_the_system() > self._kills_before:
+                message = f"killed by the system for want of memory ({name})"
+                return Ended(failure=Failure(kind="out of memory", message=message, log=self._tail()))
+            return Ended(failure=Failure(kind="signal", message=f"killed by {name}", log=self._tail()))
+        return Ended(failure=Failure(kind="exit", message=f"ended with status {status}", log=self._tail()))
+
+    def _tail(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:]
+
+
+def _kills_by_the_system() -> int:
+    """How many processes the kernel has killed for want of memory since it started (Linux)."""
+    try:
+        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

@@ -1,0 +1,151 @@
+"""A recipe carried out: claim the folder, prepare once, then every trial that is not finished, one at a time."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+from tuneoff.errors import RecipeChangedError, RecipeError
+from tuneoff.folder import RunFolder, TrialFolder
+from tuneoff.recipe import Recipe, Trial, read_recipe, trials, write_recipe
+from tuneoff.recipe.load import differences
+from tuneoff.records import Failure, Prepared, TrialResult
+from tuneoff.run.events import Event
+from tuneoff.run.process import Child
+
+
+class Listener(Protocol):
+    """Who is told how a run goes. `trial` is None while it is being prepared."""
+
+    def begins(self, trial: Trial | None) -> None: ...
+
+    def tells(self, event: Event) -> None: ...
+
+    def prepared(self, prepared: Prepared) -> None: ...
+
+    def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None: ...
+
+
+class InterruptedRunError(Exception):
+    """The run was asked to stop. What was finished is kept, and the same command goes on."""
+
+
+class Run:
+    """One recipe in one folder."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, listener: Listener) -> None:
+        self._recipe, self._folder, self._listener = recipe, folder, listener
+        self._child: Child | None = None
+        self._stop_asked = False
+
+    def carry_out(self) -> bool:
+        """Run or resume; True where every trial is done.
+
+        Raises RunBusyError, RecipeChangedError, the mistakes that preparing finds, and
+        InterruptedRunError.
+        """
+        with self._folder.lock(), self._signals():
+            self._claim()
+            todo = [t for t in trials(self._recipe) if self._finished(t) is None]
+            if todo:
+                self._prepare()
+            results = [self._result(trial) for trial in trials(self._recipe)]
+        return all(result.status == "done" for result in results)
+
+    def _result(self, trial: Trial) -> TrialResult:
+        finished = self._finished(trial)
+        result = finished or self._carry_out_trial(trial)
+        self._listener.ends(trial, result, kept=finished is not None)
+        return result
+
+    def _claim(self) -> None:
+        """Write the recipe into a new folder; in an old one, raise RecipeChangedError unless it is the same."""
+        if not self._folder.recipe.is_file():
+            write_recipe(self._recipe, self._folder.recipe)
+            return
+        try:
+            old = read_recipe(self._folder.recipe).recipe
+        except RecipeError as error:
+            raise RecipeChangedError(f"{self._folder.recipe} cannot be read: {error}") from None
+        changes = differences(old, self._recipe)
+        if changes:
+            shown = "\n  ".join(changes)
+            raise RecipeChangedError(
+                f"{self._folder.path} holds a run of another recipe:\n  {shown}\n"
+                "Choose another folder with --out, or undo the change to go on with this one."
+            )
+
+    def _finished(self, trial: Trial) -> TrialResult | None:
+        path = self._trial_folder(trial).result
+        if not path.is_file():
+            return None
+        result = TrialResult.read(path)
+        return result if result.status == "done" else None
+
+    def _prepare(self) -> None:
+        self._listener.begins(None)
+        self._launch(["prepare"], None)
+        self._listener.prepared(Prepared.read(self._folder.prepared))
+
+    def _carry_out_trial(self, trial: Trial) -> TrialResult:
+        folder = self._trial_folder(trial)
+        folder.result.unlink(missing_ok=True)  # of an attempt that failed
+        self._listener.begins(trial)
+        failure = self._launch(["trial", trial.arm, str(trial.seed)], trial)
+        if failure is not None:
+            arm = self._recipe.arms[trial.arm]
+            TrialResult(
+                arm=trial.arm,
+                seed=trial.seed,
+                status="failed",
+                method=arm.method,
+                settings={**arm.settings, "learning_rate": arm.learning_rate},
+                failure=failure,
+            ).write(folder.result)
+        return TrialResult.read(folder.result)
+
+    def _launch(self, work: list[str], trial: Trial | None) -> Failure | None:
+        """Carry out `work` in a child. A failure of preparing, or the user's mistake in it, is raised."""
+        if self._stop_asked:
+            raise InterruptedRunError
+        log = self._trial_folder(trial).log if trial else self._folder.prepare_log
+        self._child = Child([str(self._folder.path.resolve()), *work], log)
+        try:
+            ended = self._child.listen(self._listener.tells)
+        finally:
+            self._child = None
+        if ended.stopped:
+            raise InterruptedRunError
+        if ended.mistake is not None:
+            if trial is None:
+                raise ended.mistake
+            return Failure(kind="exception", message=str(ended.mistake), log="")
+        if ended.failure is not None and trial is None:
+            raise PrepareFailedError(f"{ended.failure.message}\n{ended.failure.log}")
+        return ended.failure
+
+    def _trial_folder(self, trial: Trial) -> TrialFolder:
+        return self._folder.trial(trial.arm, trial.seed)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn Ctrl-C and SIGTERM into a request to the child; a second one ends it at once."""
+
+        def ask(_number: int, _frame: FrameType | None) -> None:
+            self._stop_asked = True
+            if self._child is not None:
+                self._child.stop()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class PrepareFailedError(Exception):
+    """Preparing failed with what is no mistake of the user: a bug, or the machine. Keeps the child's log."""

@@ -1,0 +1,257 @@
+"""One trial from start to finish: load → adapt → train → save → load what was saved → generate → score."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
+import torch
+from transformers import set_seed
+
+from tuneoff.data.tokens import load_tokens
+from tuneoff.decode.generate import generate
+from tuneoff.folder import TrialFolder, sync_folder, write_lines
+from tuneoff.measure.clock import Clock
+from tuneoff.measure.environment import describe_environment
+from tuneoff.measure.memory import MemoryMeter
+from tuneoff.measure.parameters import count_parameters
+from tuneoff.model.base import load_model
+from tuneoff.model.device import pick_device, pick_precision, synchronize
+from tuneoff.model.methods import adapt, load_adapted, uses_peft
+from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.recipe import Recipe, Trial
+from tuneoff.records import (
+    Memory,
+    Parameters,
+    PhaseMemory,
+    Prediction,
+    Prepared,
+    Trained,
+    TrialResult,
+)
+from tuneoff.run.events import Reporter
+from tuneoff.score.rouge import rouge, rouge_version
+from tuneoff.score.summary import summarise
+from tuneoff.signature import signature
+from tuneoff.train.loop import Training, Work, count_steps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class StoppedError(Exception):
+    """The trial was asked to stop, and has saved where it was."""
+
+
+class TrialRun:
+    """One trial in this process. Made before the model is loaded, since memory is measured from there."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        prepared: Prepared,
+        trial: Trial,
+        folder: TrialFolder,
+        report: Reporter,
+        stop_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._recipe, self._prepared, self._trial, self._folder = recipe, prepared, trial, folder
+        self._report, self._stop_asked = report, stop_asked
+        self._arm = recipe.arms[trial.arm]
+        self._device = pick_device()
+        self._precision = pick_precision(recipe.training.precision, self._device)
+        self._clock = Clock(lambda: synchronize(self._device))
+        self._meter = MemoryMeter(self._device)
+
+    def run(self) -> TrialResult:
+        """Carry the trial out and write its result. Raises StoppedError where it was asked to stop.
+
+        A trial that was trained before it died is not trained again: `trained.json` says so.
+        """
+        with self._phase("load"):
+            tokenizer = load_tokenizer(self._prepared.tokenizer_path, self._prepared.tokenizer_revision)
+        trained = None
+        if self._arm.trains:
+            if self._folder.trained.is_file():
+                trained = Trained.read(self._folder.trained)
+            else:
+                trained = self._train(tokenizer)
+                gc.collect()
+        result = self._evaluate(tokenizer, trained)
+        result.write(self._folder.result)
+        shutil.rmtree(self._folder.checkpoints, ignore_errors=True)
+        return result
+
+    def _phase(self, name: str) -> Any:
+        self._report.phase(name)
+        return self._clock.phase(name)
+
+    def _train(self, tokenizer: PreTrainedTokenizerBase) -> Trained:
+        recipe, prepared = self._recipe, self._prepared
+        with self._phase("tokenise"):
+            train = load_tokens(prepared.tokens["train"])
+            validation = prepared.tokens.get("validation") if recipe.evaluation.split != "validation" else None
+            steps = count_steps(len(train), recipe.training)
+            work = Work(
+                train=train,
+                validation=load_tokens(validation) if validation else None,
+                seed=self._trial.seed,
+                examples_per_step=recipe.training.examples_per_step,
+                steps=steps,
+            )
+        with self._phase("load"):
+            # Full fine-tuning updates fp32 weights; a base that stays frozen needs no more than it computes in.
+            frozen = uses_peft(self._arm.method)
+            model = self._load(self._precision.dtype if frozen else torch.float32)
+            set_seed(self._trial.seed)
+            model = adapt(model, self._arm.method, self._arm.settings, prepared.model_class, steps)
+            parameters = count_parameters(model)
+        training = Training(
+            model,
+            tokenizer,
+            work,
+            recipe.training,
+            learning_rate=self._arm.learning_rate or 0.0,
+            bf16=self._precision.name == "bf16",
+            model_class=prepared.model_class,
+            checkpoints=self._folder.checkpoints,
+            clock=self._clock,
+        )
+        self._meter.start_phase()
+        self._report.phase("train")
+        outcome = training.run(self._folder.history, self._report.progress, self._stop_asked)
+        memory = self._meter.end_phase()
+        if outcome.stopped:
+            raise StoppedError
+        with self._phase("save"):
+            save_whole(model, tokenizer, self._folder.model)
+        with self._phase("measure"):
+            memory = training.components(memory)
+        taken = work.taken()
+        seconds = dict(self._clock.seconds)
+        seconds["train"] += outcome.seconds_before
+        if outcome.resumed_from_step:
+            seconds["redone"] = outcome.redone_seconds
+        trained = Trained(
+            parameters=parameters,
+            seconds=seconds,
+            memory=memory,
+            steps=steps,
+            examples=len(taken),
+            target_tokens=sum(work.target_lengths[i] for i in taken),
+            final_loss=outcome.final_loss,
+            resumed_from_step=outcome.resumed_from_step,
+            checkpoints_rejected=outcome.checkpoints_rejected,
+        )
+        trained.write(self._folder.trained)
+        self._clock.seconds.clear()
+        training.release()
+        return trained
+
+    def _evaluate(self, tokenizer: PreTrainedTokenizerBase, trained: Trained | None) -> TrialResult:
+        """Load what was saved, as a user would, generate for every test dialogue and score."""
+        evaluation, prepared = self._recipe.evaluation, self._prepared
+        with self._phase("tokenise"):
+            test = load_tokens(prepared.tokens[evaluation.split])
+        with self._phase("load"):
+            full = self._arm.method == "full"
+            model = self._load(self._precision.dtype, saved=full)
+            if uses_peft(self._arm.method):
+                model = load_adapted(model, self._folder.model)
+            model.to(self._device)
+            parameters = trained.parameters if trained else Parameters(trainable=0, total=count_parameters(model).total)
+        self._meter.start_phase()
+        with self._phase("evaluate"):
+            outputs = generate(
+                model,
+                tokenizer,
+                test["input_ids"],
+                model_class=prepared.model_class,
+                max_new_tokens=evaluation.max_new_tokens,
+                num_beams=evaluation.num_beams,
+                batch_size=evaluation.batch_size,
+                report=self._report.progress,
+            )
+            memory = self._meter.end_phase()
+            rows = test.remove_columns("input_ids")
+            predictions = [
+                Prediction(**row, prediction=o.text, truncated=o.truncated, **rouge(o.text, row["references"]))
+                for row, o in zip(rows, outputs, strict=True)
+            ]
+        write_lines(self._folder.predictions, (p.model_dump() for p in predictions))
+        return self._result(predictions, parameters, memory, trained)
+
+    def _result(
+        self, predictions: list[Prediction], parameters: Parameters, memory: PhaseMemory, trained: Trained | None
+    ) -> TrialResult:
+        seconds = dict(trained.seconds) if trained else {}
+        for name, value in self._clock.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + value
+        for name in ("load", "tokenise", "train", "evaluate", "save"):
+            seconds.setdefault(name, 0.0)
+        return TrialResult(
+            arm=self._trial.arm,
+            seed=self._trial.seed,
+            status="done",
+            method=self._arm.method,
+            settings={**self._arm.settings, "learning_rate": self._arm.learning_rate},
+            parameters=parameters,
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+            memory=Memory(train=trained.memory if trained else None, evaluate=memory),
+            training=trained,
+            scores=summarise(predictions),
+            signature=self._signature(predictions),
+            precision=f"{self._precision.name}: {self._precision.reason}",
+            data=self._prepared.data,
+            environment=describe_environment(self._device),
+        )
+
+    def _signature(self, predictions: list[Prediction]) -> str:
+        evaluation = self._recipe.evaluation
+        counts = sorted({len(p.references) for p in predictions})
+        references = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+        return signature(
+            {
+                "metric": "rouge_score",
+                "version": rouge_version(),
+                "stem": "porter",
+                "refs": f"mean-of-{references}",
+                "n": len(predictions),
+                "split": evaluation.split,
+                "data": self._prepared.data[evaluation.split].content_sha256[:12],
+                "search": "greedy" if evaluation.num_beams == 1 else f"beam{evaluation.num_beams}",
+                "max_new_tokens": evaluation.max_new_tokens,
+                "precision": self._precision.name,
+                "seed": self._trial.seed,
+            }
+        )
+
+    def _load(self, dtype: torch.dtype, saved: bool = False) -> Any:
+        if saved:
+            return load_model(str(self._folder.model), None, self._prepared.model_class, dtype)
+        return load_model(self._prepared.model_path, self._prepared.model_revision, self._prepared.model_class, dtype)
+
+
+def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Model (or adapter) and tokenizer in `save_pretrained`'s layout, there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in temporary.rglob("*"):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        temporary.chmod(0o755)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)

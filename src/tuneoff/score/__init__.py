@@ -1,0 +1,1 @@
+"""Scores: predictions → figures for each example, then for the whole."""

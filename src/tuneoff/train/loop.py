@@ -1,0 +1,194 @@
+"""One arm's training from adapted model to trained model, and what it measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DataCollatorForSeq2Seq, TrainingArguments
+
+from tuneoff.data.order import epoch_order
+from tuneoff.data.tokens import IGNORED
+from tuneoff.measure.clock import Clock
+from tuneoff.measure.components import measure_components
+from tuneoff.model.base import ModelClass
+from tuneoff.records import PhaseMemory
+from tuneoff.train.callbacks import History, MethodStep, Progress, Stops, read_history
+from tuneoff.train.checkpoints import newest_whole
+from tuneoff.train.trainer import ArmTrainer, StepSampler
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+    from tuneoff.recipe.schema import TrainingSpec
+
+LOGS = 100  # lines of history in a run, about
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on: the same for every arm of a seed."""
+
+    train: Dataset
+    validation: Dataset | None
+    seed: int
+    examples_per_step: int
+    steps: int
+
+    @property
+    def lengths(self) -> list[tuple[int, int]]:
+        """(input, target) tokens of each example."""
+        inputs = map(len, self.train["input_ids"])
+        return list(zip(inputs, self.target_lengths, strict=True))
+
+    @property
+    def target_lengths(self) -> list[int]:
+        """Target tokens of each example: what the loss sees."""
+        return [sum(token != IGNORED for token in labels) for labels in self.train["labels"]]
+
+    def taken(self) -> list[int]:
+        """The indices of all examples trained on, in order."""
+        lengths, per_epoch = self.lengths, -(-len(self.train) // self.examples_per_step)
+        taken: list[int] = []
+        for epoch in range(-(-self.steps // per_epoch)):
+            order = epoch_order(lengths, self.examples_per_step, self.seed, epoch)
+            taken.extend(order[: (self.steps - epoch * per_epoch) * self.examples_per_step])
+        return taken
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training left besides the trained model."""
+
+    stopped: bool
+    final_loss: float | None
+    resumed_from_step: int | None
+    seconds_before: float
+    redone_seconds: float
+    checkpoints_rejected: list[str]
+
+
+class Training:
+    """The training of one model. `run` trains it; `components` then measures one more step, and changes nothing."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        work: Work,
+        spec: TrainingSpec,
+        *,
+        learning_rate: float,
+        bf16: bool,
+        model_class: ModelClass,
+        checkpoints: Path,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        self._checkpoints = checkpoints
+        self._spec = spec
+        micro_batch = spec.micro_batch or spec.examples_per_step
+        arguments = TrainingArguments(
+            output_dir=str(checkpoints),
+            seed=work.seed,
+            max_steps=work.steps,
+            learning_rate=learning_rate,
+            per_device_train_batch_size=micro_batch,
+            per_device_eval_batch_size=4 * micro_batch,
+            gradient_accumulation_steps=spec.examples_per_step // micro_batch,
+            gradient_checkpointing=spec.gradient_checkpointing,
+            bf16=bf16,
+            lr_scheduler_type=spec.lr_scheduler_type,
+            warmup_steps=round(spec.warmup_ratio * work.steps),
+            weight_decay=spec.weight_decay,
+            max_grad_norm=spec.max_grad_norm,
+            logging_steps=max(1, work.steps // LOGS),
+            logging_nan_inf_filter=False,
+            save_strategy="no",  # by the clock instead: callbacks.Stops
+            save_total_limit=2,
+            eval_strategy="epoch" if work.validation is not None else "no",
+            report_to=spec.report_to,
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
+            dataloader_pin_memory=torch.cuda.is_available(),
+        )
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._trainer = ArmTrainer(
+            sampler=StepSampler(work.lengths, work.examples_per_step, work.seed),
+            model_class=model_class,
+            clock=clock,
+            model=model,
+            args=arguments,
+            train_dataset=work.train,
+            eval_dataset=work.validation,
+            data_collator=DataCollatorForSeq2Seq(tokenizer, model=base, pad_to_multiple_of=8),
+            callbacks=[MethodStep()],
+        )
+        self._trainer.remove_callback(_printer())
+
+    def run(
+        self, history: Path, report: Callable[[int, int, float | None], None], stop_asked: Callable[[], bool]
+    ) -> Outcome:
+        """Train, from the newest whole checkpoint where there is one. Raises NotANumberError."""
+        checkpoint, rejected = newest_whole(self._checkpoints)
+        resumed = checkpoint.manifest.step if checkpoint else 0
+        before = checkpoint.manifest.train_seconds if checkpoint else 0.0
+        seen = [line["train_seconds"] for line in read_history(history)]
+        self._trainer.train_seconds_before = before
+        for callback in (
+            History(history, self._trainer.train_seconds, resumed),
+            Progress(report),
+            Stops(self._spec.checkpoint_minutes, stop_asked),
+        ):
+            self._trainer.add_callback(callback)
+        with self._clock.phase("train"):
+            self._trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+        losses = [line["loss"] for line in read_history(history) if "loss" in line]
+        return Outcome(
+            stopped=stop_asked() and self._trainer.state.global_step < self._trainer.state.max_steps,
+            final_loss=losses[-1] if losses else None,
+            resumed_from_step=resumed or None,
+            seconds_before=before,
+            redone_seconds=max(0.0, max(seen, default=0.0) - before),
+            checkpoints_rejected=rejected,
+        )
+
+    def components(self, memory: PhaseMemory) -> PhaseMemory:
+        """`memory` with the components of one more step, on the largest micro-batch, at a learning rate of 0."""
+        trainer = self._trainer
+        optimizer = trainer.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        trainer.model.zero_grad()
+        batch = next(iter(trainer.get_train_dataloader()))  # the longest comes first
+
+        def step() -> None:
+            trainer.training_step(trainer.model_wrapped, batch, num_items_in_batch=1)
+            optimizer.step()
+
+        measured = measure_components(memory, trainer.model, getattr(optimizer, "optimizer", optimizer), step)
+        trainer.model.zero_grad()
+        return measured
+
+    def release(self) -> None:
+        """Give back the memory of model and optimizer."""
+        trainer = self._trainer
+        trainer.accelerator.free_memory()
+        trainer.optimizer = trainer.lr_scheduler = trainer.model = trainer.model_wrapped = None
+
+
+def count_steps(examples: int, spec: TrainingSpec) -> int:
+    """Optimizer steps that a recipe asks for: `max_steps`, else its epochs (an incomplete step counts)."""
+    per_epoch = -(-examples // spec.examples_per_step)
+    return spec.max_steps or max(1, round(spec.epochs * per_epoch))
+
+
+def _printer() -> Any:
+    from transformers.trainer_callback import PrinterCallback
+
+    return PrinterCallback

@@ -1,0 +1,92 @@
+"""transformers' Trainer with three things of our own: the shared order, the token loss, sealed checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from transformers import Trainer
+
+from tuneoff.data.order import epoch_order
+from tuneoff.data.tokens import IGNORED
+from tuneoff.measure.clock import Clock
+from tuneoff.model.base import ModelClass
+from tuneoff.train.checkpoints import seal
+from tuneoff.train.loss import summed_cross_entropy, token_loss
+
+
+class NotANumberError(ArithmeticError):
+    """The loss or its gradient is not finite; nothing was updated with it."""
+
+
+class StepSampler(Sampler[int]):
+    """The shared order, epoch by epoch."""
+
+    def __init__(self, lengths: Sequence[tuple[int, int]], examples_per_step: int, seed: int) -> None:
+        self._lengths = lengths
+        self._examples_per_step = examples_per_step
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(epoch_order(self._lengths, self._examples_per_step, self._seed, self._epoch))
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+
+class ArmTrainer(Trainer):
+    """The one loop: a method changes the model, never this."""
+
+    def __init__(self, *, sampler: StepSampler, model_class: ModelClass, clock: Clock, **arguments: Any) -> None:
+        super().__init__(compute_loss_func=token_loss(model_class), **arguments)
+        self.model_accepts_loss_kwargs = False  # the loss is ours: the model need not know the step's tokens
+        self._sampler = sampler
+        self._model_class = model_class
+        self._clock = clock
+        self.train_seconds_before = 0.0
+
+    def train_seconds(self) -> float:
+        """Useful seconds of training up to now, those before a resume included."""
+        return self.train_seconds_before + self._clock.read("train")
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> StepSampler:
+        return self._sampler
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
+        norm: torch.Tensor = super()._clip_grad_norm(model)
+        if not torch.isfinite(norm):
+            raise NotANumberError(
+                f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1}; "
+                "a lower learning rate, or training.precision: fp32, may help"
+            )
+        return norm
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        seconds = self.train_seconds()
+        with self._clock.phase("save"):
+            super()._save_checkpoint(model, trial)
+            step = self.state.global_step
+            seal(Path(self.args.output_dir) / f"checkpoint-{step}", step, seconds)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The loss on the validation split, in nats a target token. Trainer's own averages batches instead."""
+        with self._clock.phase("validate"), torch.no_grad():
+            self.model.eval()
+            total, count = 0.0, 0
+            for batch in self.get_eval_dataloader():
+                batch = self._prepare_inputs(batch)
+                labels = batch.pop("labels")
+                total += float(summed_cross_entropy(self.model_wrapped(**batch).logits, labels, self._model_class))
+                count += int((labels != IGNORED).sum())
+            self.model.train()
+        metrics = {"eval_loss": total / count}
+        self.log(metrics)
+        return metrics
