@@ -68,6 +68,11 @@ class TrialFolder:
         return self.path / "trained.json"
 
     @property
+    def step_memory(self) -> Path:
+        """The memory of a training step, measured ahead of the first."""
+        return self.path / "step-memory.json"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 

@@ -36,8 +36,10 @@ class Parameters(Record):
 class PhaseMemory(Record):
     """Memory of one phase in bytes. `not_measured` says why a figure is missing.
 
-    `peak` is what the trial's own work took: on the CPU, the process's peak over its size before
-    the model was loaded; on CUDA, the allocator's peak. `process_peak` is the whole process.
+    `peak` is what the trial's own work needs: on CUDA the allocator's peak; on the CPU the
+    process's peak over its size before the model was loaded (in training over one step on the
+    largest batch, with freed memory given back at once). `process_peak` is the most that the whole
+    process held while the phase ran, the interpreter, libraries and the allocator's slack included.
     """
 
     peak: int | None

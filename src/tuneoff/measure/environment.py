@@ -14,7 +14,7 @@ PACKAGES = (
     "tuneoff", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "rouge_score",
     "numpy",
 )  # fmt: skip
-SETTINGS = ("OMP_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "CUDA_VISIBLE_DEVICES")
+SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:

@@ -11,11 +11,6 @@ from tuneoff.records import PhaseMemory
 if TYPE_CHECKING:
     import torch
 
-# glibc keeps freed blocks for later, so that the same training peaks a fifth higher or lower by
-# luck of fragmentation; giving large blocks back at once makes the peak that of live tensors.
-ALLOCATOR_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-
-
 class MemoryMeter:
     """Measures the peak of each phase of one process that works on one device.
 

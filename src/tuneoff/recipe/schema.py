@@ -122,7 +122,7 @@ class TrainingSpec(Spec):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    gradient_checkpointing: bool = False
+    activation_checkpointing: bool = False
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     report_to: list[Text] = []
 

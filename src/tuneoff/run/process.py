@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuneoff.errors import TuneoffError
-from tuneoff.measure.memory import ALLOCATOR_ENVIRONMENT
 from tuneoff.records import Failure
 from tuneoff.run.child import FAILED, FINISHED, MISTAKE, STOPPED
 from tuneoff.run.events import Event, as_error, parse_event
@@ -20,7 +19,6 @@ from tuneoff.run.events import Event, as_error, parse_event
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
 CHILD_ENVIRONMENT = {
-    **ALLOCATOR_ENVIRONMENT,
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",

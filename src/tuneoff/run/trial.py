@@ -17,6 +17,7 @@ from transformers import set_seed
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.folder import TrialFolder, sync_folder, write_lines
+from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.environment import describe_environment
 from tuneoff.measure.memory import MemoryMeter
@@ -40,6 +41,8 @@ from tuneoff.score.rouge import rouge, rouge_version
 from tuneoff.score.summary import summarise
 from tuneoff.signature import signature
 from tuneoff.train.loop import Training, Work, count_steps
+from tuneoff.train.probe import probe_step
+from tuneoff.train.trainer import ArmTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,6 +70,7 @@ class TrialRun:
         self._device = pick_device()
         self._precision = pick_precision(recipe.training.precision, self._device)
         self._clock = Clock(lambda: synchronize(self._device))
+        allocator.tidy()
         self._meter = MemoryMeter(self._device)
 
     def run(self) -> TrialResult:
@@ -123,16 +127,14 @@ class TrialRun:
             checkpoints=self._folder.checkpoints,
             clock=self._clock,
         )
-        self._meter.start_phase()
         self._report.phase("train")
-        outcome = training.run(self._folder.history, self._report.progress, self._stop_asked)
-        memory = self._meter.end_phase()
+        outcome = training.run(self._folder.history, self._before_training, self._report.progress, self._stop_asked)
         if outcome.stopped:
             raise StoppedError
+        held = self._meter.end_phase().process_peak
+        memory = PhaseMemory.read(self._folder.step_memory).model_copy(update={"process_peak": held})
         with self._phase("save"):
             save_whole(model, tokenizer, self._folder.model)
-        with self._phase("measure"):
-            memory = training.components(memory)
         taken = work.taken()
         seconds = dict(self._clock.seconds)
         seconds["train"] += outcome.seconds_before
@@ -154,6 +156,14 @@ class TrialRun:
         training.release()
         return trained
 
+    def _before_training(self, trainer: ArmTrainer) -> None:
+        """Measure a step's memory while the allocator is tidy, then let the training run quick."""
+        with self._phase("measure"):
+            probe_step(trainer, self._meter).write(self._folder.step_memory)
+        self._report.phase("train")
+        allocator.quick()
+        self._meter.start_phase()
+
     def _evaluate(self, tokenizer: PreTrainedTokenizerBase, trained: Trained | None) -> TrialResult:
         """Load what was saved, as a user would, generate for every test dialogue and score."""
         evaluation, prepared = self._recipe.evaluation, self._prepared
@@ -166,6 +176,7 @@ class TrialRun:
                 model = load_adapted(model, self._folder.model)
             model.to(self._device)
             parameters = trained.parameters if trained else Parameters(trainable=0, total=count_parameters(model).total)
+        allocator.quick()
         self._meter.start_phase()
         with self._phase("evaluate"):
             outputs = generate(

@@ -79,6 +79,16 @@ class Stops(TrainerCallback):
         self._saved_at = time.monotonic()
 
 
+class Begin(TrainerCallback):
+    """Calls `action` when model and optimizer are ready, before the first step."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action = action
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._action()
+
+
 class MethodStep(TrainerCallback):
     """Lets the method do what it must after an optimizer step."""
 

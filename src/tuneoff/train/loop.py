@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DataCollatorForSeq2Seq, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 
 from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import IGNORED
 from tuneoff.measure.clock import Clock
-from tuneoff.measure.components import measure_components
 from tuneoff.model.base import ModelClass
-from tuneoff.records import PhaseMemory
-from tuneoff.train.callbacks import History, MethodStep, Progress, Stops, read_history
+from tuneoff.train.callbacks import Begin, History, MethodStep, Progress, Stops, read_history
 from tuneoff.train.checkpoints import newest_whole
 from tuneoff.train.trainer import ArmTrainer, StepSampler
 
@@ -73,7 +72,7 @@ class Outcome:
 
 
 class Training:
-    """The training of one model. `run` trains it; `components` then measures one more step, and changes nothing."""
+    """The training of one model."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class Training:
             per_device_train_batch_size=micro_batch,
             per_device_eval_batch_size=4 * micro_batch,
             gradient_accumulation_steps=spec.examples_per_step // micro_batch,
-            gradient_checkpointing=spec.gradient_checkpointing,
+            activation_checkpointing=spec.activation_checkpointing,
             bf16=bf16,
             lr_scheduler_type=spec.lr_scheduler_type,
             warmup_steps=round(spec.warmup_ratio * work.steps),
@@ -129,17 +128,26 @@ class Training:
             data_collator=DataCollatorForSeq2Seq(tokenizer, model=base, pad_to_multiple_of=8),
             callbacks=[MethodStep()],
         )
-        self._trainer.remove_callback(_printer())
+        self._trainer.remove_callback(PrinterCallback)
 
     def run(
-        self, history: Path, report: Callable[[int, int, float | None], None], stop_asked: Callable[[], bool]
+        self,
+        history: Path,
+        before: Callable[[ArmTrainer], None],
+        report: Callable[[int, int, float | None], None],
+        stop_asked: Callable[[], bool],
     ) -> Outcome:
-        """Train, from the newest whole checkpoint where there is one. Raises NotANumberError."""
+        """Train, from the newest whole checkpoint where there is one; `before` is called ahead of a first step.
+
+        Raises NotANumberError.
+        """
         checkpoint, rejected = newest_whole(self._checkpoints)
         resumed = checkpoint.manifest.step if checkpoint else 0
-        before = checkpoint.manifest.train_seconds if checkpoint else 0.0
+        seconds_before = checkpoint.manifest.train_seconds if checkpoint else 0.0
         seen = [line["train_seconds"] for line in read_history(history)]
-        self._trainer.train_seconds_before = before
+        self._trainer.train_seconds_before = seconds_before
+        if checkpoint is None:
+            self._trainer.add_callback(Begin(lambda: before(self._trainer)))
         for callback in (
             History(history, self._trainer.train_seconds, resumed),
             Progress(report),
@@ -153,27 +161,10 @@ class Training:
             stopped=stop_asked() and self._trainer.state.global_step < self._trainer.state.max_steps,
             final_loss=losses[-1] if losses else None,
             resumed_from_step=resumed or None,
-            seconds_before=before,
-            redone_seconds=max(0.0, max(seen, default=0.0) - before),
+            seconds_before=seconds_before,
+            redone_seconds=max(0.0, max(seen, default=0.0) - seconds_before),
             checkpoints_rejected=rejected,
         )
-
-    def components(self, memory: PhaseMemory) -> PhaseMemory:
-        """`memory` with the components of one more step, on the largest micro-batch, at a learning rate of 0."""
-        trainer = self._trainer
-        optimizer = trainer.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0
-        trainer.model.zero_grad()
-        batch = next(iter(trainer.get_train_dataloader()))  # the longest comes first
-
-        def step() -> None:
-            trainer.training_step(trainer.model_wrapped, batch, num_items_in_batch=1)
-            optimizer.step()
-
-        measured = measure_components(memory, trainer.model, getattr(optimizer, "optimizer", optimizer), step)
-        trainer.model.zero_grad()
-        return measured
 
     def release(self) -> None:
         """Give back the memory of model and optimizer."""
@@ -186,9 +177,3 @@ def count_steps(examples: int, spec: TrainingSpec) -> int:
     """Optimizer steps that a recipe asks for: `max_steps`, else its epochs (an incomplete step counts)."""
     per_epoch = -(-examples // spec.examples_per_step)
     return spec.max_steps or max(1, round(spec.epochs * per_epoch))
-
-
-def _printer() -> Any:
-    from transformers.trainer_callback import PrinterCallback
-
-    return PrinterCallback
