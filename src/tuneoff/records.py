@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tuneoff.folder import write_json
 
-
 FailureKind = Literal["exception", "out of memory", "not a number", "signal", "exit"]
 
 

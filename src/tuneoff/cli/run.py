@@ -14,9 +14,7 @@ def run(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe file, or the name of one that ships.", show_default="demo")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder of the run.", show_default="runs/NAME-OF-RECIPE")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the run.", show_default="runs/NAME-OF-RECIPE")] = None,
     set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a key, e.g. training.epochs=3.")
     ] = None,

@@ -66,7 +66,9 @@ def read_examples(
                 groups.setdefault(columns[input], []).append(columns)
         examples = [reader.example(number, group) for number, group in enumerate(groups.values())]
     else:
-        examples = [reader.example(number, [columns]) for number, columns in enumerate(islice(reader.good(rows), limit))]
+        examples = [
+            reader.example(number, [columns]) for number, columns in enumerate(islice(reader.good(rows), limit))
+        ]
     if not examples:
         raise DataError("the split has no usable row")
     return Examples(examples, reader.rows, len(reader.skipped), reader.duplicates, reader.skipped)
@@ -90,12 +92,16 @@ class _Reader:
             problem = row.unreadable or self._problem(row)
             if problem is None:
                 self._count_duplicate(row)
-                yield {**{k: v for k, v in row.columns.items() if k == "id"}, **{k: row.columns[k] for k in self._needed}}
+                yield {
+                    **{k: v for k, v in row.columns.items() if k == "id"},
+                    **{k: row.columns[k] for k in self._needed},
+                }
             elif self._skip:
                 self.skipped.append(f"{row.where} {problem}")
             else:
                 raise DataError(
-                    f"{row.where} {problem}. Mend the row, or set data.on_bad_row: skip to leave such rows out and count them"
+                    f"{row.where} {problem}. Mend the row, or set data.on_bad_row: skip "
+                    "to leave such rows out and count them"
                 )
 
     def example(self, number: int, rows: list[dict[str, str]]) -> Example:

@@ -9,9 +9,7 @@ import numpy as np
 STEPS_PER_POOL = 50  # how many steps' worth of examples are sorted together: more pads less and mixes less
 
 
-def epoch_order(
-    lengths: Sequence[tuple[int, int]], examples_per_step: int, seed: int, epoch: int
-) -> list[int]:
+def epoch_order(lengths: Sequence[tuple[int, int]], examples_per_step: int, seed: int, epoch: int) -> list[int]:
     """Indices of one epoch; each run of `examples_per_step` is the work of one optimizer step.
 
     `lengths` are (input, target) tokens of each example. Pools of random examples are sorted by

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tuneoff.errors import DataError
 
@@ -33,12 +33,15 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if kind not in SUFFIXES:
-        raise DataError(f"{path}: no reader for {kind or 'a file without suffix'!r}; the choices are {', '.join(SUFFIXES)}")
+        raise DataError(
+            f"{path}: no reader for {kind or 'a file without suffix'!r}; the choices are {', '.join(SUFFIXES)}"
+        )
     try:
         if kind == ".parquet":
             yield from _parquet(path)
             return
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        with opened as file:
             if kind == ".jsonl":
                 yield from _jsonl(file, path.name)
             elif kind == ".json":
@@ -49,7 +52,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _jsonl(file: BinaryIO, name: str) -> Iterator[Row]:
+def _jsonl(file: IO[bytes], name: str) -> Iterator[Row]:
     for number, line in enumerate(file, start=1):
         where = f"{name}:{number}"
         if not line.strip():
@@ -64,7 +67,7 @@ def _jsonl(file: BinaryIO, name: str) -> Iterator[Row]:
             yield _object(value, where)
 
 
-def _json(file: BinaryIO, name: str) -> Iterator[Row]:
+def _json(file: IO[bytes], name: str) -> Iterator[Row]:
     try:
         values = json.loads(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -83,7 +86,7 @@ def _object(value: Any, where: str) -> Row:
     return Row(value, where)
 
 
-def _separated(file: BinaryIO, name: str, delimiter: str) -> Iterator[Row]:
+def _separated(file: IO[bytes], name: str, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     # Bytes that are no UTF-8 become surrogates, so that the row they stand in can be named.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")

@@ -137,7 +137,7 @@ class Tokeniser:
             dataset.save_to_disk(temporary)
             (temporary / "counts.json").write_text(json.dumps(counts))
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
+            temporary.replace(folder)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             if not (folder / "counts.json").is_file():  # else another process was faster, with the same tokens

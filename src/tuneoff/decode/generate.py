@@ -68,10 +68,8 @@ def generate(
         written = model.generate(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=settings
         )
-        if model_class == "causal":
-            written = written[:, batch["input_ids"].shape[1] :]
-        else:
-            written = written[:, 1:]  # decoder_start_token_id
+        # A decoder-only model repeats its prompt, an encoder-decoder its decoder_start_token_id.
+        written = written[:, batch["input_ids"].shape[1] if model_class == "causal" else 1 :]
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         for i, ids, text in zip(chosen, written.tolist(), texts, strict=True):
             outputs[i] = Generated(text.strip(), truncated=not any(end in ids for end in ends))

@@ -58,7 +58,7 @@ def _by_component(by_category: dict[str, int]) -> dict[str, int]:
 
 
 def _tracker_class(mem_tracker: Any) -> Any:
-    class Tracker(mem_tracker.MemTracker):  # type: ignore[misc]
+    class Tracker(mem_tracker.MemTracker):
         """MemTracker that admits frozen parameters and keeps each category's own maximum."""
 
         def __init__(self) -> None:

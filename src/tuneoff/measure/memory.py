@@ -11,6 +11,7 @@ from tuneoff.records import PhaseMemory
 if TYPE_CHECKING:
     import torch
 
+
 class MemoryMeter:
     """Measures the peak of each phase of one process that works on one device.
 

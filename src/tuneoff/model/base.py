@@ -31,7 +31,9 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
     settings = dict(values)
     model_type = settings.pop("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise ModelError(f"model.config.model_type: no architecture {model_type!r}; {nearest(str(model_type), CONFIG_MAPPING)}")
+        raise ModelError(
+            f"model.config.model_type: no architecture {model_type!r}; {nearest(str(model_type), CONFIG_MAPPING)}"
+        )
     plain = AutoConfig.for_model(model_type)
     known = plain.to_dict().keys() | getattr(plain, "attribute_map", {}).keys() | {"tie_word_embeddings"}
     for key in settings:
@@ -65,7 +67,9 @@ def fit_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, voc
     if not vocab_given:
         config.vocab_size = len(tokenizer)
     elif config.vocab_size < len(tokenizer):
-        raise ModelError(f"model.config.vocab_size is {config.vocab_size}, and the tokenizer has {len(tokenizer)} tokens")
+        raise ModelError(
+            f"model.config.vocab_size is {config.vocab_size}, and the tokenizer has {len(tokenizer)} tokens"
+        )
     config.pad_token_id = tokenizer.pad_token_id
     config.eos_token_id = tokenizer.eos_token_id
     config.bos_token_id = tokenizer.bos_token_id
@@ -82,13 +86,13 @@ def build_model(config: PretrainedConfig) -> PreTrainedModel:
     model = _auto(model_class(config)).from_config(config)
     if untie:
         _untie_output(model)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def load_model(path: str, revision: str | None, kind: ModelClass, dtype: torch.dtype) -> PreTrainedModel:
     """The model of a hub name or folder, from safetensors alone. Raises ModelError."""
     try:
-        return _auto(kind).from_pretrained(  # type: ignore[no-any-return]
+        return _auto(kind).from_pretrained(
             path, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
     except Exception as error:  # missing, malformed, no safetensors: transformers raises several types
@@ -108,7 +112,11 @@ def _untie_output(model: PreTrainedModel) -> None:
     output = model.get_output_embeddings()
     if output is None or output.weight is not model.get_input_embeddings().weight:
         return
-    name = next(name for name, value in model.named_parameters(remove_duplicate=False) if value is output.weight and "lm_head" in name)
+    name = next(
+        name
+        for name, value in model.named_parameters(remove_duplicate=False)
+        if value is output.weight and "lm_head" in name
+    )
     output.weight = torch.nn.Parameter(torch.empty_like(output.weight))
     torch.nn.init.normal_(output.weight, std=float(getattr(model.config, "initializer_factor", 1.0)))
     model.all_tied_weights_keys.pop(name, None)

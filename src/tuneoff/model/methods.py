@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 OWN = ("none", "full")
 # Fields of peft's configs that the run decides, not the recipe.
-DECIDED = {"peft_type", "task_type", "inference_mode", "auto_mapping", "base_model_name_or_path", "revision", "peft_version"}
+DECIDED = {
+    "peft_type",
+    "task_type",
+    "inference_mode",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "revision",
+    "peft_version",
+}
 
 
 def uses_peft(method: str) -> bool:
@@ -30,7 +38,8 @@ def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Proble
     path = ("arms", arm)
     if not uses_peft(method):
         return [
-            Problem((*path, key), f"no such setting of method {method!r}; it has learning_rate alone") for key in settings
+            Problem((*path, key), f"no such setting of method {method!r}; it has learning_rate alone")
+            for key in settings
         ]
     classes = _config_classes()
     if method not in classes:

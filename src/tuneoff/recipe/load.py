@@ -45,7 +45,9 @@ def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
             raise RecipeError([Problem((), message)])
         path = shipped[reference]
     loaded = read_recipe(path, overrides)
-    return LoadedRecipe(loaded.recipe, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip(".") or "run", path.name, loaded.lines)
+    return LoadedRecipe(
+        loaded.recipe, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip(".") or "run", path.name, loaded.lines
+    )
 
 
 def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
@@ -130,7 +132,9 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
 def _located(problems: Iterable[Problem], source: str, lines: Mapping[tuple[str, ...], int]) -> RecipeError:
     placed = []
     for problem in problems:
-        line = next((lines[problem.path[:n]] for n in range(len(problem.path), 0, -1) if problem.path[:n] in lines), None)
+        line = next(
+            (lines[problem.path[:n]] for n in range(len(problem.path), 0, -1) if problem.path[:n] in lines), None
+        )
         place = f"{source}:{line}" if line else source
         placed.append(Problem((), f"{place}: {problem}"))
     return RecipeError(placed)
@@ -154,8 +158,10 @@ def _problems(error: ValidationError) -> list[Problem]:
 
 
 def _readable(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """pydantic's location without the names of a union's branches and of validators."""
-    return tuple(str(part) for part in loc if isinstance(part, int) or re.fullmatch(r"[\w-]+", str(part)) and not _branch(part))
+    """Pydantic's location without the names of a union's branches and of validators."""
+    return tuple(
+        str(part) for part in loc if isinstance(part, int) or (re.fullmatch(r"[\w-]+", str(part)) and not _branch(part))
+    )
 
 
 def _branch(part: int | str) -> bool:

@@ -1,5 +1,6 @@
 """The recipe's fields, their types and defaults. An unknown key is an error, except in an arm: there it is a
-setting of the method, and the method's own class checks it."""
+setting of the method, and the method's own class checks it.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +105,9 @@ class ArmSpec(BaseModel):
     @model_validator(mode="after")
     def _learning_rate_where_it_trains(self) -> Self:
         if self.trains and self.learning_rate is None:
-            raise ValueError(f"method {self.method!r} needs a `learning_rate` (usual: 5.0e-5 for full, 1.0e-3 for lora)")
+            raise ValueError(
+                f"method {self.method!r} needs a `learning_rate` (usual: 5.0e-5 for full, 1.0e-3 for lora)"
+            )
         if not self.trains and (self.learning_rate is not None or self.settings):
             raise ValueError("method 'none' is the original model and takes no settings")
         return self

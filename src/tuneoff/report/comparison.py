@@ -22,7 +22,7 @@ ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 class ArmRow(Record):
-    """One arm, averaged over its finished seeds. Seconds, bytes, F-measures in 0…1. None: not there, or not measured."""
+    """One arm, averaged over its finished seeds: seconds, bytes, F-measures in 0…1. None where not measured."""
 
     arm: str
     method: str

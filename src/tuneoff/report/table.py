@@ -1,4 +1,4 @@
-"""A comparison on the terminal: the table, samples side by side, and where everything lies. Reads well at 80 columns."""
+"""A comparison on the terminal, at 80 columns: the table, samples side by side, where everything lies."""
 
 from __future__ import annotations
 
@@ -55,12 +55,18 @@ def _cells(row: ArmRow) -> list[str | Text]:
 def _notes(comparison: Comparison) -> list[str]:
     notes = []
     if comparison.examples:
-        several = "" if comparison.references == comparison.examples else f" × {_per_example(comparison)} references (mean)"
-        notes.append(f"ROUGE F × 100 on {comparison.examples:,} examples{several}; memory: peak of training over the start")
+        several = (
+            "" if comparison.references == comparison.examples else f" × {_per_example(comparison)} references (mean)"
+        )
+        notes.append(
+            f"ROUGE F × 100 on {comparison.examples:,} examples{several}; memory: peak of training over the start"
+        )
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:
-            notes.append(f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens")
+            notes.append(
+                f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens"
+            )
     notes += [f"warning: {warning}" for warning in comparison.warnings]
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")

@@ -53,8 +53,8 @@ def main(arguments: list[str]) -> int:
     try:
         recipe = read_recipe(folder.recipe).recipe
         if arguments[1] == "prepare":
-            from tuneoff.measure.environment import describe_environment
             from tuneoff.folder import write_json
+            from tuneoff.measure.environment import describe_environment
             from tuneoff.model.device import pick_device
             from tuneoff.run.prepare import prepare
 
@@ -65,7 +65,12 @@ def main(arguments: list[str]) -> int:
 
         trial = Trial(arguments[2], int(arguments[3]))
         run = TrialRun(
-            recipe, Prepared.read(folder.prepared), trial, folder.trial(trial.arm, trial.seed), report, stop.at_safe_point
+            recipe,
+            Prepared.read(folder.prepared),
+            trial,
+            folder.trial(trial.arm, trial.seed),
+            report,
+            stop.at_safe_point,
         )
         try:
             run.run()

@@ -15,7 +15,7 @@ INTERVAL = 0.2  # seconds between two reports of progress
 
 @dataclass(frozen=True)
 class Event:
-    """`phase`: a phase begins. `progress`: how far it is. `error`: the user's mistake. `failure`: how the child died."""
+    """A phase that begins, progress in it, the user's mistake, or how the child died."""
 
     kind: Literal["phase", "progress", "error", "failure"]
     text: str = ""

@@ -148,7 +148,9 @@ def _warnings(splits: dict[Split, Examples], statistics: dict[str, SplitStatisti
             warnings.append(f"{split}: {examples.skipped_rows} bad rows left out ({places})")
         if statistics[split].truncated_inputs:
             count, total = statistics[split].truncated_inputs, statistics[split].examples
-            warnings.append(f"{split}: {count} of {total} inputs were longer than data.max_source_length and lost their end")
+            warnings.append(
+                f"{split}: {count} of {total} inputs were longer than data.max_source_length and lost their end"
+            )
     if statistics[scored].non_ascii_references:
         count = statistics[scored].non_ascii_references
         warnings.append(f"{scored}: {count} references hold letters beyond ASCII, which ROUGE does not see")

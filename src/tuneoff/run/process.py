@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuneoff.errors import TuneoffError
-from tuneoff.records import Failure
+from tuneoff.records import Failure, FailureKind
 from tuneoff.run.child import FAILED, FINISHED, MISTAKE, STOPPED
 from tuneoff.run.events import Event, as_error, parse_event
 
@@ -77,18 +77,19 @@ class Child:
             return Ended(stopped=True)
         if status == MISTAKE and last is not None and last.kind == "error":
             return Ended(mistake=as_error(last))
-        if status == FAILED and last is not None and last.kind == "failure":
-            return Ended(failure=Failure(kind=last.failure, message=last.text, log=self._tail()))
-        if status < 0:
-            name = signal.Signals(-status).name
-            if _kills_by_the_system() > self._kills_before:
-                message = f"killed by the system for want of memory ({name})"
-                return Ended(failure=Failure(kind="out of memory", message=message, log=self._tail()))
-            return Ended(failure=Failure(kind="signal", message=f"killed by {name}", log=self._tail()))
-        return Ended(failure=Failure(kind="exit", message=f"ended with status {status}", log=self._tail()))
+        kind, message = self._cause(status, last)
+        log = self._log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:]
+        return Ended(failure=Failure(kind=kind, message=message, log=log))
 
-    def _tail(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:]
+    def _cause(self, status: int, last: Event | None) -> tuple[FailureKind, str]:
+        if status == FAILED and last is not None and last.kind == "failure":
+            return last.failure, last.text
+        if status >= 0:
+            return "exit", f"ended with status {status}"
+        name = signal.Signals(-status).name
+        if _kills_by_the_system() > self._kills_before:
+            return "out of memory", f"killed by the system for want of memory ({name})"
+        return "signal", f"killed by {name}"
 
 
 def _kills_by_the_system() -> int:

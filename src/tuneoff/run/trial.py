@@ -132,7 +132,7 @@ class TrialRun:
         if outcome.stopped:
             raise StoppedError
         held = self._meter.end_phase().process_peak
-        memory = PhaseMemory.read(self._folder.step_memory).model_copy(update={"process_peak": held})
+        memory = self._step_memory().model_copy(update={"process_peak": held})
         with self._phase("save"):
             save_whole(model, tokenizer, self._folder.model)
         taken = work.taken()
@@ -163,6 +163,12 @@ class TrialRun:
         self._report.phase("train")
         allocator.quick()
         self._meter.start_phase()
+
+    def _step_memory(self) -> PhaseMemory:
+        if self._folder.step_memory.is_file():
+            return PhaseMemory.read(self._folder.step_memory)
+        reason = f"{self._folder.step_memory.name} of the attempt that this one resumed is gone"
+        return PhaseMemory(peak=None, process_peak=None, not_measured=reason)
 
     def _evaluate(self, tokenizer: PreTrainedTokenizerBase, trained: Trained | None) -> TrialResult:
         """Load what was saved, as a user would, generate for every test dialogue and score."""
@@ -261,7 +267,7 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> No
                 os.fsync(handle.fileno())
         temporary.chmod(0o755)
         shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -1,4 +1,4 @@
-"""What happens beside the training: history, progress, checkpoints by the clock, a clean stop, the method's own step."""
+"""What happens beside the training: history, progress, checkpoints by the clock, a clean stop."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def seal(path: Path, step: int, train_seconds: float) -> None:
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and why each newer one was rejected. Rejected ones are deleted."""
-    rejected = []
+    rejected: list[str] = []
     steps = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
     for path in steps:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import cross_entropy
 
 from tuneoff.data.tokens import IGNORED
 from tuneoff.model.base import ModelClass
@@ -40,4 +40,4 @@ def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, kind: Model
     if kind == "causal":  # position t predicts token t + 1
         logits, labels = logits[:, :-1], labels[:, 1:]
     targets = labels.reshape(-1).to(logits.device)
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), targets, ignore_index=IGNORED, reduction="sum")
+    return cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), targets, ignore_index=IGNORED, reduction="sum")

@@ -81,8 +81,8 @@ class ArmTrainer(Trainer):
         with self._clock.phase("validate"), torch.no_grad():
             self.model.eval()
             total, count = 0.0, 0
-            for batch in self.get_eval_dataloader():
-                batch = self._prepare_inputs(batch)
+            for inputs in self.get_eval_dataloader():
+                batch = self._prepare_inputs(inputs)
                 labels = batch.pop("labels")
                 total += float(summed_cross_entropy(self.model_wrapped(**batch).logits, labels, self._model_class))
                 count += int((labels != IGNORED).sum())
