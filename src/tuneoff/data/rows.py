@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from tuneoff.errors import DataError
 
@@ -40,8 +40,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         if kind == ".parquet":
             yield from _parquet(path)
             return
-        opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
+        with _open(path) as file:
             if kind == ".jsonl":
                 yield from _jsonl(file, path.name)
             elif kind == ".json":
@@ -50,6 +49,10 @@ def read_rows(path: Path) -> Iterator[Row]:
                 yield from _separated(file, path.name, "\t" if kind == ".tsv" else ",")
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _jsonl(file: IO[bytes], name: str) -> Iterator[Row]:

@@ -46,7 +46,18 @@ def _track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[s
         step()
     snapshot = tracker.get_tracker_snapshot("peak")
     at_peak = {str(getattr(k, "value", k)): v for device in snapshot.values() for k, v in device.items()}
-    return _by_component(at_peak), _by_component(tracker.own_peaks)
+    # MemTracker files all that the optimizer's step makes under its state; what goes with the step is temporary.
+    state = _state_bytes(optimizer)
+    at_peak, own = _by_component(at_peak), _by_component(tracker.own_peaks)
+    at_peak["temporary"] += at_peak["optimizer"] - state
+    own["temporary"] = max(own["temporary"], own["optimizer"] - state)
+    at_peak["optimizer"] = own["optimizer"] = state
+    return at_peak, own
+
+
+def _state_bytes(optimizer: Any) -> int:
+    values = [value for states in optimizer.state.values() for value in states.values()]
+    return sum(value.untyped_storage().nbytes() for value in values if hasattr(value, "untyped_storage"))
 
 
 def _by_component(by_category: dict[str, int]) -> dict[str, int]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 ModelClass = Literal["seq2seq", "causal"]
 
+# Settings that a config.json may hold whatever its architecture.
+UNIVERSAL = {"tie_word_embeddings", "decoder_start_token_id", "pad_token_id", "bos_token_id", "eos_token_id"}
+
 
 def load_config(name: str, revision: str | None) -> PretrainedConfig:
     """The configuration of a hub name or folder; its `_commit_hash` is the pinned revision. Raises ModelError."""
@@ -35,7 +38,7 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
             f"model.config.model_type: no architecture {model_type!r}; {nearest(str(model_type), CONFIG_MAPPING)}"
         )
     plain = AutoConfig.for_model(model_type)
-    known = plain.to_dict().keys() | getattr(plain, "attribute_map", {}).keys() | {"tie_word_embeddings"}
+    known = plain.to_dict().keys() | getattr(plain, "attribute_map", {}).keys() | UNIVERSAL
     for key in settings:
         if key not in known:
             raise ModelError(f"model.config.{key}: {model_type} has no such setting; {nearest(key, known)}")

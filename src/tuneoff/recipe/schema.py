@@ -133,7 +133,8 @@ class TrainingSpec(Spec):
     def _whole_micro_batches(self) -> Self:
         if self.micro_batch is not None and self.examples_per_step % self.micro_batch:
             raise ValueError(
-                f"`examples_per_step` ({self.examples_per_step}) must be a multiple of `micro_batch` ({self.micro_batch})"
+                f"`examples_per_step` ({self.examples_per_step}) must be a multiple "
+                f"of `micro_batch` ({self.micro_batch})"
             )
         return self
 

@@ -146,7 +146,7 @@ class TrialRun:
             memory=memory,
             steps=steps,
             examples=len(taken),
-            target_tokens=sum(work.target_lengths[i] for i in taken),
+            target_tokens=sum(work.lengths[i][1] for i in taken),
             final_loss=outcome.final_loss,
             resumed_from_step=outcome.resumed_from_step,
             checkpoints_rejected=outcome.checkpoints_rejected,

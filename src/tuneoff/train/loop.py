@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +39,11 @@ class Work:
     examples_per_step: int
     steps: int
 
-    @property
+    @cached_property
     def lengths(self) -> list[tuple[int, int]]:
-        """(input, target) tokens of each example."""
-        inputs = map(len, self.train["input_ids"])
-        return list(zip(inputs, self.target_lengths, strict=True))
-
-    @property
-    def target_lengths(self) -> list[int]:
-        """Target tokens of each example: what the loss sees."""
-        return [sum(token != IGNORED for token in labels) for labels in self.train["labels"]]
+        """(input, target) tokens of each example; of the target, those that the loss sees."""
+        rows = self.train.with_format("numpy")
+        return [(len(row["input_ids"]), int((row["labels"] != IGNORED).sum())) for row in rows]
 
     def taken(self) -> list[int]:
         """The indices of all examples trained on, in order."""

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import MODELS
+from tuneoff.errors import ModelError
+from tuneoff.measure.parameters import count_parameters
+from tuneoff.model.base import build_model, make_config
+from tuneoff.model.methods import adapt, check_method
+
+LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q", "v"]}
+
+
+def tiny() -> Any:
+    return build_model(make_config({**MODELS["seq2seq"], "vocab_size": 50}))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("none", {}), ("full", {}), ("lora", LORA), ("lora", {**LORA, "use_dora": True}),
+        ("ia3", {}), ("prefix_tuning", {"num_virtual_tokens": 5}), ("vera", {"r": 8}), ("lora", {"r": "4"}),
+    ],
+)  # fmt: skip
+def test_settings_that_peft_s_own_classes_take(method: str, settings: dict[str, Any]) -> None:
+    assert check_method("x", method, settings) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("lora", {"lora_alhpa": 8}, "arms.x.lora_alhpa: LoraConfig has no such setting; did you mean 'lora_alpha'?"),
+        ("lora", {"r": "many"}, "arms.x.r: input should be a valid integer"),
+        ("lora", {"task_type": "CAUSAL_LM"}, "arms.x.task_type: LoraConfig has no such setting"),
+        ("loraa", {}, "arms.x.method: no method 'loraa'; did you mean 'lora'?"),
+        ("full", {"r": 8}, "arms.x.r: no such setting of method 'full'"),
+    ],
+)
+def test_settings_that_they_do_not(method: str, settings: dict[str, Any], message: str) -> None:
+    assert message in str(check_method("x", method, settings)[0])
+
+
+def test_what_learns_is_what_the_method_says() -> None:
+    total = count_parameters(tiny()).total
+    assert count_parameters(adapt(tiny(), "none", {}, "seq2seq", 1)).trainable == 0
+    assert count_parameters(adapt(tiny(), "full", {}, "seq2seq", 1)).trainable == total
+    lora = count_parameters(adapt(tiny(), "lora", LORA, "seq2seq", 1))
+    # q and v of 2 encoder and 2 × 2 decoder attentions, each A (4 × 32) and B (32 × 4)
+    assert lora.trainable == 6 * 2 * (4 * 32 + 32 * 4)
+    assert lora.total == total + lora.trainable
+
+
+def test_what_peft_refuses_is_one_line() -> None:
+    with pytest.raises(ModelError, match="peft cannot apply 'lora' to this model") as caught:
+        adapt(tiny(), "lora", {"target_modules": ["nowhere"]}, "seq2seq", 1)
+    assert "\n" not in str(caught.value)

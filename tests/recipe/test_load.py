@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import recipe_values
+from tuneoff.errors import RecipeError
+from tuneoff.recipe import load_recipe, read_recipe, shipped_recipes, trials, write_recipe
+from tuneoff.recipe.load import differences
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def valid(tmp_path: Path) -> str:
+    return write(tmp_path, yaml.safe_dump(recipe_values(tmp_path), sort_keys=False))
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid(name: str) -> None:
+    assert {"original", "full", "lora"} <= load_recipe(name).recipe.arms.keys()
+
+
+def test_the_first_case_has_its_settings_to_the_letter() -> None:
+    recipe = load_recipe("dialogsum-flan-t5-base").recipe
+    assert (recipe.model.name, recipe.data.source) == ("google/flan-t5-base", "knkarthick/dialogsum")
+    assert recipe.prompt == "Summarize the following conversation.\n{dialogue}\nSummary:"
+    assert recipe.arms["full"].learning_rate == 5e-5
+    assert recipe.arms["lora"].learning_rate == 1e-3
+    assert recipe.arms["lora"].settings == {
+        "r": 32, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q", "v"],
+    }  # fmt: skip
+
+
+def test_all_problems_are_told_at_once_with_line_and_nearest_key(tmp_path: Path) -> None:
+    text = """model: some/model
+data: {source: x, inptu: dialogue, target: summary}
+prompt: "{dialogue}"
+arms:
+  full: {method: full}
+training:
+  epoch: 3
+  precision: fp64
+"""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, text))
+    message = str(caught.value)
+    assert "mine.yaml:2: data.input: is missing" in message
+    assert "mine.yaml:2: data.inptu: no such key; did you mean 'input'?" in message
+    assert "mine.yaml:5: arms.full: method 'full' needs a `learning_rate`" in message
+    assert "mine.yaml:7: training.epoch: no such key; did you mean 'epochs'?" in message
+    assert "mine.yaml:8: training.precision: input should be 'bf16' or 'fp32', got 'fp64'" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": "{dialog}"}, "the prompt must contain the input column: {dialogue}"),
+        ({"prompt": "{dialogue!r}"}, "a column is written {name}"),
+        ({"prompt": "{dialogue"}, "write {{ and }}"),
+        ({"seeds": [1, 1]}, "every seed once"),
+        ({"arms": {"a/b": {"method": "none"}}}, "arms"),
+        ({"arms": {}}, "arms"),
+        ({"arms": {"x": {"method": "none", "r": 8}}}, "takes no settings"),
+        ({"model": {"name": "a/b", "config": {"model_type": "t5"}}}, "either `name`"),
+        ({"model": {"config": {"d_model": 8}, "tokenizer": "x"}}, "needs `model_type`"),
+        ({"model": {"config": {"model_type": "t5"}}}, "needs `tokenizer`"),
+        ({"training": {"examples_per_step": 8, "micro_batch": 3}}, "multiple"),
+        ({"data": {"source": {"train": "a.jsonl"}, "input": "dialogue", "target": "b"}}, "needs `train` and `test`"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    text = yaml.safe_dump({**recipe_values(tmp_path), **change}, sort_keys=False)
+    with pytest.raises(RecipeError, match=r".") as caught:
+        load_recipe(write(tmp_path, text))
+    assert message in str(caught.value)
+
+
+def test_overrides_reach_any_key(tmp_path: Path) -> None:
+    path = valid(tmp_path)
+    overrides = ["training.epochs=3", "arms.lora.r=16", "seeds=[0, 1]", "data.limit.train=5", "arms.lora.use_dora=true"]
+    recipe = load_recipe(path, overrides).recipe
+    assert (recipe.training.epochs, recipe.seeds, recipe.data.limit.train) == (3.0, [0, 1], 5)
+    assert recipe.arms["lora"].settings["r"] == 16
+    assert recipe.arms["lora"].settings["use_dora"] is True
+
+
+def test_an_override_reaches_into_a_model_given_by_name() -> None:
+    model = load_recipe("dialogsum-flan-t5-base", ["model.revision=abc"]).recipe.model
+    assert (model.name, model.revision) == ("google/flan-t5-base", "abc")
+
+
+@pytest.mark.parametrize(
+    "override", ["training.epochs", "=3", "training..epochs=1", "prompt.x=1", "training.epochs=[1"]
+)
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(RecipeError, match="--set"):
+        load_recipe(valid(tmp_path), [override])
+
+
+def test_an_unknown_name_suggests_one_that_ships() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'dialogsum-flan-t5-base'"):
+        load_recipe("dialogsum-flan-t5-bse")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"arms: [", "not YAML"),
+        (b"- a\n- b\n", "a recipe is a mapping"),
+        (b"model: \xff\n", "not UTF-8"),
+        (b"seeds: [0]\nseeds: [1]\n", "given twice, on lines 1 and 2"),
+        (b"", "a recipe is a mapping"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=r"."):
+        read_recipe(path)
+    try:
+        read_recipe(path)
+    except RecipeError as error:
+        assert message in str(error)
+
+
+def test_a_written_recipe_reads_back_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe(valid(tmp_path)).recipe
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml").recipe == recipe
+
+
+def test_differences_name_what_changed(tmp_path: Path) -> None:
+    old = load_recipe(valid(tmp_path)).recipe
+    new = load_recipe(valid(tmp_path), ["training.epochs=3", "arms.lora.use_dora=true"]).recipe
+    assert differences(old, old) == []
+    assert differences(old, new) == ["training.epochs: 1.0 → 3.0", "arms.lora.use_dora: (not there) → True"]
+
+
+def test_an_arm_that_trains_nothing_has_one_trial(tmp_path: Path) -> None:
+    recipe = load_recipe(valid(tmp_path), ["seeds=[3, 4]"]).recipe
+    assert [str(t) for t in trials(recipe)] == [
+        "original/seed-3", "full/seed-3", "lora/seed-3", "full/seed-4", "lora/seed-4",
+    ]  # fmt: skip

@@ -1,0 +1,173 @@
+"""A whole run in this process: prepare, then trials, and what they leave."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from tests.conftest import recipe_values, write_jsonl
+from tuneoff.errors import DataError, RecipeChangedError, RecipeError
+from tuneoff.folder import RunFolder
+from tuneoff.recipe import Recipe, Trial, trials, write_recipe
+from tuneoff.records import Prepared, TrialResult, read_predictions
+from tuneoff.run.events import Reporter
+from tuneoff.run.prepare import prepare
+from tuneoff.run.trial import TrialRun
+
+CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
+
+
+@dataclass(frozen=True)
+class Finished:
+    kind: str
+    folder: RunFolder
+    prepared: Prepared
+    results: dict[str, TrialResult]
+
+
+def begin(values: dict[str, Any], path: Path) -> tuple[Recipe, RunFolder]:
+    recipe, folder = Recipe.model_validate(values), RunFolder(path)
+    write_recipe(recipe, folder.recipe)
+    return recipe, folder
+
+
+def carry_out(recipe: Recipe, folder: RunFolder, prepared: Prepared, trial: Trial) -> TrialResult:
+    where = folder.trial(trial.arm, trial.seed)
+    return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO())).run()
+
+
+@pytest.fixture(scope="module", params=["seq2seq", "causal"])
+def finished(request: pytest.FixtureRequest, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    recipe, folder = begin(recipe_values(data_folder, request.param), tmp_path_factory.mktemp(request.param))
+    prepared = prepare(recipe, folder, Reporter(io.StringIO()))
+    results = {t.arm: carry_out(recipe, folder, prepared, t) for t in trials(recipe)}
+    return Finished(request.param, folder, prepared, results)
+
+
+def test_every_split_is_counted(finished: Finished) -> None:
+    data = finished.prepared.data
+    assert {split: (s.rows, s.examples, s.references) for split, s in data.items()} == {
+        "train": (40, 40, 40), "validation": (6, 6, 6), "test": (10, 5, 10),
+    }  # fmt: skip
+    assert finished.prepared.model_class == finished.kind
+
+
+def test_every_arm_did_the_same_work(finished: Finished) -> None:
+    full, lora = finished.results["full"].training, finished.results["lora"].training
+    assert full is not None
+    assert lora is not None
+    assert (full.steps, full.examples) == (10, 80)
+    assert (full.steps, full.examples, full.target_tokens) == (lora.steps, lora.examples, lora.target_tokens)
+    assert len({r.signature for r in finished.results.values()}) == 1
+    assert finished.results["full"].signature is not None
+    assert "refs:mean-of-2|n:5|split:test" in finished.results["full"].signature
+
+
+def test_a_result_holds_what_the_documentation_names(finished: Finished) -> None:
+    values = json.loads(finished.folder.trial("lora", 0).result.read_text())
+    assert values["status"] == "done"
+    assert values["parameters"]["total"] > values["parameters"]["trainable"] > 0
+    assert {"load", "tokenise", "train", "evaluate", "save"} <= values["seconds"].keys()
+    assert values["seconds"]["train"] > 0
+    assert values["memory"]["train"]["peak"] > 0
+    assert set(values["memory"]["train"]["components"]) == {
+        "weights", "buffers", "gradients", "optimizer", "activations", "temporary",
+    }  # fmt: skip
+    assert values["memory"]["evaluate"]["process_peak"] > 0
+    assert set(values["scores"]["rouge1"]) == {"mean", "best", "first"}
+    assert values["environment"]["packages"]["torch"] == torch.__version__
+    original = finished.results["original"]
+    assert original.memory is not None
+    assert (original.memory.train, original.training) == (None, None)
+    assert original.parameters is not None
+    assert original.parameters.trainable == 0
+    documented = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    for name in (*values, *values["seconds"], *values["memory"]["train"], *values["scores"], *values["data"]["test"]):
+        assert f"`{name}`" in documented, name
+
+
+def test_training_changed_the_model_and_its_predictions(finished: Finished) -> None:
+    texts = {
+        arm: [p.prediction for p in read_predictions(finished.folder.trial(arm, 0).predictions)]
+        for arm in finished.results
+    }
+    assert len(texts["original"]) == 5
+    assert texts["original"] != texts["full"]
+    history = [json.loads(x) for x in finished.folder.trial("full", 0).history.read_text().splitlines()]
+    losses = [line["loss"] for line in history if "loss" in line]
+    assert losses[-1] < losses[0]
+    assert not finished.folder.trial("full", 0).checkpoints.exists()
+
+
+@pytest.mark.parametrize("arm", ["full", "lora"])
+def test_what_is_saved_serves_plain_transformers_and_peft(finished: Finished, arm: str) -> None:
+    """Loaded without this program, one dialogue at a time, it writes the same."""
+    saved = finished.folder.trial(arm, 0)
+    cls = CLASSES[finished.kind]
+    if arm == "lora":
+        model = PeftModel.from_pretrained(cls.from_pretrained(finished.prepared.model_path), saved.model)
+    else:
+        model = cls.from_pretrained(saved.model)
+    tokenizer = AutoTokenizer.from_pretrained(saved.model)
+    model.eval()
+    for prediction in read_predictions(saved.predictions):
+        prompt = f"Summarize the following conversation.\n{prediction.input}\nSummary:"
+        ids = tokenizer(prompt, return_tensors="pt").input_ids
+        written = model.generate(input_ids=ids, max_new_tokens=12, do_sample=False, pad_token_id=0)[0]
+        text = tokenizer.decode(written[ids.shape[1] :] if finished.kind == "causal" else written, True)
+        assert text.strip() == prediction.prediction
+
+
+def test_a_trained_model_is_not_trained_again(finished: Finished, data_folder: Path) -> None:
+    recipe = Recipe.model_validate(recipe_values(data_folder, finished.kind))
+    where = finished.folder.trial("full", 0)
+    before = where.history.read_text()
+    where.result.unlink()
+    again = carry_out(recipe, finished.folder, finished.prepared, Trial("full", 0))
+    assert where.history.read_text() == before
+    assert again.scores == finished.results["full"].scores
+    assert again.training == finished.results["full"].training
+
+
+def test_all_wrong_settings_are_told_before_anything_is_trained(data_folder: Path, tmp_path: Path) -> None:
+    values = recipe_values(data_folder)
+    values["arms"]["lora"]["rr"] = 3
+    values["arms"]["other"] = {"method": "nothing", "learning_rate": 1.0}
+    recipe, folder = begin(values, tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        prepare(recipe, folder, Reporter(io.StringIO()))
+    assert [".".join(p.path) for p in caught.value.problems] == ["arms.lora.rr", "arms.other.method"]
+
+
+def test_bad_rows_stop_it_with_their_place_or_are_counted(tmp_path: Path) -> None:
+    good = {"dialogue": "#Person1#: Hi", "summary": "A greeting."}
+    for split in ("train", "test"):
+        write_jsonl(tmp_path / "d" / f"{split}.jsonl", [good, {"dialogue": None, "summary": "x"}, good])
+    recipe, folder = begin(recipe_values(tmp_path / "d"), tmp_path / "run")
+    with pytest.raises(DataError, match=r"split 'train': train.jsonl:2 has null in 'dialogue'"):
+        prepare(recipe, folder, Reporter(io.StringIO()))
+    lenient = recipe.model_copy(update={"data": recipe.data.model_copy(update={"on_bad_row": "skip"})})
+    prepared = prepare(lenient, folder, Reporter(io.StringIO()))
+    assert prepared.data["train"].skipped_rows == 1
+    assert "train: 1 bad rows left out (train.jsonl:2 has null in 'dialogue')" in prepared.warnings
+    assert "validation" not in prepared.data
+
+
+def test_other_data_under_finished_trials_are_refused(data_folder: Path, tmp_path: Path) -> None:
+    values = recipe_values(data_folder)
+    recipe, folder = begin(values, tmp_path)
+    prepare(recipe, folder, Reporter(io.StringIO()))
+    folder.trial("full", 0).result.parent.mkdir(parents=True)
+    folder.trial("full", 0).result.write_text("{}")
+    prepare(recipe, folder, Reporter(io.StringIO()))  # the same data: nothing to refuse
+    values["data"]["limit"] = {"train": 30}
+    with pytest.raises(RecipeChangedError, match="the train data are not those"):
+        prepare(Recipe.model_validate(values), folder, Reporter(io.StringIO()))

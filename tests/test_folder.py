@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuneoff.errors import RunBusyError, RunFolderError
+from tuneoff.folder import RunFolder, write_json, write_lines, write_whole
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(path, {"a": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "\udcff")
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lines_hold_any_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    write_lines(path, [{"t": "a\nb\u2028c 🎈"}])
+    assert path.read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_two_processes_cannot_hold_one_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    code = f"""
+from pathlib import Path
+from tuneoff.folder import RunFolder
+with RunFolder(Path({str(folder.path)!r})).lock():
+    print("held")
+"""
+    with folder.lock():
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "RunBusyError" in other.stderr
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout == "held\n"
+    with folder.lock(), pytest.raises(RunBusyError, match="another tuneoff"), RunFolder(folder.path).lock():
+        pass
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+        RunFolder(tmp_path).require()
