@@ -57,7 +57,7 @@ class Setup:
         folder: Path,
         spec: TrainingSpec,
         *,
-        before: Callable[[ArmTrainer], None] = lambda trainer: None,
+        before: Callable[[ArmTrainer, bool], None] = lambda trainer, resumed: None,
         stop_after: int | None = None,
         rate: float = RATE,
         validation: bool = False,
@@ -156,7 +156,8 @@ def test_measuring_a_step_first_changes_nothing(setup: Setup, tmp_path: Path) ->
     setup.train(bare, tmp_path / "a", spec)
     measured = []
 
-    def probe(trainer: ArmTrainer) -> None:
+    def probe(trainer: ArmTrainer, resumed: bool) -> None:
+        assert not resumed
         measured.append(probe_step(trainer, MemoryMeter(torch.device("cpu"))))
 
     setup.train(probed, tmp_path / "b", spec, before=probe)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -73,17 +72,6 @@ def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: M
     except Exception as error:  # peft checks settings against the model in many ways of its own
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"peft cannot apply {method!r} to this model: {first}") from error
-
-
-def load_adapted(model: PreTrainedModel, path: Path) -> Any:
-    """`model` with the adapter saved in `path`, frozen. Raises ModelError."""
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(model, str(path))
-    except Exception as error:  # missing, damaged, or of another model
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot load the adapter in {path}: {first}") from error
 
 
 def after_optimizer_step(model: Any, step: int) -> None:

@@ -16,6 +16,7 @@ from tuneoff.records import Failure, FailureKind
 from tuneoff.run.child import FAILED, FINISHED, MISTAKE, STOPPED
 from tuneoff.run.events import Event, as_error, parse_event
 
+ENTRY = ["-m", "tuneoff.run.child"]
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
 CHILD_ENVIRONMENT = {
@@ -44,7 +45,7 @@ class Child:
         self._kills_before = _kills_by_the_system()
         with log.open("a", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuneoff.run.child", *arguments],
+                [sys.executable, *ENTRY, *arguments],
                 stdin=subprocess.PIPE,  # never written: its closing tells the child that we are gone
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
@@ -16,7 +13,7 @@ from transformers import set_seed
 
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
-from tuneoff.folder import TrialFolder, sync_folder, write_lines
+from tuneoff.folder import TrialFolder, write_lines
 from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.environment import describe_environment
@@ -24,7 +21,8 @@ from tuneoff.measure.memory import MemoryMeter
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device, pick_precision, synchronize
-from tuneoff.model.methods import adapt, load_adapted, uses_peft
+from tuneoff.model.methods import adapt, uses_peft
+from tuneoff.model.saved import load_adapter, save_whole
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import (
@@ -156,11 +154,12 @@ class TrialRun:
         training.release()
         return trained
 
-    def _before_training(self, trainer: ArmTrainer) -> None:
+    def _before_training(self, trainer: ArmTrainer, resumed: bool) -> None:
         """Measure a step's memory while the allocator is tidy, then let the training run quick."""
-        with self._phase("measure"):
-            probe_step(trainer, self._meter).write(self._folder.step_memory)
-        self._report.phase("train")
+        if not resumed:
+            with self._phase("measure"):
+                probe_step(trainer, self._meter).write(self._folder.step_memory)
+            self._report.phase("train")
         allocator.quick()
         self._meter.start_phase()
 
@@ -179,7 +178,7 @@ class TrialRun:
             full = self._arm.method == "full"
             model = self._load(self._precision.dtype, saved=full)
             if uses_peft(self._arm.method):
-                model = load_adapted(model, self._folder.model)
+                model = load_adapter(model, self._folder.model)
             model.to(self._device)
             parameters = trained.parameters if trained else Parameters(trainable=0, total=count_parameters(model).total)
         allocator.quick()
@@ -253,22 +252,3 @@ class TrialRun:
         if saved:
             return load_model(str(self._folder.model), None, self._prepared.model_class, dtype)
         return load_model(self._prepared.model_path, self._prepared.model_revision, self._prepared.model_class, dtype)
-
-
-def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Model (or adapter) and tokenizer in `save_pretrained`'s layout, there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
-    try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        for file in temporary.rglob("*"):
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(path.parent)

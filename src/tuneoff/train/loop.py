@@ -129,22 +129,21 @@ class Training:
     def run(
         self,
         history: Path,
-        before: Callable[[ArmTrainer], None],
+        before: Callable[[ArmTrainer, bool], None],
         report: Callable[[int, int, float | None], None],
         stop_asked: Callable[[], bool],
     ) -> Outcome:
-        """Train, from the newest whole checkpoint where there is one; `before` is called ahead of a first step.
+        """Train, from the newest whole checkpoint where there is one. Raises NotANumberError.
 
-        Raises NotANumberError.
+        `before` is called when model and optimizer are ready, and told whether training goes on from a checkpoint.
         """
         checkpoint, rejected = newest_whole(self._checkpoints)
         resumed = checkpoint.manifest.step if checkpoint else 0
         seconds_before = checkpoint.manifest.train_seconds if checkpoint else 0.0
         seen = [line["train_seconds"] for line in read_history(history)]
         self._trainer.train_seconds_before = seconds_before
-        if checkpoint is None:
-            self._trainer.add_callback(Begin(lambda: before(self._trainer)))
         for callback in (
+            Begin(lambda: before(self._trainer, checkpoint is not None)),
             History(history, self._trainer.train_seconds, resumed),
             Progress(report),
             Stops(self._spec.checkpoint_minutes, stop_asked),

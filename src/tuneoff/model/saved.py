@@ -1,0 +1,45 @@
+"""What training leaves: a model or an adapter in `save_pretrained`'s layout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneoff.errors import ModelError
+from tuneoff.folder import sync_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Model (or adapter) and tokenizer in `save_pretrained`'s layout, there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in temporary.rglob("*"):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        temporary.chmod(0o755)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def load_adapter(model: PreTrainedModel, path: Path) -> Any:
+    """`model` with the adapter saved in `path`, frozen. Raises ModelError."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(path))
+    except Exception as error:  # missing, damaged, or of another model
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot load the adapter in {path}: {first}") from error

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tuneoff.folder import RunFolder
+from tuneoff.records import Parameters
+from tuneoff.report.comparison import ArmRow, Comparison, Sample
+from tuneoff.report.table import bytes_text, count_text, duration_text, print_comparison
+
+GOLDEN = Path(__file__).with_name("table.txt")
+
+
+def row(arm: str, method: str, trainable: int, seconds: float | None, peak: float | None, rouge1: float) -> ArmRow:
+    return ArmRow(
+        arm=arm, method=method, seeds=[0], parameters=Parameters(trainable=trainable, total=251_116_800),
+        train_seconds=seconds, total_seconds=900.0, train_peak_bytes=peak, evaluate_peak_bytes=1.5 * 2**30,
+        rouge={"rouge1": rouge1, "rouge2": rouge1 / 2, "rougeL": rouge1 / 1.25, "rougeLsum": rouge1 / 1.25},
+        length_ratio=1.0, empty_outputs=0, truncated_outputs=3 if method == "none" else 0, failures=[],
+    )  # fmt: skip
+
+
+COMPARISON = Comparison(
+    run="runs/x",
+    examples=500,
+    references=1500,
+    arms=[
+        row("original", "none", 0, None, None, 0.2334),
+        row("full", "full", 247_577_856, 4210.2, 5.25 * 2**30, 0.4216),
+        row("a-rather-long-name-of-an-arm", "lora", 3_538_944, 754.2, None, 0.4081),
+        ArmRow(
+            arm="ia3", method="ia3", seeds=[], parameters=None, train_seconds=None, total_seconds=None,
+            train_peak_bytes=None, evaluate_peak_bytes=None, rouge=None, length_ratio=None, empty_outputs=0,
+            truncated_outputs=0, failures=["seed 0: out of memory: killed by the system for want of memory (SIGKILL)"],
+        ),
+    ],
+    samples=[
+        Sample(
+            id="test_0",
+            input="\n".join(f"#Person{1 + n % 2}#: Line {n} [bold]of the[/] dialogue." for n in range(11)),
+            references=["First reference.", "Second one 🎈."],
+            predictions={"original": "", "full": "A summary that is long enough to need a second line at 80 columns."},
+        )
+    ],
+    signature="metric:rouge_score",
+    unfinished=["ia3/seed-1"],
+    warnings=["test: 1 of 500 inputs were longer than data.max_source_length and lost their end"],
+)  # fmt: skip
+
+
+def test_the_whole_is_as_in_the_golden_file() -> None:
+    """At 80 columns. After a wanted change: delete table.txt, run this once, and read what it wrote."""
+    stream = io.StringIO()
+    print_comparison(COMPARISON, RunFolder(Path("runs/x")), Console(file=stream, width=80, highlight=False))
+    printed = "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    if not GOLDEN.exists():
+        GOLDEN.write_text(printed, encoding="utf-8")
+    assert printed == GOLDEN.read_text(encoding="utf-8")
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (count_text(0), "0"), (count_text(3_538_944), "3.54 M"), (count_text(28_700), "28.7 k"), (count_text(8e9), "8 B"),
+        (duration_text(None), "–"), (duration_text(59.94), "59.9s"), (duration_text(754.2), "12m 34s"),
+        (duration_text(7205), "2h 00m"), (bytes_text(None), "–"), (bytes_text(2**29), "512 MiB"),
+        (bytes_text(3 * 2**30), "3.00 GiB"),
+    ],
+)  # fmt: skip
+def test_figures_for_people(made: str, expected: str) -> None:
+    assert made == expected
