@@ -60,6 +60,16 @@ class TrialFolder:
     path: Path
 
     @property
+    def name(self) -> str:
+        """`ARM-seed-N`: what a tracker calls this trial."""
+        return f"{self.path.parent.name}-{self.path.name}"
+
+    @property
+    def trackers(self) -> Path:
+        """Where a tracker that writes files (TensorBoard) writes them."""
+        return self.path / "trackers"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 

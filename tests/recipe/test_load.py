@@ -139,7 +139,7 @@ def test_differences_name_what_changed(tmp_path: Path) -> None:
     old = load_recipe(valid(tmp_path)).recipe
     new = load_recipe(valid(tmp_path), ["training.epochs=3", "arms.lora.use_dora=true"]).recipe
     assert differences(old, old) == []
-    assert differences(old, new) == ["training.epochs: 1.0 → 3.0", "arms.lora.use_dora: (not there) → True"]
+    assert differences(old, new) == ["training.epochs: 2.0 → 3.0", "arms.lora.use_dora: (not there) → True"]
 
 
 def test_an_arm_that_trains_nothing_has_one_trial(tmp_path: Path) -> None:

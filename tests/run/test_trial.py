@@ -20,6 +20,7 @@ from tuneoff.recipe import Recipe, Trial, trials, write_recipe
 from tuneoff.records import Prepared, TrialResult, read_predictions
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
+from tuneoff.run.stop import Stop
 from tuneoff.run.trial import TrialRun
 
 CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
@@ -41,7 +42,7 @@ def begin(values: dict[str, Any], path: Path) -> tuple[Recipe, RunFolder]:
 
 def carry_out(recipe: Recipe, folder: RunFolder, prepared: Prepared, trial: Trial) -> TrialResult:
     where = folder.trial(trial.arm, trial.seed)
-    return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO())).run()
+    return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO()), Stop()).run()
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])

@@ -15,6 +15,7 @@ from tests.conftest import MODELS, TARGETS
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import Tokeniser, load_tokens
+from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
@@ -71,10 +72,10 @@ class Setup:
 
         training = Training(
             model, self.tokenizer, self.work(spec, validation), spec, learning_rate=rate, bf16=False,
-            model_class=self.kind, checkpoints=folder / "checkpoints", clock=Clock(),
+            model_class=self.kind, folder=TrialFolder(folder), clock=Clock(),
         )  # fmt: skip
         stop = (lambda: done >= stop_after) if stop_after else (lambda: False)
-        return training.run(folder / "history.jsonl", before, report, stop)
+        return training.run(before, report, stop)
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])

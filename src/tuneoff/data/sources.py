@@ -27,7 +27,8 @@ class Source:
             yield from self._hub_rows(split)
             return
         if split not in self.files:
-            raise DataError(f"the data has no split {split!r}; {nearest(split, self.files)}")
+            hint = f"{nearest(split, self.files)} Name them in data.splits (validation: null where there is none)"
+            raise DataError(f"the data has no split {split!r}; {hint}")
         for path in self.files[split]:
             yield from read_rows(path)
 

@@ -8,75 +8,34 @@ user's mistake (told by an event), 75 stopped on request.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from tuneoff.errors import TuneoffError
-from tuneoff.folder import RunFolder
-from tuneoff.recipe import Trial, read_recipe
+from tuneoff.folder import RunFolder, write_json
+from tuneoff.recipe import Recipe, Trial, read_recipe
 from tuneoff.records import FailureKind, Prepared
 from tuneoff.run.events import Reporter
+from tuneoff.run.stop import STOPPED, Stop, StoppedError
 
-FINISHED, FAILED, MISTAKE, STOPPED = 0, 1, 2, 75
-
-
-class Stop:
-    """A request to stop (SIGTERM): kept for the next safe point while training, obeyed at once elsewhere."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.can_wait = False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked or not self.can_wait:
-            os._exit(STOPPED)
-        self.asked = True
-
-    def at_safe_point(self) -> bool:
-        """Whether to save and stop now. Training asks after each step, which shows that it can wait."""
-        self.can_wait = True
-        return self.asked
+FINISHED, FAILED, MISTAKE = 0, 1, 2
 
 
 def main(arguments: list[str]) -> int:
     report = Reporter(_events_apart())
     _end_with_parent()
-    folder = RunFolder(Path(arguments[0]))
     stop = Stop()
+    stop.listen()
+    folder = RunFolder(Path(arguments[0]))
     try:
         recipe = read_recipe(folder.recipe).recipe
         if arguments[1] == "prepare":
-            from tuneoff.folder import write_json
-            from tuneoff.measure.environment import describe_environment
-            from tuneoff.model.device import pick_device
-            from tuneoff.run.prepare import prepare
-
-            prepare(recipe, folder, report)
-            write_json(folder.environment, describe_environment(pick_device()))
+            _prepare(recipe, folder, report)
             return FINISHED
-        from tuneoff.run.trial import StoppedError, TrialRun
-
-        trial = Trial(arguments[2], int(arguments[3]))
-        run = TrialRun(
-            recipe,
-            Prepared.read(folder.prepared),
-            trial,
-            folder.trial(trial.arm, trial.seed),
-            report,
-            stop.at_safe_point,
-        )
-        try:
-            run.run()
-        except StoppedError:
-            return STOPPED
-        return FINISHED
+        return _carry_out(recipe, folder, Trial(arguments[2], int(arguments[3])), report, stop)
     except TuneoffError as error:
         traceback.print_exc()
         report.error(error)
@@ -85,6 +44,27 @@ def main(arguments: list[str]) -> int:
         traceback.print_exc()
         report.failure(*_classify(error))
         return FAILED
+
+
+def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter) -> None:
+    from tuneoff.measure.environment import describe_environment
+    from tuneoff.model.device import pick_device
+    from tuneoff.run.prepare import prepare
+
+    prepare(recipe, folder, report)
+    write_json(folder.environment, describe_environment(pick_device()))
+
+
+def _carry_out(recipe: Recipe, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
+    from tuneoff.run.trial import TrialRun
+
+    own = folder.trial(trial.arm, trial.seed)
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))
+    try:
+        TrialRun(recipe, Prepared.read(folder.prepared), trial, own, report, stop).run()
+    except StoppedError:
+        return STOPPED
+    return FINISHED
 
 
 def _classify(error: Exception) -> tuple[FailureKind, str]:

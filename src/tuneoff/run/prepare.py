@@ -85,8 +85,9 @@ def _splits(recipe: Recipe, source: Source) -> dict[Split, Examples]:
         del names["train"]
     if recipe.evaluation.split != "test":
         del names["test"]
-    if source.files is not None and names["validation"] not in source.files and recipe.evaluation.split == "test":
-        del names["validation"]  # a folder without one: no validation loss, and nothing else changes
+    asked_for = "validation" in recipe.data.splits.model_fields_set or recipe.evaluation.split == "validation"
+    if not asked_for and source.files is not None and "validation" not in source.files:
+        del names["validation"]  # no validation loss, and nothing else changes
     return {split: _read(recipe, source, split, name) for split, name in names.items() if name is not None}
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from tuneoff.errors import TuneoffError
 from tuneoff.records import Failure, FailureKind
-from tuneoff.run.child import FAILED, FINISHED, MISTAKE, STOPPED
+from tuneoff.run.child import FAILED, FINISHED, MISTAKE
 from tuneoff.run.events import Event, as_error, parse_event
+from tuneoff.run.stop import STOPPED
 
 ENTRY = ["-m", "tuneoff.run.child"]
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
 CHILD_ENVIRONMENT = {
-    "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONUNBUFFERED": "1",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
@@ -35,6 +34,7 @@ from tuneoff.records import (
     TrialResult,
 )
 from tuneoff.run.events import Reporter
+from tuneoff.run.stop import Stop, StoppedError
 from tuneoff.score.rouge import rouge, rouge_version
 from tuneoff.score.summary import summarise
 from tuneoff.signature import signature
@@ -44,10 +44,6 @@ from tuneoff.train.trainer import ArmTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-class StoppedError(Exception):
-    """The trial was asked to stop, and has saved where it was."""
 
 
 class TrialRun:
@@ -60,10 +56,10 @@ class TrialRun:
         trial: Trial,
         folder: TrialFolder,
         report: Reporter,
-        stop_asked: Callable[[], bool] = lambda: False,
+        stop: Stop,
     ) -> None:
         self._recipe, self._prepared, self._trial, self._folder = recipe, prepared, trial, folder
-        self._report, self._stop_asked = report, stop_asked
+        self._report, self._stop = report, stop
         self._arm = recipe.arms[trial.arm]
         self._device = pick_device()
         self._precision = pick_precision(recipe.training.precision, self._device)
@@ -85,6 +81,8 @@ class TrialRun:
             else:
                 trained = self._train(tokenizer)
                 gc.collect()
+            if self._stop.asked:  # in the last steps: what is trained is saved
+                raise StoppedError
         result = self._evaluate(tokenizer, trained)
         result.write(self._folder.result)
         shutil.rmtree(self._folder.checkpoints, ignore_errors=True)
@@ -122,11 +120,12 @@ class TrialRun:
             learning_rate=self._arm.learning_rate or 0.0,
             bf16=self._precision.name == "bf16",
             model_class=prepared.model_class,
-            checkpoints=self._folder.checkpoints,
+            folder=self._folder,
             clock=self._clock,
         )
         self._report.phase("train")
-        outcome = training.run(self._folder.history, self._before_training, self._report.progress, self._stop_asked)
+        with self._stop.kept_for_safe_points():
+            outcome = training.run(self._before_training, self._report.progress, lambda: self._stop.asked)
         if outcome.stopped:
             raise StoppedError
         held = self._meter.end_phase().process_peak

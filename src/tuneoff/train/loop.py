@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import IGNORED
+from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import ModelClass
 from tuneoff.train.callbacks import Begin, History, MethodStep, Progress, Stops, read_history
@@ -80,15 +80,16 @@ class Training:
         learning_rate: float,
         bf16: bool,
         model_class: ModelClass,
-        checkpoints: Path,
+        folder: TrialFolder,
         clock: Clock,
     ) -> None:
         self._clock = clock
-        self._checkpoints = checkpoints
+        self._folder = folder
         self._spec = spec
         micro_batch = spec.micro_batch or spec.examples_per_step
         arguments = TrainingArguments(
-            output_dir=str(checkpoints),
+            output_dir=str(folder.checkpoints),
+            run_name=folder.name,
             seed=work.seed,
             max_steps=work.steps,
             learning_rate=learning_rate,
@@ -128,7 +129,6 @@ class Training:
 
     def run(
         self,
-        history: Path,
         before: Callable[[ArmTrainer, bool], None],
         report: Callable[[int, int, float | None], None],
         stop_asked: Callable[[], bool],
@@ -137,9 +137,10 @@ class Training:
 
         `before` is called when model and optimizer are ready, and told whether training goes on from a checkpoint.
         """
-        checkpoint, rejected = newest_whole(self._checkpoints)
+        checkpoint, rejected = newest_whole(self._folder.checkpoints)
         resumed = checkpoint.manifest.step if checkpoint else 0
         seconds_before = checkpoint.manifest.train_seconds if checkpoint else 0.0
+        history = self._folder.history
         seen = [line["train_seconds"] for line in read_history(history)]
         self._trainer.train_seconds_before = seconds_before
         for callback in (
