@@ -1,9 +1,10 @@
-"""Do the models of a run serve without tuneoff? Plain transformers and peft, one dialogue at a time.
+"""Do the models of a run serve without tuneoff? Plain transformers and peft generate again; the summaries are compared.
 
-    python bench/peer_check.py RUN [--examples 20]
+    python bench/peer_check.py RUN [--batch-size 1]
 
-Loads each saved arm as its library's documentation says, generates for the first test dialogues,
-and compares with the run's own predictions. Exits 1 where any differs.
+Loads each saved arm as its library's documentation says, and generates for the whole test split in
+batches like the run's (longest first), or of another size: then bf16 rounds otherwise, and where two
+words are almost equally likely a summary may differ. Exits 1 where any does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,48 +30,60 @@ def load(run: Path, arm: str, method: str, prepared: dict[str, Any], dtype: torc
     return PeftModel.from_pretrained(base, saved).eval(), AutoTokenizer.from_pretrained(saved)
 
 
-def check(run: Path, arm: str, method: str, examples: int, recipe: dict[str, Any]) -> bool:
+def encode(tokenizer: Any, recipe: dict[str, Any], dialogue: str) -> list[int]:
+    """The prompt's ids; a long one loses the end of its dialogue, and keeps the words after it."""
+    head, tail = recipe["prompt"].split("{" + recipe["data"]["input"] + "}")
+    ids: list[int] = tokenizer(head + dialogue + tail).input_ids
+    limit, kept = recipe["data"]["max_source_length"], len(tokenizer(tail).input_ids)
+    return ids if len(ids) <= limit else ids[: limit - kept] + ids[-kept:]
+
+
+@torch.no_grad()
+def generate(
+    model: Any, tokenizer: Any, inputs: list[list[int]], evaluation: dict[str, Any], causal: bool
+) -> list[str]:
+    batch = tokenizer.pad({"input_ids": inputs}, padding_side="left" if causal else "right", return_tensors="pt")
+    written = model.generate(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        max_new_tokens=evaluation["max_new_tokens"],
+        num_beams=evaluation["num_beams"],
+        do_sample=False,
+    )
+    written = written[:, batch["input_ids"].shape[1] :] if causal else written
+    return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+
+def check(run: Path, arm: str, method: str, batch_size: int | None, recipe: dict[str, Any]) -> bool:
     prepared = json.loads((run / "prepared.json").read_text())
-    result = json.loads((run / "trials" / arm / "seed-0" / "result.json").read_text())
-    dtype = torch.bfloat16 if result["precision"].startswith("bf16") else torch.float32
-    model, tokenizer = load(run, arm, method, prepared, dtype)
+    trial = run / "trials" / arm / "seed-0"
+    bf16 = json.loads((trial / "result.json").read_text())["precision"].startswith("bf16")
+    model, tokenizer = load(run, arm, method, prepared, torch.bfloat16 if bf16 else torch.float32)
+    rows = [json.loads(line) for line in (trial / "predictions.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    inputs = [encode(tokenizer, recipe, row["input"]) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: len(inputs[i]), reverse=True)
+    size = batch_size or recipe["evaluation"]["batch_size"]
     causal = prepared["model_class"] == "causal"
-    same = total = 0
-    with (run / "trials" / arm / "seed-0" / "predictions.jsonl").open(encoding="utf-8") as file:
-        for line in islice(file, examples):
-            row = json.loads(line)
-            prompt = recipe["prompt"].replace("{" + recipe["data"]["input"] + "}", row["input"])
-            ids = tokenizer(prompt, return_tensors="pt").input_ids
-            if ids.shape[1] > recipe["data"]["max_source_length"]:
-                continue  # tuneoff cuts these before the prompt's last words
-            with torch.no_grad():
-                written = model.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=recipe["evaluation"]["max_new_tokens"],
-                    num_beams=recipe["evaluation"]["num_beams"],
-                    do_sample=False,
-                )[0]
-            text = tokenizer.decode(written[ids.shape[1] :] if causal else written, skip_special_tokens=True).strip()
-            total += 1
-            same += text == row["prediction"]
-            if text != row["prediction"]:
-                print(f"  {arm} {row['id']}\n    run:  {row['prediction']}\n    peer: {text}")
-    print(f"{arm}: {same} of {total} summaries the same")
-    return same == total
+    same = 0
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        texts = generate(model, tokenizer, [inputs[i] for i in chosen], recipe["evaluation"], causal)
+        same += sum(text == rows[i]["prediction"] for i, text in zip(chosen, texts, strict=True))
+    print(f"{arm}: {same} of {len(rows)} summaries the same", flush=True)
+    return same == len(rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--examples", type=int, default=20)
+    parser.add_argument("--batch-size", type=int)
     arguments = parser.parse_args()
     recipe = yaml.safe_load((arguments.run / "recipe.yaml").read_text())
     arms = {name: arm["method"] for name, arm in recipe["arms"].items() if arm["method"] != "none"}
-    same = [check(arguments.run, name, method, arguments.examples, recipe) for name, method in arms.items()]
+    same = [check(arguments.run, name, method, arguments.batch_size, recipe) for name, method in arms.items()]
+    assert "tuneoff" not in sys.modules
     return int(not all(same))
 
 
 if __name__ == "__main__":
-    assert "tuneoff" not in sys.modules
     sys.exit(main())

@@ -63,11 +63,11 @@ class Lines:
 
 
 class Bars:
-    """One bar a trial, and one for the preparation."""
+    """A bar for the phase at work, and a line for each trial that has ended."""
 
     def __init__(self, console: Console) -> None:
         self.live = Progress(
-            SpinnerColumn(finished_text="·"),
+            SpinnerColumn(),
             TextColumn("{task.description:<12}", markup=False),
             TextColumn("{task.fields[phase]:<9}", style="dim", markup=False),
             BarColumn(bar_width=18),
@@ -76,37 +76,35 @@ class Bars:
             TimeRemainingColumn(compact=True),
             console=console,
         )
+        self._label = ""
         self._task: TaskID | None = None
 
     def say(self, text: str) -> None:
         self.live.console.print(text, markup=False, soft_wrap=True)
 
     def begins(self, trial: Trial | None) -> None:
-        self._finish("done")
-        self._task = self.live.add_task(_label(trial), total=None, phase="", state="")
+        self._label = _label(trial)
 
     def tells(self, event: Event) -> None:
-        if self._task is None:
-            return
         if event.kind == "phase":
-            self.live.reset(self._task, start=False, total=None, phase=event.text, state="")
-            self.live.start_task(self._task)
-        elif event.kind == "progress":
+            self._clear()
+            self._task = self.live.add_task(self._label, total=None, phase=event.text, state="")
+        elif event.kind == "progress" and self._task is not None:
             state = f"{event.done}/{event.total}{_loss(event)}"
             self.live.update(self._task, completed=event.done, total=event.total, state=state)
 
     def prepared(self, prepared: Prepared) -> None:
-        self._finish("done")
+        self._clear()
         for line in _summary(prepared):
             self.say(line)
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
-        self._finish(result.status)
+        self._clear()
         self.say(f"{_label(trial)}: {_outcome(result, kept)}")
 
-    def _finish(self, phase: str) -> None:
+    def _clear(self) -> None:
         if self._task is not None:
-            self.live.update(self._task, total=1, completed=1, phase=phase, visible=False)
+            self.live.remove_task(self._task)
             self._task = None
 
 
