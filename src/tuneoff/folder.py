@@ -125,13 +125,8 @@ class RunFolder:
 
     @property
     def base(self) -> Path:
-        """The original model, where the recipe builds one of random weights."""
+        """The original model with its tokenizer, where the recipe builds one of random weights."""
         return self.path / "base"
-
-    @property
-    def tokenizer(self) -> Path:
-        """The tokenizer, where the recipe trains one on the data."""
-        return self.path / "tokenizer"
 
     @property
     def prepare_log(self) -> Path:

@@ -41,12 +41,16 @@ def write_recipe(path: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(600):
+def wait_for(condition: Callable[[], bool], what: str, process: subprocess.Popen[str]) -> None:
+    """Wait until `condition` holds while `process` works towards it."""
+    for _ in range(1200):
         if condition():
             return
+        if process.poll() is not None:
+            raise AssertionError(f"no {what}: the command ended with {process.returncode}: {process.communicate()}")
         time.sleep(0.1)
-    raise AssertionError(f"no {what} within a minute")
+    process.kill()
+    raise AssertionError(f"no {what} within two minutes: {process.communicate()}")
 
 
 def trial_process(parent: subprocess.Popen[str], arm: str) -> psutil.Process | None:
@@ -133,6 +137,10 @@ def test_a_wrong_setting_is_told_with_its_line(data_folder: Path, tmp_path: Path
     line = next(n for n, x in enumerate(recipe.read_text().splitlines(), start=1) if "rank:" in x)
     _, err = tuneoff("run", recipe, "--out", tmp_path / "run", status=2)
     assert f"wrong.yaml:{line}: arms.lora.rank: LoraConfig has no such setting" in err
+    # Mended, the recipe takes the folder that the wrong one made, and the next mistake is told.
+    recipe = write_recipe(recipe, {**recipe_values(data_folder), "data": {**values["data"], "source": "/nowhere"}})
+    _, err = tuneoff("run", recipe, "--out", tmp_path / "run", status=2)
+    assert "no such folder or file: /nowhere" in err
 
 
 def long_recipe(data_folder: Path, path: Path) -> Path:
@@ -157,7 +165,7 @@ def test_a_killed_trial_is_told_the_others_go_on_and_a_resumed_one_ends_as_if_un
     tuneoff("run", recipe, "--out", whole)
 
     parent = start("run", recipe, "--out", folder)
-    wait_for(lambda: steps(folder, "full") >= 50, "50 steps of training")
+    wait_for(lambda: steps(folder, "full") >= 50, "50 steps of training", parent)
     other_out, other = tuneoff("run", recipe, "--out", folder, status=2)
     assert "another tuneoff is at work" in other
     assert other_out == ""
@@ -186,7 +194,7 @@ def test_a_killed_trial_is_told_the_others_go_on_and_a_resumed_one_ends_as_if_un
 def test_ctrl_c_saves_and_the_same_command_goes_on(data_folder: Path, tmp_path: Path) -> None:
     recipe, folder = long_recipe(data_folder, tmp_path / "long.yaml"), tmp_path / "run"
     parent = start("run", recipe, "--out", folder, "--set", "training.checkpoint_minutes=60")
-    wait_for(lambda: steps(folder, "full") >= 50, "50 steps of training")
+    wait_for(lambda: steps(folder, "full") >= 50, "50 steps of training", parent)
     parent.send_signal(signal.SIGINT)
     out, err = parent.communicate(timeout=60)
     assert parent.returncode == 130
@@ -197,7 +205,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(data_folder: Path, tmp_path: 
 
     # A parent that dies without a word takes its child along.
     parent = start("run", "--out", folder)
-    wait_for(lambda: trial_process(parent, "full") is not None, "trial")
+    wait_for(lambda: trial_process(parent, "full") is not None, "trial", parent)
     child = trial_process(parent, "full")
     assert child is not None
     os.kill(parent.pid, signal.SIGKILL)

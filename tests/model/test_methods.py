@@ -8,7 +8,7 @@ from tests.conftest import MODELS
 from tuneoff.errors import ModelError
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, make_config
-from tuneoff.model.methods import adapt, check_method
+from tuneoff.model.methods import adapt, check_applies, check_method
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q", "v"]}
 
@@ -50,6 +50,22 @@ def test_what_learns_is_what_the_method_says() -> None:
     # q and v of 2 encoder and 2 × 2 decoder attentions, each A (4 × 32) and B (32 × 4)
     assert lora.trainable == 6 * 2 * (4 * 32 + 32 * 4)
     assert lora.total == total + lora.trainable
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "found"),
+    [
+        ("full", {}, 0), ("lora", LORA, 0), ("lora", {**LORA, "init_lora_weights": "pissa"}, 0),
+        ("lora", {"target_modules": ["q_proj"]}, 1), ("adaption_prompt", {"adapter_layers": 1, "adapter_len": 2}, 1),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_architecture_is_found_without_weights(
+    method: str, settings: dict[str, Any], found: int
+) -> None:
+    config = make_config({**MODELS["seq2seq"], "vocab_size": 50})
+    problems = check_applies("x", method, settings, config)
+    assert [".".join(p.path) for p in problems] == ["arms.x"] * found
+    assert check_applies("x", "lora", LORA, config) == []
 
 
 def test_what_peft_refuses_is_one_line() -> None:

@@ -168,7 +168,9 @@ def test_other_data_under_finished_trials_are_refused(data_folder: Path, tmp_pat
     prepare(recipe, folder, Reporter(io.StringIO()))
     folder.trial("full", 0).result.parent.mkdir(parents=True)
     folder.trial("full", 0).result.write_text("{}")
-    prepare(recipe, folder, Reporter(io.StringIO()))  # the same data: nothing to refuse
+    tokenizer = (folder.base / "tokenizer.json").read_bytes()
+    prepare(recipe, folder, Reporter(io.StringIO()))  # the same data: nothing to refuse, and nothing made again
+    assert (folder.base / "tokenizer.json").read_bytes() == tokenizer
     values["data"]["limit"] = {"train": 30}
     with pytest.raises(RecipeChangedError, match="the train data are not those"):
         prepare(Recipe.model_validate(values), folder, Reporter(io.StringIO()))

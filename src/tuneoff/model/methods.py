@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import typing
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tuneoff.errors import ModelError, Problem, nearest
-from tuneoff.model.base import ModelClass
+from tuneoff.model.base import ModelClass, build_model, model_class
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 OWN = ("none", "full")
 # Fields of peft's configs that the run decides, not the recipe.
@@ -54,6 +55,25 @@ def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Proble
         if problem:
             problems.append(Problem((*path, key), f"{problem}, got {settings[key]!r}"))
     return problems
+
+
+def check_applies(arm: str, method: str, settings: dict[str, Any], config: PretrainedConfig) -> list[Problem]:
+    """What peft has against applying a method to this architecture: tried on the meta device, without weights.
+
+    Target modules that the model does not have are found here, not after the arms before were trained.
+    """
+    if not uses_peft(method):
+        return []
+    import torch
+
+    with torch.device("meta"):
+        model = build_model(copy.deepcopy(config))
+        try:
+            adapt(model, method, settings, model_class(config), steps=1)
+        except ModelError as error:
+            if isinstance(error.__cause__, ValueError):  # others may be the meta device's, which holds no values
+                return [Problem(("arms", arm), str(error))]
+    return []
 
 
 def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: ModelClass, steps: int) -> Any:

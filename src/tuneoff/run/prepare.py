@@ -11,7 +11,8 @@ from tuneoff.data.tokens import Tokeniser
 from tuneoff.errors import DataError, RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import ModelClass, build_model, fit_config, load_config, make_config, model_class
-from tuneoff.model.methods import check_method
+from tuneoff.model.methods import check_applies, check_method
+from tuneoff.model.saved import save_whole
 from tuneoff.model.tokenizer import load_tokenizer, train_tokenizer
 from tuneoff.recipe.schema import Recipe, TokenizerSpec
 from tuneoff.records import Prepared, SplitStatistics
@@ -35,6 +36,9 @@ def prepare(recipe: Recipe, folder: RunFolder, report: Reporter) -> Prepared:
         raise RecipeError(problems)
     config = _config(recipe)
     kind = model_class(config)
+    problems = [p for name, arm in recipe.arms.items() for p in check_applies(name, arm.method, arm.settings, config)]
+    if problems:
+        raise RecipeError(problems)
     report.phase("read data")
     source = open_source(recipe.data)
     splits = _splits(recipe, source)
@@ -110,13 +114,17 @@ def _read(recipe: Recipe, source: Source, split: Split, name: str) -> Examples:
 def _tokenizer(
     recipe: Recipe, folder: RunFolder, config: PretrainedConfig, kind: ModelClass, splits: dict[Split, Examples]
 ) -> tuple[PreTrainedTokenizerBase, str, str | None]:
-    """The tokenizer, and the path and revision that trials load it from."""
+    """The tokenizer, and the path and revision that trials load it from.
+
+    One that is trained on the data lies with the model of random weights, and is trained once.
+    """
     model = recipe.model
     if isinstance(model.tokenizer, TokenizerSpec):
-        texts = (text for e in splits["train"].examples for text in (e.prompt, *e.references))
-        trained = train_tokenizer(texts, model.tokenizer.vocab_size, kind)
-        trained.save_pretrained(folder.tokenizer)
-        return trained, str(folder.tokenizer.resolve()), None
+        path = str(folder.base.resolve())
+        if folder.base.is_dir():
+            return load_tokenizer(path, None), path, None
+        texts = [text for e in splits["train"].examples for text in (e.prompt, *e.references)]
+        return train_tokenizer(texts, model.tokenizer.vocab_size, kind), path, None
     own = model.tokenizer is None
     name = model.tokenizer or model.name or model.config
     assert isinstance(name, str)
@@ -127,16 +135,14 @@ def _tokenizer(
 def _model(
     recipe: Recipe, folder: RunFolder, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, str | None]:
-    """Where trials load the model from: its name and pinned commit, or the folder where it was built."""
+    """Where trials load the model from: its name and pinned commit, or the folder where it was built, once."""
     model = recipe.model
     if model.name is not None:
         return model.name, getattr(config, "_commit_hash", None) or model.revision
-    if not (folder.base / "config.json").is_file():
+    if not folder.base.is_dir():
         given = isinstance(model.config, str) or "vocab_size" in (model.config or {})
         fit_config(config, tokenizer, vocab_given=given)
-        built = build_model(config)
-        built.save_pretrained(folder.base)
-        tokenizer.save_pretrained(folder.base)
+        save_whole(build_model(config), tokenizer, folder.base)
     return str(folder.base.resolve()), None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,8 +63,12 @@ class Run:
         return result
 
     def _claim(self) -> None:
-        """Write the recipe into a new folder; in an old one, raise RecipeChangedError unless it is the same."""
-        if not self._folder.recipe.is_file():
+        """Write the recipe into a new folder; in an old one, raise RecipeChangedError unless it is the same.
+
+        Where preparing never succeeded nothing hangs on the old recipe: a mended one takes its place.
+        """
+        if not self._folder.recipe.is_file() or not self._folder.prepared.is_file():
+            shutil.rmtree(self._folder.base, ignore_errors=True)
             write_recipe(self._recipe, self._folder.recipe)
             return
         try:
