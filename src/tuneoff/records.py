@@ -111,6 +111,7 @@ class Trained(Record):
     """What training measured, written once its model is saved."""
 
     parameters: Parameters
+    engine: str
     seconds: dict[str, float]
     memory: PhaseMemory | None
     steps: int

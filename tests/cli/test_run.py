@@ -146,7 +146,7 @@ def test_a_wrong_setting_is_told_with_its_line(data_folder: Path, tmp_path: Path
 def long_recipe(data_folder: Path, path: Path) -> Path:
     values = recipe_values(data_folder)
     del values["arms"]["original"]
-    values["training"] |= {"max_steps": 250, "checkpoint_minutes": 0.02}
+    values["training"] |= {"max_steps": 600, "checkpoint_minutes": 0.02}
     values["data"]["splits"] = {"validation": None}
     return write_recipe(path, values)
 
@@ -165,10 +165,12 @@ def test_a_killed_trial_is_told_the_others_go_on_and_a_resumed_one_ends_as_if_un
     tuneoff("run", recipe, "--out", whole)
 
     parent = start("run", recipe, "--out", folder)
-    wait_for(lambda: steps(folder, "full") >= 50, "50 steps of training", parent)
+    wait_for((folder / "recipe.yaml").is_file, "the run to begin", parent)
     other_out, other = tuneoff("run", recipe, "--out", folder, status=2)
     assert "another tuneoff is at work" in other
     assert other_out == ""
+    checkpoints = folder / "trials/full/seed-0/checkpoints"
+    wait_for(lambda: len(list(checkpoints.glob("checkpoint-*"))) > 1, "a whole checkpoint", parent)
     victim = trial_process(parent, "full")
     assert victim is not None
     victim.kill()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import write_jsonl
 from tuneoff.data.sources import open_source
-from tuneoff.errors import DataError
+from tuneoff.errors import DataError, TuneoffError
 from tuneoff.recipe.schema import DataSpec
 
 
@@ -41,12 +41,12 @@ def test_files_by_split_under_the_recipe_s_own_names(tmp_path: Path) -> None:
     [
         ("/no/such/folder", "no such folder"),
         ("./no-such", "no such folder"),
-        ("builtin:everydya", "nothing called 'everydya' ships"),
+        ("builtin:everydya", "nothing called 'builtin:everydya' ships"),
         ({"train": "/no/a.jsonl", "test": "/no/b.jsonl"}, "no such file: /no/a.jsonl"),
     ],
 )
 def test_what_is_not_there_is_told(source: Any, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(TuneoffError, match=message):
         open_source(spec(source))
 
 

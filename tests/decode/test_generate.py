@@ -8,6 +8,7 @@ import torch
 from tests.conftest import MODELS, dialogue
 from tuneoff.decode.generate import Generated, generate
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
+from tuneoff.model.engine import Engine
 from tuneoff.model.tokenizer import train_tokenizer
 
 
@@ -20,11 +21,12 @@ def setup(kind: ModelClass) -> tuple[Any, Any, list[list[int]]]:
     return model, tokenizer, tokenizer(texts)["input_ids"]
 
 
-def run(kind: ModelClass, batch_size: int, beams: int = 1, tokens: int = 10) -> list[Generated]:
+def run(kind: ModelClass, batch_size: int, beams: int = 1, engine: Engine = "plain") -> list[Generated]:
     model, tokenizer, inputs = setup(kind)
     seen: list[tuple[int, int]] = []
     outputs = generate(
-        model, tokenizer, inputs, model_class=kind, max_new_tokens=tokens, num_beams=beams, batch_size=batch_size,
+        model, tokenizer, inputs, model_class=kind, max_new_tokens=10, num_beams=beams, batch_size=batch_size,
+        engine=engine,
         report=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen[-1] == (9, 9)
@@ -54,19 +56,24 @@ def test_it_is_plain_greedy_search(kind: ModelClass) -> None:
     assert run(kind, 4)[3].text == expected
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_fast_engine_writes_the_same(beams: int) -> None:
+    assert run("seq2seq", 4, beams, "fast") == run("seq2seq", 4, beams, "plain")
+
+
 def test_an_output_that_ends_is_not_truncated() -> None:
     model, tokenizer, inputs = setup("seq2seq")
     with torch.no_grad():  # a decoder whose every state scores EOS highest
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     outputs = generate(
-        model, tokenizer, inputs, model_class="seq2seq", max_new_tokens=4, num_beams=1, batch_size=4,
+        model, tokenizer, inputs, model_class="seq2seq", max_new_tokens=4, num_beams=1, batch_size=4, engine="plain",
         report=lambda done, total: None,
     )  # fmt: skip
     assert all(o.truncated and o.text == "" for o in outputs)  # all scores equal: the first token, padding, for ever
     model.generation_config.eos_token_id = 0
     outputs = generate(
-        model, tokenizer, inputs, model_class="seq2seq", max_new_tokens=4, num_beams=1, batch_size=4,
+        model, tokenizer, inputs, model_class="seq2seq", max_new_tokens=4, num_beams=1, batch_size=4, engine="plain",
         report=lambda done, total: None,
     )  # fmt: skip
     assert not any(o.truncated for o in outputs)

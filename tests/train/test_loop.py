@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
+from tuneoff.model.engine import Engine, pick_engine
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
@@ -71,8 +72,9 @@ class Setup:
             done = step
 
         training = Training(
-            model, self.tokenizer, self.work(spec, validation), spec, learning_rate=rate, bf16=False,
-            model_class=self.kind, folder=TrialFolder(folder), clock=Clock(),
+            model, self.tokenizer, self.work(spec, validation), spec, learning_rate=rate,
+            bf16=spec.precision == "bf16", engine=pick_engine(spec, model).name,
+            folder=TrialFolder(folder), clock=Clock(),
         )  # fmt: skip
         stop = (lambda: done >= stop_after) if stop_after else (lambda: False)
         return training.run(before, report, stop)
@@ -107,9 +109,11 @@ def plain_training(setup: Setup, spec: TrainingSpec) -> Any:
     return model
 
 
-@pytest.mark.parametrize("micro_batch", [None, 2])
-def test_it_computes_what_a_plain_loop_computes(setup: Setup, tmp_path: Path, micro_batch: int | None) -> None:
-    spec = TrainingSpec(precision="fp32", examples_per_step=8, micro_batch=micro_batch)
+@pytest.mark.parametrize(("micro_batch", "engine"), [(None, "plain"), (2, "plain"), (None, "fast"), (2, "fast")])
+def test_it_computes_what_a_plain_loop_computes(
+    setup: Setup, tmp_path: Path, micro_batch: int | None, engine: Engine
+) -> None:
+    spec = TrainingSpec(precision="fp32", examples_per_step=8, micro_batch=micro_batch, engine=engine)
     model = setup.model()
     setup.train(model, tmp_path, spec)
     expected = weights(plain_training(setup, spec))
@@ -117,9 +121,11 @@ def test_it_computes_what_a_plain_loop_computes(setup: Setup, tmp_path: Path, mi
         torch.testing.assert_close(value, expected[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_stopped_and_resumed_it_ends_bitwise_the_same(setup: Setup, tmp_path: Path, method: str) -> None:
-    spec = TrainingSpec(precision="fp32", epochs=2, examples_per_step=8, micro_batch=4)
+@pytest.mark.parametrize(("method", "precision"), [("full", "fp32"), ("lora", "fp32"), ("full", "bf16")])
+def test_stopped_and_resumed_it_ends_bitwise_the_same(
+    setup: Setup, tmp_path: Path, method: str, precision: Literal["bf16", "fp32"]
+) -> None:
+    spec = TrainingSpec(precision=precision, epochs=2, examples_per_step=8, micro_batch=4)
     whole, parts = setup.model(method, dropout=0.1), setup.model(method, dropout=0.1)
     assert not setup.train(whole, tmp_path / "a", spec).stopped
     assert setup.train(parts, tmp_path / "b", spec, stop_after=7).stopped  # inside the second epoch

@@ -1,9 +1,10 @@
 """Make `builtin:everyday` from its scenes: `python tools/everyday/generate.py`.
 
-A scene (scenes/*.yaml) has slots, an opening and several outcomes, each turn in several wordings.
+A scene (scenes/SPLIT/NAME.yaml) has slots, an opening and several outcomes, each turn in several wordings.
 A dialogue is one draw of all of these, from a seed, so the same files come out each time. A scene
-belongs to one split, so that no wording of a test dialogue is ever trained on. docs/everyday.md
-describes the format and the data.
+belongs to one split, so that no wording of a test dialogue is ever trained on; those of the split
+`pretrain` are in no part of the data and serve the pretraining of `builtin:dialog-t5-nano` alone. A second test part,
+`handwritten`, comes from written/*.yaml as it stands there. docs/everyday.md describes the formats and the data.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-OUT = HERE.parents[1] / "src" / "tuneoff" / "builtin" / "everyday"
+OUT = HERE.parents[1] / "src" / "tuneoff" / "builtin" / "everyday" / "data"
+TURN = re.compile(r"([12]): (\S.*)")
 SLOT = re.compile(r"\{([A-Za-z_]+?)(\d?)\}")
 TURNS = range(4, 15)
 OVERLAP = 0.8  # share of equal turns from which two dialogues of a scene count as the same
@@ -33,7 +35,6 @@ class Scene:
     """One kind of situation, with all of its wordings."""
 
     name: str
-    split: str
     slots: dict[str, list[str]]
     opening: list[dict[Any, Any]]
     outcomes: list[dict[str, Any]]
@@ -54,21 +55,16 @@ class Scene:
 
 
 def read_scenes(folder: Path, shared: dict[str, list[str]]) -> list[Scene]:
-    """Every scene below `folder`. Raises ValueError with file and scene where one is malformed."""
-    scenes: dict[str, Scene] = {}
+    """Every scene in `folder`, one a file. Raises ValueError with the file where one is malformed."""
+    scenes = []
     for path in sorted(folder.glob("*.yaml")):
-        for values in yaml.safe_load(path.read_text(encoding="utf-8")):
-            where = f"{path.name}: {values.get('scene')}"
-            if set(values) - {"slots"} != {"scene", "split", "opening", "outcomes"}:
-                raise ValueError(f"{where}: keys {sorted(values)}")
-            scene = Scene(
-                values["scene"], values["split"], values.get("slots") or {}, values["opening"], values["outcomes"]
-            )
-            if scene.name in scenes:
-                raise ValueError(f"{where}: there twice")
-            _check(scene, where, shared)
-            scenes[scene.name] = scene
-    return list(scenes.values())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if set(values) - {"slots"} != {"opening", "outcomes"}:
+            raise ValueError(f"{path}: keys {sorted(values)}, not slots, opening and outcomes")
+        scene = Scene(path.stem, values.get("slots") or {}, values["opening"], values["outcomes"])
+        _check(scene, str(path), shared)
+        scenes.append(scene)
+    return scenes
 
 
 def _check(scene: Scene, where: str, shared: dict[str, list[str]]) -> None:
@@ -144,6 +140,27 @@ def generate(scenes: list[Scene], shared: dict[str, list[str]], count: int, rng:
     return rows
 
 
+def read_written(folder: Path) -> list[dict[str, str]]:
+    """The dialogues of `folder`, a row for each of their summaries. Raises ValueError where one is malformed."""
+    rows = []
+    for path in sorted(folder.glob("*.yaml")):
+        for number, entry in enumerate(yaml.safe_load(path.read_text(encoding="utf-8")), start=1):
+            turns = [TURN.fullmatch(line) for line in entry["dialogue"].strip().split("\n")]
+            if None in turns or len(turns) not in TURNS or len(entry["summaries"]) not in (2, 3):
+                raise ValueError(f"{path}: dialogue {number}: not 4–14 turns `1: …` with 2 or 3 summaries")
+            dialogue = "\n".join(f"#Person{turn[1]}#: {turn[2]}" for turn in turns if turn)
+            rows += [
+                {"dialogue": dialogue, "summary": re.sub(r"\bP([12])\b", r"#Person\1#", summary)}
+                for summary in entry["summaries"]
+            ]
+    return rows
+
+
+def _write(split: str, rows: list[dict[str, str]]) -> None:
+    lines = (json.dumps({"id": f"{split}_{n}", **row}, ensure_ascii=False) + "\n" for n, row in enumerate(rows))
+    (OUT / f"{split}-00000-of-00001.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
@@ -152,14 +169,15 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=320)
     arguments = parser.parse_args()
     shared = yaml.safe_load((HERE / "slots.yaml").read_text(encoding="utf-8"))
-    scenes = read_scenes(HERE / "scenes", shared)
     OUT.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation", "test"):
-        chosen = [scene for scene in scenes if scene.split == split]
-        rows = generate(chosen, shared, getattr(arguments, split), random.Random(f"{arguments.seed}/{split}"))
-        lines = (json.dumps({"id": f"{split}_{n}", **row}, ensure_ascii=False) + "\n" for n, row in enumerate(rows))
-        (OUT / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-        print(f"{split}: {len(rows)} dialogues of {len(chosen)} scenes")
+        scenes = read_scenes(HERE / "scenes" / split, shared)
+        rows = generate(scenes, shared, getattr(arguments, split), random.Random(f"{arguments.seed}/{split}"))
+        _write(split, rows)
+        print(f"{split}: {len(rows)} dialogues of {len(scenes)} scenes")
+    written = read_written(HERE / "written")
+    _write("handwritten", written)
+    print(f"handwritten: {len({row['dialogue'] for row in written})} dialogues, {len(written)} summaries")
 
 
 if __name__ == "__main__":

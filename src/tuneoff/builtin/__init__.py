@@ -1,16 +1,20 @@
-"""What ships inside the package: `builtin:NAME` in a recipe is the folder NAME here."""
+"""What ships inside the package: `builtin:NAME` in a recipe, as model or data, is the folder NAME here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tuneoff.errors import DataError, nearest
+from tuneoff.errors import TuneoffError, nearest
+
+PREFIX = "builtin:"
 
 
-def builtin_folder(name: str) -> Path:
-    """The folder of `builtin:NAME`. Raises DataError where nothing of that name ships."""
+def located(name: str) -> str:
+    """The folder of `builtin:NAME`; any other name as it is. Raises TuneoffError where nothing of that name ships."""
+    if not name.startswith(PREFIX):
+        return name
     here = Path(__file__).parent
     names = [path.name for path in here.iterdir() if path.is_dir() and not path.name.startswith("_")]
-    if name not in names:
-        raise DataError(f"nothing called {name!r} ships with tuneoff; {nearest(name, names)}")
-    return here / name
+    if name.removeprefix(PREFIX) not in names:
+        raise TuneoffError(f"nothing called {name!r} ships with tuneoff; {nearest(name, [PREFIX + n for n in names])}")
+    return str(here / name.removeprefix(PREFIX))

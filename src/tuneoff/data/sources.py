@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuneoff.builtin import builtin_folder
+from tuneoff.builtin import located
 from tuneoff.data.rows import Row, read_rows
 from tuneoff.errors import DataError, nearest
 from tuneoff.recipe.schema import DataSpec
@@ -47,9 +47,7 @@ def open_source(spec: DataSpec) -> Source:
     """Find the source of a recipe's data. Raises DataError where there is none."""
     if isinstance(spec.source, dict):
         return Source({_split_name(spec, key): [_existing(Path(path))] for key, path in spec.source.items()})
-    if spec.source.startswith("builtin:"):
-        return _folder(builtin_folder(spec.source.removeprefix("builtin:")))
-    path = Path(spec.source)
+    path = Path(located(spec.source))
     if path.is_dir():
         return _folder(path)
     if path.is_file():

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuneoff.decode.t5 import GreedyT5
 from tuneoff.model.base import ModelClass
+from tuneoff.model.engine import Engine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,12 +34,13 @@ def generate(
     max_new_tokens: int,
     num_beams: int,
     batch_size: int,
+    engine: Engine,
     report: Callable[[int, int], None],
 ) -> list[Generated]:
     """What `model` writes for each of `inputs` (token ids of prompts), in their order.
 
     Greedy search, or beam search with `num_beams` > 1; never sampling. `report` is told inputs done
-    and in all after each batch.
+    and in all after each batch. The fast engine searches greedily alone.
     """
     from transformers import GenerationConfig
 
@@ -56,6 +59,8 @@ def generate(
         forced_bos_token_id=own.forced_bos_token_id,
         forced_eos_token_id=own.forced_eos_token_id,
     )
+    forced = settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None
+    greedy = GreedyT5(model) if engine == "fast" and num_beams == 1 and not forced else None
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
     outputs: list[Generated | None] = [None] * len(inputs)
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
@@ -65,11 +70,14 @@ def generate(
         batch = tokenizer.pad(
             {"input_ids": [inputs[i] for i in chosen]}, padding_side=side, return_tensors="pt", verbose=False
         ).to(device)
-        written = model.generate(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=settings
-        )
-        # A decoder-only model repeats its prompt, an encoder-decoder its decoder_start_token_id.
-        written = written[:, batch["input_ids"].shape[1] if model_class == "causal" else 1 :]
+        if greedy is not None:
+            written = greedy(batch["input_ids"], batch["attention_mask"], max_new_tokens, ends)
+        else:
+            written = model.generate(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=settings
+            )
+            # A decoder-only model repeats its prompt, an encoder-decoder its decoder_start_token_id.
+            written = written[:, batch["input_ids"].shape[1] if model_class == "causal" else 1 :]
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         for i, ids, text in zip(chosen, written.tolist(), texts, strict=True):
             outputs[i] = Generated(text.strip(), truncated=not any(end in ids for end in ends))

@@ -52,6 +52,8 @@ def _track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[s
     at_peak["temporary"] += at_peak["optimizer"] - state
     own["temporary"] = max(own["temporary"], own["optimizer"] - state)
     at_peak["optimizer"] = own["optimizer"] = state
+    for categories in (at_peak, own):  # what bf16 weights lack to their fp32 masters
+        categories["weights"] += sum(rest.nbytes for rest in getattr(optimizer, "rests", []))
     return at_peak, own
 
 

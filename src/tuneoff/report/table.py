@@ -81,7 +81,8 @@ def _sample(sample: Sample, number: int) -> RenderableType:
     lines = sample.input.splitlines()
     shown = lines[:DIALOGUE_LINES]
     if len(lines) > DIALOGUE_LINES:
-        shown.append(f"… ({len(lines) - DIALOGUE_LINES} more lines)")
+        more = len(lines) - DIALOGUE_LINES
+        shown.append(f"… ({more} more line{'s' if more > 1 else ''})")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True, max_width=16)
     grid.add_column(overflow="fold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from tuneoff.builtin import located
 from tuneoff.data.examples import Examples, read_examples
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import Source, open_source
@@ -76,7 +77,7 @@ def _config(recipe: Recipe) -> PretrainedConfig:
         return make_config(model.config)
     name = model.name or model.config
     assert name is not None
-    return load_config(name, model.revision)
+    return load_config(located(name), model.revision)
 
 
 def _splits(recipe: Recipe, source: Source) -> dict[Split, Examples]:
@@ -128,8 +129,9 @@ def _tokenizer(
     own = model.tokenizer is None
     name = model.tokenizer or model.name or model.config
     assert isinstance(name, str)
+    path = located(name)
     revision = (getattr(config, "_commit_hash", None) or model.revision) if own else None
-    return load_tokenizer(name, revision), name, revision
+    return load_tokenizer(path, revision), path, revision
 
 
 def _model(
@@ -138,7 +140,7 @@ def _model(
     """Where trials load the model from: its name and pinned commit, or the folder where it was built, once."""
     model = recipe.model
     if model.name is not None:
-        return model.name, getattr(config, "_commit_hash", None) or model.revision
+        return located(model.name), getattr(config, "_commit_hash", None) or model.revision
     if not folder.base.is_dir():
         given = isinstance(model.config, str) or "vocab_size" in (model.config or {})
         fit_config(config, tokenizer, vocab_given=given)
@@ -160,7 +162,7 @@ def _warnings(splits: dict[Split, Examples], statistics: dict[str, SplitStatisti
             )
     if statistics[scored].non_ascii_references:
         count = statistics[scored].non_ascii_references
-        warnings.append(f"{scored}: {count} references hold letters beyond ASCII, which ROUGE does not see")
+        warnings.append(f"{scored}: references with letters beyond ASCII, which ROUGE does not see: {count}")
     return warnings
 
 

@@ -21,6 +21,7 @@ ENTRY = ["-m", "tuneoff.run.child"]
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
 CHILD_ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # they would fill the log that a failure shows
     "TOKENIZERS_PARALLELISM": "false",  # no thread pool of its own beside torch's
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",

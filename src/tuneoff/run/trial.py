@@ -20,6 +20,7 @@ from tuneoff.measure.memory import MemoryMeter
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device, pick_precision, synchronize
+from tuneoff.model.engine import pick_engine
 from tuneoff.model.methods import adapt, uses_peft
 from tuneoff.model.saved import load_adapter, save_whole
 from tuneoff.model.tokenizer import load_tokenizer
@@ -112,6 +113,7 @@ class TrialRun:
             set_seed(self._trial.seed)
             model = adapt(model, self._arm.method, self._arm.settings, prepared.model_class, steps)
             parameters = count_parameters(model)
+            engine = pick_engine(recipe.training, model)
         training = Training(
             model,
             tokenizer,
@@ -119,7 +121,7 @@ class TrialRun:
             recipe.training,
             learning_rate=self._arm.learning_rate or 0.0,
             bf16=self._precision.name == "bf16",
-            model_class=prepared.model_class,
+            engine=engine.name,
             folder=self._folder,
             clock=self._clock,
         )
@@ -139,6 +141,7 @@ class TrialRun:
             seconds["redone"] = outcome.redone_seconds
         trained = Trained(
             parameters=parameters,
+            engine=f"{engine.name}: {engine.reason}",
             seconds=seconds,
             memory=memory,
             steps=steps,
@@ -179,6 +182,9 @@ class TrialRun:
             if uses_peft(self._arm.method):
                 model = load_adapter(model, self._folder.model)
             model.to(self._device)
+            engine = pick_engine(self._recipe.training, model).name
+            if engine == "fast" and uses_peft(self._arm.method):
+                model = model.merge_and_unload()
             parameters = trained.parameters if trained else Parameters(trainable=0, total=count_parameters(model).total)
         allocator.quick()
         self._meter.start_phase()
@@ -191,6 +197,7 @@ class TrialRun:
                 max_new_tokens=evaluation.max_new_tokens,
                 num_beams=evaluation.num_beams,
                 batch_size=evaluation.batch_size,
+                engine=engine,
                 report=self._report.progress,
             )
             memory = self._meter.end_phase()

@@ -15,7 +15,10 @@ from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import IGNORED
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
-from tuneoff.model.base import ModelClass
+from tuneoff.model.base import model_class
+from tuneoff.model.engine import Engine
+from tuneoff.model.fast.t5 import FastT5
+from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.callbacks import Begin, History, MethodStep, Progress, Stops, read_history
 from tuneoff.train.checkpoints import newest_whole
 from tuneoff.train.trainer import ArmTrainer, StepSampler
@@ -79,7 +82,7 @@ class Training:
         *,
         learning_rate: float,
         bf16: bool,
-        model_class: ModelClass,
+        engine: Engine,
         folder: TrialFolder,
         clock: Clock,
     ) -> None:
@@ -97,7 +100,7 @@ class Training:
             per_device_eval_batch_size=4 * micro_batch,
             gradient_accumulation_steps=spec.examples_per_step // micro_batch,
             activation_checkpointing=spec.activation_checkpointing,
-            bf16=bf16,
+            bf16=bf16 and engine == "plain",  # autocast; the fast path's weights are bf16 themselves
             lr_scheduler_type=spec.lr_scheduler_type,
             warmup_steps=round(spec.warmup_ratio * work.steps),
             weight_decay=spec.weight_decay,
@@ -114,11 +117,15 @@ class Training:
             dataloader_pin_memory=torch.cuda.is_available(),
         )
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._exact = engine == "fast" and bf16 and base is model
+        own = {"lr": learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": spec.weight_decay}
         self._trainer = ArmTrainer(
             sampler=StepSampler(work.lengths, work.examples_per_step, work.seed),
-            model_class=model_class,
+            model_class=model_class(base.config),
+            fast=FastT5(model) if engine == "fast" else None,
             clock=clock,
             model=model,
+            optimizer_cls_and_kwargs=(ExactAdamW, own) if self._exact else None,
             args=arguments,
             train_dataset=work.train,
             eval_dataset=work.validation,
@@ -152,6 +159,8 @@ class Training:
             self._trainer.add_callback(callback)
         with self._clock.phase("train"):
             self._trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
+        if self._exact:
+            self._trainer.optimizer.optimizer.join()
         losses = [line["loss"] for line in read_history(history) if "loss" in line]
         return Outcome(
             stopped=stop_asked() and self._trainer.state.global_step < self._trainer.state.max_steps,

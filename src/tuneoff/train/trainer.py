@@ -14,6 +14,8 @@ from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import IGNORED
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import ModelClass
+from tuneoff.model.fast.t5 import FastT5
+from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.checkpoints import seal
 from tuneoff.train.loss import summed_cross_entropy, token_loss
 
@@ -45,8 +47,11 @@ class StepSampler(Sampler[int]):
 class ArmTrainer(Trainer):
     """The one loop: a method changes the model, never this."""
 
-    def __init__(self, *, sampler: StepSampler, model_class: ModelClass, clock: Clock, **arguments: Any) -> None:
+    def __init__(
+        self, *, sampler: StepSampler, model_class: ModelClass, fast: FastT5 | None, clock: Clock, **arguments: Any
+    ) -> None:
         super().__init__(compute_loss_func=token_loss(model_class), **arguments)
+        self._fast = fast
         self.model_accepts_loss_kwargs = False  # the loss is ours: the model need not know the step's tokens
         self._sampler = sampler
         self._model_class = model_class
@@ -60,8 +65,26 @@ class ArmTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> StepSampler:
         return self._sampler
 
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        if self._fast is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"]
+        count = num_items_in_batch if num_items_in_batch is not None else (labels != IGNORED).sum()
+        return self._fast.loss(inputs["input_ids"], inputs["attention_mask"], labels) / count
+
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
-        norm: torch.Tensor = super()._clip_grad_norm(model)
+        optimizer = self.optimizer.optimizer  # without accelerate's wrapper
+        if isinstance(optimizer, ExactAdamW):
+            norm = torch.tensor(optimizer.gradient_norm())
+            optimizer.gradient_scale = min(1.0, self.args.max_grad_norm / (float(norm) + 1e-6))
+        else:
+            norm = super()._clip_grad_norm(model)
         if not torch.isfinite(norm):
             raise NotANumberError(
                 f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1}; "
@@ -84,7 +107,11 @@ class ArmTrainer(Trainer):
             for inputs in self.get_eval_dataloader():
                 batch = self._prepare_inputs(inputs)
                 labels = batch.pop("labels")
-                total += float(summed_cross_entropy(self.model_wrapped(**batch).logits, labels, self._model_class))
+                if self._fast is None:
+                    loss = summed_cross_entropy(self.model_wrapped(**batch).logits, labels, self._model_class)
+                else:
+                    loss = self._fast.loss(batch["input_ids"], batch["attention_mask"], labels)
+                total += float(loss)
                 count += int((labels != IGNORED).sum())
             self.model.train()
         metrics = {"eval_loss": total / count}

@@ -1,0 +1,116 @@
+"""Greedy search with a T5: every product as large as it can be, and no work for texts that have ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tuneoff.model.fast.operations import attention_shares, gated_gelu, rms_norm
+from tuneoff.model.fast.t5 import FastT5
+
+COMPACT = 0.75  # share of texts not ended at which the others' rows are let go
+
+
+@dataclass
+class _Layer:
+    """A decoder layer's weights, those with the same input as one."""
+
+    norms: list[Any]
+    qkv: Tensor
+    own_out: Tensor
+    q: Tensor
+    cross_out: Tensor
+    gates: Tensor
+    out: Tensor
+
+
+class GreedyT5:
+    """What `generate` of a T5 writes by greedy search, token for token in fp32.
+
+    `model` is a T5 that `FastT5.suits`, without adapters (they are merged before).
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._t5 = model
+        self._encoder = FastT5(model)
+        stack = model.decoder
+        self._heads, self._width = stack.config.num_heads, stack.config.d_kv
+        self._layers = [_layer(block) for block in stack.block]
+        crossing = [block.layer[1].EncDecAttention for block in stack.block]
+        self._cross = torch.cat([layer.weight for a in crossing for layer in (a.k, a.v)])
+
+    @torch.no_grad()
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int, ends: list[int]) -> Tensor:
+        """The tokens written for `input_ids` (B, S), padded on the right: (B, at most `max_new_tokens`), padded."""
+        t5, config = self._t5, self._t5.config
+        lengths = attention_mask.sum(1)
+        cross = self._split(functional.linear(self._encoder.encode(input_ids, lengths), self._cross)).contiguous()
+        count = len(self._layers)
+        cache = cross.new_zeros(count, 2, len(input_ids), self._heads, max_new_tokens, self._width)
+        bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
+        written = input_ids.new_full((len(input_ids), max_new_tokens), config.pad_token_id)
+        rows = torch.arange(len(input_ids), device=input_ids.device)
+        token = torch.full_like(rows, config.decoder_start_token_id)
+        stops = torch.tensor(ends, device=input_ids.device)
+        going = torch.ones_like(rows, dtype=torch.bool)
+        for step in range(max_new_tokens):
+            token = self._step(token, step, cache, cross, lengths, bias[:, step : step + 1, : step + 1].contiguous())
+            written[rows[going], step] = token[going]
+            going = going & ~torch.isin(token, stops)
+            left = int(going.sum())
+            if left == 0:
+                return written[:, : step + 1]
+            if left <= COMPACT * len(rows):
+                rows, token, lengths = rows[going], token[going], lengths[going]
+                cross, cache = cross[going], cache[:, :, going]
+                going = torch.ones_like(rows, dtype=torch.bool)
+        return written
+
+    def _step(self, token: Tensor, step: int, cache: Tensor, cross: Tensor, lengths: Tensor, bias: Tensor) -> Tensor:
+        t5 = self._t5
+        x = t5.shared(token)[:, None]
+        seen = torch.full_like(lengths, step + 1)
+        for n, layer in enumerate(self._layers):
+            q, k, v = self._split(functional.linear(_norm(layer.norms[0], x), layer.qkv)).chunk(3, dim=1)
+            cache[n, 0, :, :, step], cache[n, 1, :, :, step] = k[:, :, 0], v[:, :, 0]
+            own = self._attend(q, cache[n, 0, :, :, : step + 1], cache[n, 1, :, :, : step + 1], bias, seen)
+            x = x + functional.linear(own, layer.own_out)
+            q = self._split(functional.linear(_norm(layer.norms[1], x), layer.q))
+            at = 2 * n * self._heads
+            keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
+            x = x + functional.linear(self._attend(q, keys, values, None, lengths), layer.cross_out)
+            h = gated_gelu(functional.linear(_norm(layer.norms[2], x), layer.gates), 0.0)
+            x = x + functional.linear(h, layer.out)
+        x = _norm(t5.decoder.final_layer_norm, x)[:, 0]
+        if t5.config.scale_decoder_outputs:
+            x = x * t5.model_dim**-0.5
+        return t5.lm_head(x).argmax(-1)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Tensor) -> Tensor:
+        """One query a head: q (B, H, 1, K), k and v (B, H, T, K) → (B, 1, H·K)"""
+        return (attention_shares(q @ k.transpose(-1, -2), bias, lengths) @ v).transpose(1, 2).flatten(2)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, S, n·H·K) → (B, n·H, S, K)"""
+        return x.unflatten(-1, (-1, self._width)).transpose(1, 2)
+
+
+def _layer(block: Any) -> _Layer:
+    own, cross, dense = block.layer[0].SelfAttention, block.layer[1].EncDecAttention, block.layer[2].DenseReluDense
+    return _Layer(
+        norms=[layer.layer_norm for layer in block.layer],
+        qkv=torch.cat([own.q.weight, own.k.weight, own.v.weight]).detach(),
+        own_out=own.o.weight,
+        q=cross.q.weight,
+        cross_out=cross.o.weight,
+        gates=torch.cat([dense.wi_0.weight, dense.wi_1.weight]).detach(),
+        out=dense.wo.weight,
+    )
+
+
+def _norm(layer: Any, x: Tensor) -> Tensor:
+    return rms_norm(x, layer.weight, layer.variance_epsilon)

@@ -1,0 +1,408 @@
+// The operations of operations.py in one pass each, for the CPU, called through ctypes: plain C, so that it builds in
+// seconds with any compiler. Rows are shared out over the threads; the inner loops are written so that the compiler
+// vectorises them. All arithmetic is fp32, rounded once where it is stored. `bf16` tells the element type of every T.
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+inline float bits_to_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+inline uint32_t float_to_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return bits;
+}
+
+inline float load(const float& value) { return value; }
+inline float load(const Bf16& value) { return bits_to_float(uint32_t(value.bits) << 16); }
+inline void store(float& to, float value) { to = value; }
+inline void store(Bf16& to, float value) {  // to nearest, ties to even
+  const uint32_t bits = float_to_bits(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  to.bits = value != value ? uint16_t(0x7fc0) : uint16_t(rounded);
+}
+
+// Cody and Waite's reduction and a polynomial of degree 6: relative error below 2e-7.
+inline float exponential(float x) {
+  x = x > 88.0f ? 88.0f : (x < -87.0f ? -87.0f : x);
+  const float turns = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+  const float rest = (x - turns * 0.693359375f) + turns * 2.12194440e-4f;
+  float sum = 1.9875691500e-4f;
+  sum = sum * rest + 1.3981999507e-3f;
+  sum = sum * rest + 8.3334519073e-3f;
+  sum = sum * rest + 4.1665795894e-2f;
+  sum = sum * rest + 1.6666665459e-1f;
+  sum = sum * rest + 5.0000001201e-1f;
+  sum = sum * rest * rest + rest + 1.0f;
+  return sum * bits_to_float(uint32_t(int32_t(turns) + 127) << 23);
+}
+
+constexpr float ROOT = 0.7978845608f, CUBE = 0.044715f;  // of GELU's tanh form
+
+inline float hyperbolic_tangent(float x) { return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f); }
+
+// Dropout without a stored mask: a hash of the element's number under the call's seed (Wellons' lowbias32), so that
+// the backward pass draws the same again.
+struct Dropout {
+  uint32_t seed;
+  uint32_t threshold;
+  float scale;
+
+  Dropout(float p, uint32_t seed) : seed(seed), threshold(uint32_t(p * 4294967296.0)), scale(1.0f / (1.0f - p)) {}
+
+  inline float factor(uint32_t n) const {
+    uint32_t x = n ^ seed;
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    x ^= x >> 16;
+    return x < threshold ? 0.0f : scale;
+  }
+};
+
+// `work` with a value of the element type: float or Bf16.
+template <typename Work>
+void by_dtype(bool bf16, Work work) {
+  if (bf16) {
+    work(Bf16());
+  } else {
+    work(float());
+  }
+}
+
+// work(begin, end, thread) over parts of `rows` that cost about `width` each; small work stays on one thread.
+template <typename Work>
+void share_out(int64_t rows, int64_t width, int threads, Work work) {
+  const int64_t least = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width));
+  const int parts = int(std::min<int64_t>(threads, std::max<int64_t>(1, rows / least)));
+  if (parts == 1) {
+    work(int64_t(0), rows, 0);
+    return;
+  }
+#pragma omp parallel num_threads(parts)
+  {
+    const int part = omp_get_thread_num();
+    const int64_t each = (rows + parts - 1) / parts;
+    work(std::min(rows, part * each), std::min(rows, (part + 1) * each), part);
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// ---- RMS norm: y = x / rms(x) * weight, and `inverse` (rows) of the rms
+
+void rms_norm(bool bf16, int threads, int64_t rows, int64_t width, const void* x, const void* weight, float eps,
+              void* y, float* inverse) {
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T *in = (const T*)x, *scale = (const T*)weight;
+    T* out = (T*)y;
+    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T* from = in + row * width;
+        T* to = out + row * width;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; ++i) sum += load(from[i]) * load(from[i]);
+        const float factor = 1.0f / std::sqrt(sum / float(width) + eps);
+        inverse[row] = factor;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) store(to[i], load(from[i]) * factor * load(scale[i]));
+      }
+    });
+  });
+}
+
+// dx, and where `sums` (threads, width), zeros, is given, each thread's part of d(weight)
+void rms_norm_backward(bool bf16, int threads, int64_t rows, int64_t width, const void* dy, const void* x,
+                       const void* weight, const float* inverse, void* dx, float* sums) {
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T *in = (const T*)x, *scale = (const T*)weight, *gradient = (const T*)dy;
+    T* out = (T*)dx;
+    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int thread) {
+      float* own = sums ? sums + thread * width : nullptr;
+      for (int64_t row = begin; row < end; ++row) {
+        const T *from = in + row * width, *by = gradient + row * width;
+        T* to = out + row * width;
+        const float factor = inverse[row];
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; ++i) sum += load(by[i]) * load(scale[i]) * load(from[i]);
+        const float shared = sum * factor * factor / float(width);
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i)
+          store(to[i], factor * (load(by[i]) * load(scale[i]) - load(from[i]) * shared));
+        if (own) {
+#pragma omp simd
+          for (int64_t i = 0; i < width; ++i) own[i] += load(by[i]) * load(from[i]) * factor;
+        }
+      }
+    });
+  });
+}
+
+// ---- gated GELU, tanh form: y (rows, width) = dropout(gelu(h[:, :width]) * h[:, width:])
+
+void gated_gelu(bool bf16, int threads, int64_t rows, int64_t width, const void* h, float p, uint32_t seed, void* y) {
+  const Dropout dropout(p, seed);
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T* in = (const T*)h;
+    T* out = (T*)y;
+    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T *gate = in + row * 2 * width, *value = gate + width;
+        T* to = out + row * width;
+        const uint32_t first = uint32_t(row * width);
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+          const float a = load(gate[i]);
+          const float activated = 0.5f * a * (1.0f + hyperbolic_tangent(ROOT * (a + CUBE * a * a * a)));
+          store(to[i], activated * load(value[i]) * dropout.factor(first + uint32_t(i)));
+        }
+      }
+    });
+  });
+}
+
+void gated_gelu_backward(bool bf16, int threads, int64_t rows, int64_t width, const void* dy, const void* h, float p,
+                         uint32_t seed, void* dh) {
+  const Dropout dropout(p, seed);
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T *in = (const T*)h, *gradient = (const T*)dy;
+    T* out = (T*)dh;
+    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T *gate = in + row * 2 * width, *value = gate + width, *by = gradient + row * width;
+        T *to_gate = out + row * 2 * width, *to_value = to_gate + width;
+        const uint32_t first = uint32_t(row * width);
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+          const float a = load(gate[i]), b = load(value[i]);
+          const float d = load(by[i]) * dropout.factor(first + uint32_t(i));
+          const float t = hyperbolic_tangent(ROOT * (a + CUBE * a * a * a));
+          const float slope = 0.5f * (1.0f + t) + 0.5f * a * (1.0f - t * t) * ROOT * (1.0f + 3.0f * CUBE * a * a);
+          store(to_gate[i], d * b * slope);
+          store(to_value[i], d * 0.5f * a * (1.0f + t));
+        }
+      }
+    });
+  });
+}
+
+// ---- y = dropout(x), plus `residual` where it is given
+
+void add_dropout(bool bf16, int threads, int64_t count, const void* residual, const void* x, float p, uint32_t seed,
+                 void* y) {
+  const Dropout dropout(p, seed);
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T *from = (const T*)x, *other = (const T*)residual;
+    T* to = (T*)y;
+    share_out(count, 1, threads, [&](int64_t begin, int64_t end, int) {
+      if (other) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i)
+          store(to[i], load(other[i]) + load(from[i]) * dropout.factor(uint32_t(i)));
+      } else {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) store(to[i], load(from[i]) * dropout.factor(uint32_t(i)));
+      }
+    });
+  });
+}
+
+// ---- attention's probabilities of scores (examples, heads, queries, keys): softmax(scores + bias) over the first
+// lengths[example] keys, and of them those up to the query where `causal`. They replace the scores. With p > 0 `dropped`
+// gets them after dropout, and a dropped one is kept with its sign turned, so that one tensor serves the backward pass.
+
+void attention_probabilities(bool bf16, int threads, int64_t examples, int64_t heads, int64_t queries, int64_t keys,
+                             void* scores, const float* bias, const int64_t* lengths, bool causal, float p,
+                             uint32_t seed, void* dropped) {
+  const Dropout dropout(p, seed);
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    T *in = (T*)scores, *out = (T*)dropped;
+    share_out(examples * heads * queries, 4 * keys, threads, [&](int64_t begin, int64_t end, int) {
+      std::vector<float> line(keys);
+      float* l = line.data();
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t query = row % queries, head = row / queries % heads, example = row / queries / heads;
+        int64_t seen = lengths[example];
+        if (causal) seen = std::min(seen, query + 1);
+        T* from = in + row * keys;
+        float highest = -INFINITY, sum = 0;
+        if (bias) {
+          const float* added = bias + (head * queries + query) * keys;
+#pragma omp simd
+          for (int64_t i = 0; i < seen; ++i) l[i] = load(from[i]) + added[i];
+        } else {
+#pragma omp simd
+          for (int64_t i = 0; i < seen; ++i) l[i] = load(from[i]);
+        }
+#pragma omp simd reduction(max : highest)
+        for (int64_t i = 0; i < seen; ++i) highest = l[i] > highest ? l[i] : highest;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < seen; ++i) {
+          l[i] = exponential(l[i] - highest);
+          sum += l[i];
+        }
+        const float factor = 1.0f / sum;
+        if (p > 0) {
+          T* to = out + row * keys;
+          const uint32_t first = uint32_t(row * keys);
+#pragma omp simd
+          for (int64_t i = 0; i < seen; ++i) {
+            const float kept = dropout.factor(first + uint32_t(i)), probability = l[i] * factor;
+            store(to[i], probability * kept);
+            store(from[i], kept > 0 ? probability : -probability);
+          }
+          std::memset((void*)(to + seen), 0, (keys - seen) * sizeof(T));
+        } else {
+#pragma omp simd
+          for (int64_t i = 0; i < seen; ++i) store(from[i], l[i] * factor);
+        }
+        std::memset((void*)(from + seen), 0, (keys - seen) * sizeof(T));
+      }
+    });
+  });
+}
+
+// d(dropped) becomes d(scores); `sums` (heads, queries, keys), zeros, gets their sum over examples where it is given;
+// `dropped` gets the probabilities after dropout again where it is given.
+void attention_probabilities_backward(bool bf16, int threads, int64_t examples, int64_t heads, int64_t queries,
+                                      int64_t keys, void* gradient, const void* probabilities, float p, float* sums,
+                                      void* dropped) {
+  const float scale = 1.0f / (1.0f - p);
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    share_out(heads * queries, 4 * keys * examples, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t line = begin; line < end; ++line) {
+        float* bias = sums ? sums + line * keys : nullptr;
+        for (int64_t example = 0; example < examples; ++example) {
+          const int64_t at = (example * heads * queries + line) * keys;
+          const T* share = (const T*)probabilities + at;
+          T* by = (T*)gradient + at;
+          float sum = 0;
+#pragma omp simd reduction(+ : sum)
+          for (int64_t i = 0; i < keys; ++i) {
+            const float value = load(share[i]);
+            sum += (value > 0 ? value : 0.0f) * load(by[i]);
+          }
+          sum *= scale;
+#pragma omp simd
+          for (int64_t i = 0; i < keys; ++i) {
+            const float value = load(share[i]);
+            store(by[i], value > 0 ? value * (load(by[i]) * scale - sum) : value * sum);
+          }
+          if (bias) {
+#pragma omp simd
+            for (int64_t i = 0; i < keys; ++i) bias[i] += load(by[i]);
+          }
+          if (dropped) {
+            T* to = (T*)dropped + at;
+#pragma omp simd
+            for (int64_t i = 0; i < keys; ++i) {
+              const float value = load(share[i]);
+              store(to[i], value > 0 ? value * scale : 0.0f);
+            }
+          }
+        }
+      }
+    });
+  });
+}
+
+// ---- cross-entropy of each row; the logits become its gradient
+
+void cross_entropy(bool bf16, int threads, int64_t rows, int64_t width, void* logits, const int64_t* targets,
+                   float* losses) {
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        T* line = (T*)logits + row * width;
+        const float wanted = load(line[targets[row]]);
+        float highest = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : highest)
+        for (int64_t i = 0; i < width; ++i) {
+          const float value = load(line[i]);
+          highest = value > highest ? value : highest;
+        }
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < width; ++i) sum += exponential(load(line[i]) - highest);
+        losses[row] = std::log(sum) + highest - wanted;
+        const float factor = 1.0f / sum;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) store(line[i], exponential(load(line[i]) - highest) * factor);
+        store(line[targets[row]], exponential(wanted - highest) * factor - 1.0f);
+      }
+    });
+  });
+}
+
+// ---- AdamW on bf16 weights with exact fp32 masters: the master's bits are (weight << 16) + rest, the weight being
+// the master rounded to nearest.
+
+double squared_norm(bool bf16, int threads, int64_t count, const void* gradient) {
+  double total = 0;
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = (const T*)gradient;
+    std::vector<double> sums(threads, 0.0);
+    share_out(count, 1, threads, [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t start = begin; start < end; start += 4096) {
+        const int64_t stop = std::min(end, start + 4096);
+        float part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = start; i < stop; ++i) part += load(from[i]) * load(from[i]);
+        sums[thread] += part;
+      }
+    });
+    for (double sum : sums) total += sum;
+  });
+  return total;
+}
+
+// `scale` multiplies the gradient (clipping), `shrink` the weight (decay); `size` is the step's, `root` what the
+// second moment's square root is multiplied by, both corrected for their bias.
+void adamw(int threads, int64_t count, void* weights, int16_t* rests, const void* gradients, float* firsts,
+           float* seconds, float scale, float beta1, float beta2, float eps, float shrink, float size, float root) {
+  Bf16* weight = (Bf16*)weights;
+  const Bf16* gradient = (const Bf16*)gradients;
+  share_out(count, 1, threads, [&](int64_t begin, int64_t end, int) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const float g = load(gradient[i]) * scale;
+      const float m = beta1 * firsts[i] + (1.0f - beta1) * g;
+      const float v = beta2 * seconds[i] + (1.0f - beta2) * g * g;
+      firsts[i] = m;
+      seconds[i] = v;
+      const uint32_t bits = (uint32_t(weight[i].bits) << 16) + uint32_t(int32_t(rests[i]));
+      const uint32_t now = float_to_bits(bits_to_float(bits) * shrink - size * m / (std::sqrt(v) * root + eps));
+      weight[i].bits = uint16_t((now + 0x8000u) >> 16);  // ties upwards, so that the rest fits 16 bits
+      rests[i] = int16_t(uint16_t(now));
+    }
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,31 @@
+"""Greedy search with a T5 against transformers' own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.model.fast.test_t5 import VOCABULARY, build
+from tuneoff.decode.t5 import GreedyT5
+
+TOKENS = 24
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_writes_what_transformers_writes(seed: int) -> None:
+    model = build(seed, decoder_layers=2, pad_token_id=0).eval()
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))
+    torch.manual_seed(seed + 50)
+    lengths = torch.randint(1, 30, (17,))
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    ids = torch.randint(3, VOCABULARY, mask.shape) * mask
+    # Ends that some texts meet early, some late and some never.
+    plain = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=-1)
+    ends = [int(plain[n, n + 2]) for n in (1, 5, 9)]
+    theirs = model.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=ends
+    )[:, 1:]
+    ours = GreedyT5(model)(ids, mask, TOKENS, ends)
+    assert torch.equal(ours, theirs)
+    lengths_written = (ours != 0).sum(1)
+    assert lengths_written.min() < lengths_written.max()

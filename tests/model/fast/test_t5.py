@@ -1,0 +1,144 @@
+"""The fast path against transformers' own model, on fresh random inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from tuneoff.model.fast import operations
+from tuneoff.model.fast.t5 import FastT5
+from tuneoff.model.methods import adapt
+
+VOCABULARY = 300
+LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0}
+
+
+def build(seed: int, dropout: float = 0.0, decoder_layers: int = 3, **settings: Any) -> Any:
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=48, d_kv=16, d_ff=80,
+        num_layers=2, num_decoder_layers=decoder_layers, num_heads=3,
+        feed_forward_proj="gated-gelu", dropout_rate=dropout, decoder_start_token_id=0, **settings,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    for block in (model.encoder.block[0], model.decoder.block[0]):  # as far from nothing as trained ones are
+        torch.nn.init.normal_(block.layer[0].SelfAttention.relative_attention_bias.weight)
+    return model.train()
+
+
+def batch(seed: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    examples, source, target = (int(torch.randint(low, high, ())) for low, high in ((1, 6), (3, 40), (2, 20)))
+    lengths = torch.randint(1, source + 1, (examples,))
+    lengths[0] = source
+    mask = (torch.arange(source) < lengths[:, None]).long()
+    labels = torch.randint(3, VOCABULARY, (examples, target))
+    labels[torch.arange(target) >= torch.randint(1, target + 1, (examples, 1))] = -100
+    return {
+        "input_ids": torch.randint(3, VOCABULARY, (examples, source)) * mask,
+        "attention_mask": mask,
+        "labels": labels,
+    }
+
+
+def learnt(model: Any) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.float().clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm().clamp(min=1e-12))
+
+
+@pytest.fixture(params=["native", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "plain":
+        monkeypatch.setattr(operations, "native", lambda: None)
+    elif operations.native() is None:
+        pytest.skip("no C++ compiler")
+    return str(request.param)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("targets", [None, ["q", "v"], "all-linear"], ids=["full", "lora-qv", "lora-all"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_loss_and_gradients_are_transformers_own(
+    way: str, seed: int, targets: Any, dtype: torch.dtype, bound: float
+) -> None:
+    model: Any = build(seed).to(dtype)
+    if targets is not None:
+        model = adapt(model, "lora", {**LORA, "target_modules": targets}, "seq2seq", steps=1)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+        model = model.to(dtype)
+    assert FastT5.suits(model)
+    inputs = batch(seed + 10)
+    loss = FastT5(model).loss(**inputs)
+    loss.backward()
+    ours = learnt(model)
+    plain = model(**inputs).loss * (inputs["labels"] >= 0).sum()
+    plain.backward()
+    theirs = learnt(model)
+    assert loss.item() == pytest.approx(plain.item(), rel=bound / 2)
+    assert ours.keys() == theirs.keys()
+    worst = max((distance(ours[name], theirs[name]), name) for name in theirs)
+    assert worst[0] < bound, worst
+
+
+def test_bf16_is_as_near_to_fp32_as_transformers_bf16_is(way: str) -> None:
+    exact, inputs = build(4), batch(14)
+    (exact(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
+    true = learnt(exact)
+    rounded = build(4).to(torch.bfloat16)
+    FastT5(rounded).loss(**inputs).backward()
+    ours = learnt(rounded)
+    (rounded(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
+    theirs = learnt(rounded)
+    mean = [sum(distance(found[name], true[name]) for name in true) / len(true) for found in (ours, theirs)]
+    assert mean[0] <= 1.1 * mean[1]
+
+
+def test_with_dropout_the_loss_is_distributed_as_transformers_is(way: str) -> None:
+    model, inputs = build(5, dropout=0.2), batch(15)
+    count = (inputs["labels"] >= 0).sum()
+    with torch.no_grad():
+        ours = torch.stack([FastT5(model).loss(**inputs) for _ in range(400)])
+        theirs = torch.stack([model(**inputs).loss * count for _ in range(400)])
+    error = float((ours.var() / 400 + theirs.var() / 400).sqrt())
+    assert abs(float(ours.mean() - theirs.mean())) < 4 * error
+    assert 0.7 < float(ours.std() / theirs.std()) < 1.4
+
+
+def test_dropout_draws_the_same_in_both_passes(way: str) -> None:
+    """The directional derivative of a loss with dropout is that of the function that was computed."""
+    model, inputs = build(6, dropout=0.3).double().float(), batch(16)
+    weight = model.encoder.block[1].layer[1].DenseReluDense.wo.weight
+    direction = torch.randn_like(weight) / weight.numel() ** 0.5
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(8)
+        return FastT5(model).loss(**inputs)
+
+    loss().backward()
+    slope = float((weight.grad * direction).sum())
+    with torch.no_grad():
+        weight += 1e-2 * direction
+        above = float(loss())
+        weight -= 2e-2 * direction
+        below = float(loss())
+    assert (above - below) / 2e-2 == pytest.approx(slope, rel=2e-2, abs=2e-3)
+
+
+def test_what_it_does_not_know_is_left_to_transformers() -> None:
+    relu = T5ForConditionalGeneration(T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
+    assert not FastT5.suits(relu)
+    dora = adapt(build(0), "lora", {**LORA, "target_modules": ["q"], "use_dora": True}, "seq2seq", steps=1)
+    assert not FastT5.suits(dora)
+    assert not FastT5.suits(adapt(build(0), "ia3", {}, "seq2seq", steps=1))
+    prompt = adapt(build(0), "prompt_tuning", {"num_virtual_tokens": 4}, "seq2seq", steps=1)
+    assert not FastT5.suits(prompt)
