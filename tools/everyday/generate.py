@@ -1,19 +1,20 @@
 """Make `builtin:everyday` from its scenes: `python tools/everyday/generate.py`.
 
-A scene (scenes/SPLIT/NAME.yaml) has slots, an opening and several outcomes, each turn in several wordings.
-A dialogue is one draw of all of these, from a seed, so the same files come out each time. A scene
-belongs to one split, so that no wording of a test dialogue is ever trained on; those of the split
-`pretrain` are in no part of the data and serve the pretraining of `builtin:dialog-t5-nano` alone. A second test part,
-`handwritten`, comes from written/*.yaml as it stands there. docs/everyday.md describes the formats and the data.
+A scene (scenes/SPLIT/NAME.yaml) has slots, an opening and several outcomes, each turn in several wordings; a sketch
+(sketches/SPLIT/*.yaml) is a small scene with one course and one wording. A dialogue is one draw of all of these, from
+a seed, so the same files come out each time. Scenes and sketches belong to one split, so that no wording of a test
+dialogue is ever trained on; those of the split `pretrain` are in no part of the data and serve the pretraining of
+`builtin:dialog-t5-nano` alone. A second test part, `handwritten`, comes from written/*.yaml as it stands there.
+docs/everyday.md describes the formats and the data.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ OUT = HERE.parents[1] / "src" / "tuneoff" / "builtin" / "everyday" / "data"
 TURN = re.compile(r"([12]): (\S.*)")
 SLOT = re.compile(r"\{([A-Za-z_]+?)(\d?)\}")
 TURNS = range(4, 15)
+SEED = 0
+COUNTS = {"train": (1000, 2000), "validation": (80, 160), "test": (80, 240)}  # dialogues from scenes, from sketches
 OVERLAP = 0.8  # share of equal turns from which two dialogues of a scene count as the same
 TRIES = 60
 
@@ -67,12 +70,26 @@ def read_scenes(folder: Path, shared: dict[str, list[str]]) -> list[Scene]:
     return scenes
 
 
-def _check(scene: Scene, where: str, shared: dict[str, list[str]]) -> None:
+def read_sketches(folder: Path, shared: dict[str, list[str]]) -> list[Scene]:
+    """Every sketch in the files of `folder`. Raises ValueError with the file where one is malformed."""
+    sketches = []
+    for path in sorted(folder.glob("*.yaml")):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+            where = f"{path}: {entry['scene']}"
+            turns = [{speaker: [text]} for speaker, text in _read_turns(entry["dialogue"], where)]
+            outcome = {"turns": turns, "summary": _read_summaries(entry["summaries"], where)}
+            sketch = Scene(entry["scene"], entry.get("slots") or {}, [], [outcome])
+            _check(sketch, where, shared, wordings=1)
+            sketches.append(sketch)
+    return sketches
+
+
+def _check(scene: Scene, where: str, shared: dict[str, list[str]], wordings: int = 3) -> None:
     known = {**shared, **scene.slots}
-    wordings = [w for o in scene.outcomes for w in (o["summary"], *_all(o["turns"]))] + _all(scene.opening)
-    for alternatives in wordings:
-        if len(alternatives) < 3:
-            raise ValueError(f"{where}: fewer than 3 wordings: {alternatives}")
+    turns = [w for o in scene.outcomes for w in _all(o["turns"])] + _all(scene.opening)
+    for alternatives in [*turns, *(o["summary"] for o in scene.outcomes)]:
+        if len(alternatives) < wordings:
+            raise ValueError(f"{where}: fewer than {wordings} wordings: {alternatives}")
         for name, _ in (slot for text in alternatives for slot in SLOT.findall(text)):
             if name not in known and name.lower() not in known:
                 raise ValueError(f"{where}: no slot {{{name}}}")
@@ -133,10 +150,8 @@ def generate(scenes: list[Scene], shared: dict[str, list[str]], count: int, rng:
                 own = set(turns)
                 if all(len(own & other) / len(own | other) <= OVERLAP for other in kept):
                     kept.append(own)
-                    dialogue = "\n".join(f"#Person{speaker}#: {text}" for speaker, text in turns)
-                    rows.append({"dialogue": dialogue, "summary": summary, "scene": scene.name})
+                    rows.append({"dialogue": _joined(turns), "summary": summary, "scene": scene.name})
                     break
-    rng.shuffle(rows)
     return rows
 
 
@@ -145,15 +160,29 @@ def read_written(folder: Path) -> list[dict[str, str]]:
     rows = []
     for path in sorted(folder.glob("*.yaml")):
         for number, entry in enumerate(yaml.safe_load(path.read_text(encoding="utf-8")), start=1):
-            turns = [TURN.fullmatch(line) for line in entry["dialogue"].strip().split("\n")]
-            if None in turns or len(turns) not in TURNS or len(entry["summaries"]) not in (2, 3):
-                raise ValueError(f"{path}: dialogue {number}: not 4–14 turns `1: …` with 2 or 3 summaries")
-            dialogue = "\n".join(f"#Person{turn[1]}#: {turn[2]}" for turn in turns if turn)
-            rows += [
-                {"dialogue": dialogue, "summary": re.sub(r"\bP([12])\b", r"#Person\1#", summary)}
-                for summary in entry["summaries"]
-            ]
+            where = f"{path}: dialogue {number}"
+            dialogue = _joined(_read_turns(entry["dialogue"], where))
+            rows += [{"dialogue": dialogue, "summary": text} for text in _read_summaries(entry["summaries"], where)]
     return rows
+
+
+def _read_turns(text: str, where: str) -> list[Turn]:
+    """The turns of lines `1: …` and `2: …`, each by the other speaker."""
+    turns = [TURN.fullmatch(line) for line in text.strip().split("\n")]
+    read = [(int(turn[1]), turn[2]) for turn in turns if turn]
+    if len(read) not in TURNS or len(read) < len(turns) or any(a[0] == b[0] for a, b in pairwise(read)):
+        raise ValueError(f"{where}: not 4–14 turns `1: …` and `2: …` in turn")
+    return read
+
+
+def _read_summaries(texts: list[str], where: str) -> list[str]:
+    if len(texts) not in (2, 3):
+        raise ValueError(f"{where}: not 2 or 3 summaries")
+    return [re.sub(r"\bP([12])\b", r"#Person\1#", text) for text in texts]
+
+
+def _joined(turns: list[Turn]) -> str:
+    return "\n".join(f"#Person{speaker}#: {text}" for speaker, text in turns)
 
 
 def _write(split: str, rows: list[dict[str, str]]) -> None:
@@ -162,19 +191,15 @@ def _write(split: str, rows: list[dict[str, str]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, default=3000)
-    parser.add_argument("--validation", type=int, default=240)
-    parser.add_argument("--test", type=int, default=320)
-    arguments = parser.parse_args()
     shared = yaml.safe_load((HERE / "slots.yaml").read_text(encoding="utf-8"))
     OUT.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "validation", "test"):
-        scenes = read_scenes(HERE / "scenes" / split, shared)
-        rows = generate(scenes, shared, getattr(arguments, split), random.Random(f"{arguments.seed}/{split}"))
+    for split, counts in COUNTS.items():
+        rng = random.Random(f"{SEED}/{split}")
+        parts = read_scenes(HERE / "scenes" / split, shared), read_sketches(HERE / "sketches" / split, shared)
+        rows = [row for part, count in zip(parts, counts, strict=True) for row in generate(part, shared, count, rng)]
+        rng.shuffle(rows)
         _write(split, rows)
-        print(f"{split}: {len(rows)} dialogues of {len(scenes)} scenes")
+        print(f"{split}: {len(rows)} dialogues of {len(parts[0])} scenes and {len(parts[1])} sketches")
     written = read_written(HERE / "written")
     _write("handwritten", written)
     print(f"handwritten: {len({row['dialogue'] for row in written})} dialogues, {len(written)} summaries")

@@ -24,11 +24,12 @@ PROSE_UNITS = 14  # sentences of prose in one document: about as long as a dialo
 
 @dataclass(frozen=True)
 class Document:
-    """One text, in units that an objective may take out whole."""
+    """One text, in units that an objective may take out whole; `gist` is what a summary of it would say."""
 
     source: str
     units: list[str]
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    gist: str | None = None
 
 
 def read_corpus(folder: Path, seed: int, scene_dialogues: int) -> list[Document]:
@@ -84,11 +85,16 @@ def _fiction(path: Path) -> Iterator[Document]:
 
 
 def _scenes(count: int, seed: int) -> Iterator[Document]:
-    """Dialogues of the generator's scenes that are in no split of `everyday`; their summaries are not read."""
+    """Dialogues of the generator's scenes that are in no split of `everyday`, with their summaries."""
     sys.path.insert(0, str(EVERYDAY))
     from generate import generate, read_scenes
 
-    shared = yaml.safe_load((EVERYDAY / "slots.yaml").read_text(encoding="utf-8"))
+    shared = shared_slots()
     scenes = read_scenes(EVERYDAY / "scenes" / "pretrain", shared)
     for row in generate(scenes, shared, count, random.Random(f"{seed}/pretrain")) if scenes else []:
-        yield Document("scenes", row["dialogue"].split("\n"))
+        yield Document("scenes", row["dialogue"].split("\n"), gist=row["summary"])
+
+
+def shared_slots() -> dict[str, list[str]]:
+    """Names, times, prices and the like, as the generator of `everyday` has them."""
+    return yaml.safe_load((EVERYDAY / "slots.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What the model is asked to do in pretraining: span corruption, finding lines, reporting, the facts of a dialogue."""
+"""What is asked in pretraining: missing spans, lines to be found, reports, the facts and the gist of a dialogue."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from affairs import Affairs
 from corpus import Document
 from facts import state_facts
 from reported import report
@@ -15,7 +16,10 @@ NOISE, SPAN = 0.15, 3  # Raffel et al. 2020, section 3.3.4: share of tokens take
 FACTS_PREFIX = "State the facts of this conversation: "
 REPORT_PREFIX = "Report this conversation: "
 FIND_PREFIX = "Find what says {}: "
-FACTS, REPORT, FIND = 0.3, 0.35, 0.25  # shares, of the examples that allow for them; the rest is span corruption
+GIST_PREFIX = "Give the gist of this conversation: "
+COPY, GIST = 0.02, 0.35  # shares of examples that come of no document
+FACTS, REPORT, FIND = 0.25, 0.35, 0.15  # shares of the others, where they allow for it; the rest is span corruption
+PARTS = (0.3, 0.5, 1.0)  # of the room for a source
 LINE = range(3, 9)  # tokens of a line to be copied
 CONTENT = re.compile(r"[A-Za-z][A-Za-z']{3,}|\d[\d:.]*")
 
@@ -41,25 +45,40 @@ Example = tuple[list[int], list[int]]
 
 
 class Objectives:
-    """Examples drawn from encoded documents: (source ids, target ids), both ended by `eos`."""
+    """Examples: (source ids, target ids), both ended by `eos`."""
 
-    def __init__(self, encode: Callable[[str], list[int]], vocabulary: Vocabulary) -> None:
+    def __init__(self, encode: Callable[[str], list[int]], vocabulary: Vocabulary, affairs: Affairs) -> None:
         self.encode = encode
         self.vocabulary = vocabulary
+        self.affairs = affairs
 
     def draw(self, encoded: Encoded, rng: random.Random, source: int, target: int) -> Example:
-        """One example of a document, of at most `source` and `target` tokens."""
+        """One example of at most `source` and `target` tokens: of a document, of an affair, or of random tokens."""
         lot = rng.random()
+        if lot < COPY:
+            return self.copy(rng, source // 3)
         example = None
-        if lot < FACTS:
-            example = self._facts(encoded, rng, source)
-        elif lot < FACTS + REPORT:
-            example = self._report(encoded, rng, source)
-        elif lot < FACTS + REPORT + FIND:
-            example = self._find(encoded, rng, source)
+        if encoded.document.gist is not None:
+            example = self._gist(encoded.document.units, encoded.document.gist, source)
+        elif lot < COPY + GIST:
+            example = self._gist(*self.affairs.draw(rng), source)
+        else:
+            example = self._of_document(encoded, rng, source)
         inputs, outputs = example or self._spans(encoded, rng, source)
         eos = self.vocabulary.eos
         return [*inputs[: source - 1], eos], [*outputs[: target - 1], eos]
+
+    def _of_document(self, encoded: Encoded, rng: random.Random, source: int) -> Example | None:
+        """A dialogue's facts take all of it; what can be done with a part of a text mostly sees a part, for speed."""
+        lot = rng.random()
+        if lot < FACTS:
+            return self._facts(encoded, rng, source)
+        source = round(source * rng.choice(PARTS))
+        if lot < FACTS + REPORT:
+            return self._report(encoded, rng, source)
+        if lot < FACTS + REPORT + FIND:
+            return self._find(encoded, rng, source)
+        return self._spans(encoded, rng, source)
 
     def copy(self, rng: random.Random, room: int) -> Example:
         """Lines of tokens drawn from the whole vocabulary, in at most `room`, and of one of them the first token.
@@ -75,6 +94,11 @@ class Objectives:
         separator = self.vocabulary.sentinels[0]
         source = [wanted[0], *(token for line in lines for token in (separator, *line)), self.vocabulary.eos]
         return source, [*wanted, self.vocabulary.eos]
+
+    def _gist(self, units: list[str], gist: str, room: int) -> Example | None:
+        """A whole dialogue, and its gist; None where it does not fit."""
+        inputs = self.encode(f"{GIST_PREFIX}{' '.join(units)}")
+        return (inputs, self.encode(gist)) if len(inputs) < room else None
 
     def _facts(self, encoded: Encoded, rng: random.Random, room: int) -> Example | None:
         """The whole dialogue, and what was asked for; None where it does not fit, since facts would be missing."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from corpus import Document, read_corpus
+from affairs import Affairs
+from corpus import Document, read_corpus, shared_slots
 from objectives import Encoded, Example, Objectives, Vocabulary
 from primed import prime
 from tokenizer import SENTINELS, train
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+
+from tuneoff.model.fast.t5 import FastT5
 
 SEED = 0
 HELD_OUT = 256  # documents
@@ -29,28 +31,11 @@ WARM_UP, DECAY = 100, 0.3  # steps; share of the steps at the end in which the r
 # Learning rates: of matrices (Muon), of position biases (AdamW; they must grow to several units before a head
 # looks at one place), of the embedding and the norms (AdamW).
 RATES = {"matrices": 2e-3, "positions": 1e-2, "others": 2e-3}
-COPIES = 0.1  # share of examples that are lines of random tokens, not documents
+EXAMPLES, SOURCE, TARGET = 64, 320, 80  # a step; the most tokens of each
+AT_ONCE = 4096  # tokens of source and target, padded
 SAVE_EVERY, TELL_EVERY = 200, 20  # steps
 IGNORED = -100
 DROPOUT = 0.05  # what the finished model is fine-tuned with; none in pretraining
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Steps of one shape, so that the step compiles once: tokens of source and target, examples a step and at once."""
-
-    share: float  # of all steps
-    source: int
-    target: int
-    batch: int
-    micro: int
-
-
-# Short texts first: a step on them costs half as much.
-STAGES = [
-    Stage(0.5, 96, 48, 64, 32),
-    Stage(0.5, 256, 64, 48, 16),
-]
 
 CONFIG = {
     "d_model": 256,
@@ -68,25 +53,37 @@ CONFIG = {
 
 
 class Pretraining:
-    """Model, optimizers and the place in the data, saved and restored as one."""
+    """Model, optimizers and the place in the data, saved and restored as one.
 
-    def __init__(self, work: Path, steps: int, documents: list[Encoded], objectives: Objectives, size: int) -> None:
+    Passes run in bf16 by tuneoff's own fast path, on copies of the fp32 weights that the optimizers move.
+    """
+
+    def __init__(
+        self, work: Path, steps: int, documents: list[Encoded], objectives: Objectives, size: int, start: Path | None
+    ) -> None:
         self.work = work
         self.steps = steps
         self.held_out, self.documents = documents[:HELD_OUT], documents[HELD_OUT:]
         self.objectives = objectives
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(SEED)
-        config = T5Config(vocab_size=size, attn_implementation="eager", **CONFIG)
-        self.model = T5ForConditionalGeneration(config)  # its output layer is the embedding
-        prime(self.model)
+        self.model = T5ForConditionalGeneration(
+            T5Config(vocab_size=size, **CONFIG)
+        )  # its output layer is the embedding
+        if start is None:
+            prime(self.model)
+        else:
+            begun = T5ForConditionalGeneration.from_pretrained(start, dtype=torch.float32).state_dict()
+            self.model.load_state_dict({k: v for k, v in begun.items() if k != "lm_head.weight"}, strict=False)
+            self.model.tie_weights()
         self.model.to(self.device)
-        groups: dict[str, list[torch.nn.Parameter]] = {name: [] for name in RATES}
-        for name, parameter in self.model.named_parameters():
+        self.masters = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.model.to(torch.bfloat16)
+        self.fast = FastT5(self.model)
+        groups: dict[str, list[torch.Tensor]] = {name: [] for name in RATES}
+        for name, weight in self.masters.items():
             kind = "positions" if "relative_attention_bias" in name else "others"
-            groups["matrices" if kind == "others" and parameter.dim() == 2 and "block" in name else kind].append(
-                parameter
-            )
+            groups["matrices" if kind == "others" and weight.dim() == 2 and "block" in name else kind].append(weight)
         adam = [{"params": groups[name], "lr": RATES[name]} for name in ("positions", "others")]
         self.optimizers = [
             torch.optim.Muon(
@@ -99,27 +96,22 @@ class Pretraining:
         self.step = 0
         self.tokens = 0
         self.seconds = 0.0
-        compiled = self.device.type == "cuda" or shutil.which("c++") is not None
-        self.loss = torch.compile(self._loss, dynamic=False) if compiled else self._loss
-
-    def _loss(self, source: torch.Tensor, mask: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
-            out = self.model(input_ids=source, attention_mask=mask, labels=target, use_cache=False)
-        return out.loss
 
     def restore(self) -> None:
         path = self.work / "state.pt"
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
+        for name, weight in self.masters.items():
+            weight.copy_(state["weights"][name])
+        self._hand_out()
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
 
     def save(self) -> None:
         state = {
-            "model": self.model.state_dict(),
+            "weights": self.masters,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "tokens": self.tokens,
@@ -133,11 +125,12 @@ class Pretraining:
         began = told = time.monotonic()
         losses: list[float] = []
         while self.step < self.steps:
+            share = min(1.0, (self.step + 1) / WARM_UP, (self.steps - self.step) / (self.steps * DECAY))
             for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * self._share()
+                    group["lr"] = rate * share
             examples = self._examples(self.step)
-            losses.append(self._update(examples, self._stage(self.step)))
+            losses.append(self._update(examples))
             self.step += 1
             self.tokens += sum(len(source) + len(target) for source, target in examples)
             now = time.monotonic()
@@ -154,33 +147,13 @@ class Pretraining:
                 return False
         return True
 
-    def _share(self) -> float:
-        """Of the full rate: up at the start of every stage, to nothing at the end of the last."""
-        left = (self.steps - self.step) / (self.steps * DECAY)
-        began = next(n for n in range(self.step, -1, -1) if n == 0 or self._stage(n) != self._stage(n - 1))
-        return min(1.0, (self.step - began + 1) / WARM_UP, left)
-
-    def _stage(self, step: int) -> Stage:
-        """The first whose share of the steps, with those before it, is not yet over."""
-        until = 0.0
-        for stage in STAGES:
-            until += stage.share
-            if step < until * self.steps:
-                return stage
-        return STAGES[-1]
-
     def _examples(self, step: int) -> list[Example]:
         """The examples of a step, by its number alone, so that a resumed training sees what it would have seen."""
-        count, stage = len(self.documents), self._stage(step)
-        largest = max(stage.batch for stage in STAGES)
+        count = len(self.documents)
         chosen = []
-        for n in range(step * largest, step * largest + stage.batch):
-            rng = random.Random(f"{SEED}/{n}")
-            if rng.random() < COPIES:
-                chosen.append(self.objectives.copy(rng, stage.source))
-                continue
+        for n in range(step * EXAMPLES, (step + 1) * EXAMPLES):
             document = self.documents[self._order(n // count)[n % count]]
-            chosen.append(self.objectives.draw(document, rng, stage.source, stage.target))
+            chosen.append(self.objectives.draw(document, random.Random(f"{SEED}/{n}"), SOURCE, TARGET))
         return chosen
 
     def _order(self, epoch: int) -> list[int]:
@@ -190,40 +163,53 @@ class Pretraining:
             self._ordered = (epoch, order)
         return self._ordered[1]
 
-    def _update(self, examples: list[Example], stage: Stage) -> float:
+    def _update(self, examples: list[Example]) -> float:
+        """One step; the loss in nats a target token."""
+        tokens = sum(len(target) for _, target in examples)
         total = 0.0
         self.model.train()
-        for start in range(0, stage.batch, stage.micro):
-            batch = self._batch(examples[start : start + stage.micro], stage)
-            loss = self.loss(*batch) * stage.micro / stage.batch
+        for batch in self._batches(examples):
+            loss = self.fast.loss(*batch) / tokens
             loss.backward()
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            total += float(loss.detach())
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                self.masters[name].grad = parameter.grad.float()
+                parameter.grad = None
+        torch.nn.utils.clip_grad_norm_(self.masters.values(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        self._hand_out()
         return total
 
-    def _batch(self, examples: list[Example], stage: Stage) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        source = torch.zeros(len(examples), stage.source, dtype=torch.long)
-        target = torch.full((len(examples), stage.target), IGNORED)
-        for row, (inputs, outputs) in enumerate(examples):
-            source[row, : len(inputs)] = torch.tensor(inputs)
-            target[row, : len(outputs)] = torch.tensor(outputs)
-        mask = (source != 0).long()
-        return source.to(self.device), mask.to(self.device), target.to(self.device)
+    @torch.no_grad()
+    def _hand_out(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(self.masters[name])
+
+    def _batches(self, examples: list[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Source, mask and target of examples of like lengths, at most `AT_ONCE` tokens each with their padding."""
+        longest_first = sorted(examples, key=lambda example: len(example[0]), reverse=True)
+        while longest_first:
+            width = len(longest_first[0][0])
+            taken = max(1, AT_ONCE // (width + max(len(target) for _, target in longest_first)))
+            now, longest_first = longest_first[:taken], longest_first[taken:]
+            source = torch.zeros(len(now), width, dtype=torch.long)
+            target = torch.full((len(now), max(len(t) for _, t in now)), IGNORED)
+            for row, (inputs, outputs) in enumerate(now):
+                source[row, : len(inputs)] = torch.tensor(inputs)
+                target[row, : len(outputs)] = torch.tensor(outputs)
+            yield source.to(self.device), (source != 0).long().to(self.device), target.to(self.device)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """The loss on the held-out documents, each example the same one every time."""
         self.model.eval()
-        rng, stage = random.Random(SEED), STAGES[-1]
-        examples = [self.objectives.draw(document, rng, stage.source, stage.target) for document in self.held_out]
-        losses = [
-            self._loss(*self._batch(examples[start : start + stage.micro], stage)).item()
-            for start in range(0, HELD_OUT, stage.micro)
-        ]
-        return {"held_out_loss": sum(losses) / len(losses)}
+        rng = random.Random(SEED)
+        examples = [self.objectives.draw(document, rng, SOURCE, TARGET) for document in self.held_out]
+        total = sum(float(self.fast.loss(*batch)) for batch in self._batches(examples))
+        return {"held_out_loss": total / sum(len(target) for _, target in examples)}
 
     def _tell(self, **values: float) -> None:
         row = {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 1), **values}
@@ -232,13 +218,13 @@ class Pretraining:
         print(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
 
 
-def prepare(corpus: Path, work: Path) -> tuple[T5Tokenizer, list[Encoded]]:
-    """The tokenizer and the documents in tokens, made once and kept in `work`."""
+def prepare(corpus: Path, work: Path, start: Path | None) -> tuple[T5Tokenizer, list[Encoded]]:
+    """The tokenizer (that of the model `start`, else a new one) and the documents in tokens, kept in `work`."""
     documents = read_corpus(corpus, SEED, SCENE_DIALOGUES)
     folder, tokens = work / "tokenizer", work / "tokens.json"
     if not tokens.exists():
-        print(f"{len(documents)} documents; training the tokenizer", flush=True)
-        train(documents, SEED).save_pretrained(folder)
+        print(f"{len(documents)} documents", flush=True)
+        (T5Tokenizer.from_pretrained(start) if start else train(documents, SEED)).save_pretrained(folder)
     tokenizer = T5Tokenizer.from_pretrained(folder)
     if not tokens.exists():
         tokens.write_text(json.dumps([_encode(tokenizer, document) for document in documents]))
@@ -250,10 +236,10 @@ def _encode(tokenizer: T5Tokenizer, document: Document) -> list[list[int]]:
     return tokenizer(document.units, add_special_tokens=False, verbose=False).input_ids
 
 
-def finished(model: T5ForConditionalGeneration) -> T5ForConditionalGeneration:
+def finished(model: T5ForConditionalGeneration, masters: dict[str, torch.Tensor]) -> T5ForConditionalGeneration:
     """In bf16 and T5 v1.1's layout, whose output layer is its own: the embedding, scaled as a tied T5 scales it."""
     head = torch.nn.Linear(model.config.d_model, model.config.vocab_size, bias=False)
-    head.weight.data = model.shared.weight.data.cpu() * model.config.d_model**-0.5
+    head.weight.data = masters["shared.weight"].cpu() * model.config.d_model**-0.5
     model.lm_head = head
     model.config.tie_word_embeddings = model.config.scale_decoder_outputs = False
     model.config.dropout_rate = model.config.classifier_dropout = DROPOUT
@@ -265,21 +251,26 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="the folder of the texts (docs/nano.md)")
     parser.add_argument("--work", type=Path, required=True, help="where state and model are kept")
     parser.add_argument("--steps", type=int, required=True, help="in all")
+    parser.add_argument(
+        "--start", type=Path, help="a model to go on from, with its tokenizer; else from primed weights"
+    )
     parser.add_argument("--minutes", type=float, default=1e9, help="end this piece after so long")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    tokenizer, documents = prepare(arguments.corpus, arguments.work)
+    tokenizer, documents = prepare(arguments.corpus, arguments.work, arguments.start)
     vocabulary = Vocabulary(
         [tokenizer.convert_tokens_to_ids(f"<extra_id_{n}>") for n in range(SENTINELS)],
         tokenizer.eos_token_id,
         range(tokenizer.unk_token_id + 1, len(tokenizer) - SENTINELS),
     )
-    objectives = Objectives(lambda text: tokenizer(text, add_special_tokens=False).input_ids, vocabulary)
-    training = Pretraining(arguments.work, arguments.steps, documents, objectives, len(tokenizer))
+    objectives = Objectives(
+        lambda text: tokenizer(text, add_special_tokens=False).input_ids, vocabulary, Affairs(shared_slots())
+    )
+    training = Pretraining(arguments.work, arguments.steps, documents, objectives, len(tokenizer), arguments.start)
     training.restore()
     if not training.run(arguments.minutes):
         sys.exit(f"{training.step} of {arguments.steps} steps done; the same command goes on")
-    finished(training.model).save_pretrained(arguments.work / "model")
+    finished(training.model, training.masters).save_pretrained(arguments.work / "model")
     tokenizer.save_pretrained(arguments.work / "model")
 
 

@@ -1,0 +1,224 @@
+"""How fast is tuneoff beside what people do today? One table, everything interleaved on the same work.
+
+    python bench/speed.py --data FOLDER [--shape flan-t5-small] [--rounds 5] [--json FILE]
+
+Five ways to train the same model on the same examples, each in a process of its own that works only when it is told
+to (bench/speed_ways.py): the course notebook's, a careful user's of plain libraries, tuneoff full and LoRA, and peft on
+the careful user's. A round lets each train on the same 160 examples (the notebook, whose steps are all alike, on
+fewer) and then generate for the same test dialogues. Times are medians over the rounds after a first one that is
+dropped; the spread is the interquartile range. FOLDER holds DialogSum's splits as jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+from speed_flops import model_flops
+from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
+from tuneoff.folder import RunFolder
+from tuneoff.recipe.schema import Recipe
+from tuneoff.run.events import Reporter
+from tuneoff.run.prepare import prepare
+
+EXAMPLES = 160  # of a round
+NOTEBOOK_STEPS = {
+    "flan-t5-small": 2,
+    "flan-t5-base": 1,
+    "nano": 6,
+}  # of a round
+GENERATED, ONE_BY_ONE = 64, 6  # test dialogues of a round; the notebook's, one at a time
+SHAPES: dict[str, Any] = {
+    "flan-t5-small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
+    "flan-t5-base": {"d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
+}
+
+
+def recipe(shape: str, data: str) -> Recipe:
+    model: Any = "builtin:dialog-t5-nano"
+    if shape != "nano":
+        config = {"model_type": "t5", "vocab_size": 32128, "feed_forward_proj": "gated-gelu", **SHAPES[shape]}
+        model = {"config": {**config, "tie_word_embeddings": False}, "tokenizer": {"vocab_size": 16000}}
+    return Recipe.model_validate(
+        {
+            "model": model,
+            "data": {
+                "source": data,
+                "input": "dialogue",
+                "target": "summary",
+                "limit": {"train": 4000, "validation": 64, "test": GENERATED},
+            },
+            "prompt": "Summarize the following conversation.\n{dialogue}\nSummary:",
+            "arms": {
+                "full": {"method": "full", "learning_rate": 5e-5},
+                "lora": {
+                    "method": "lora",
+                    "learning_rate": 1e-3,
+                    "r": 32,
+                    "lora_alpha": 32,
+                    "lora_dropout": 0.1,
+                    "target_modules": ["q", "v"],
+                },
+            },
+        }
+    )
+
+
+class Way:
+    """One way at work in a process of its own, which does what it is told and waits."""
+
+    def __init__(self, name: str, spec: Path, log: Path) -> None:
+        self.name = name
+        script = Path(__file__).with_name("speed_ways.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), name, str(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            text=True,
+        )
+        self._log = log
+        self._answer()  # it is ready
+
+    def ask(self, order: str, count: int = 0) -> dict[str, float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order} {count}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.name} died:\n{self._log.read_text()[-3000:]}")
+        answer: dict[str, float] = json.loads(line)
+        return answer
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """FLOP/s of a product of 2048 × 2048 matrices, median of 5."""
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2 * 2048**3 / median(seconds)
+
+
+def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
+    folder = RunFolder(work / "run")
+    folder.path.mkdir(parents=True)
+    prepared = prepare(recipe(shape, data), folder, Reporter(sys.stderr))
+    steps = EXAMPLES // EXAMPLES_PER_STEP
+    spec = Spec(
+        model=prepared.model_path,
+        tokenizer=prepared.tokenizer_path,
+        tokens=prepared.tokens,
+        examples=EXAMPLES,
+        rounds=rounds + 2,  # the first is dropped, the last is for memory
+        work=str(work),
+    )
+    (work / "spec.json").write_text(json.dumps(vars(spec)))
+    ways = [Way(name, work / "spec.json", work / f"{name}.log") for name in WAYS]
+    train: dict[str, list[float]] = {name: [] for name in WAYS}
+    generate: dict[str, list[float]] = {name: [] for name in WAYS}
+    peaks: list[float] = []
+    for number in range(rounds + 1):
+        peak = matrix_peak(torch.bfloat16)
+        for way in ways:
+            count = NOTEBOOK_STEPS[shape] if way.name == "notebook" else steps
+            answer = way.ask("train", count)
+            if number:
+                train[way.name].append(answer["examples"] / answer["seconds"])
+        if number:
+            peaks.append(peak)
+        print(f"training, round {number} of {rounds}", file=sys.stderr)
+    memory = {way.name: way.ask("memory", 2 if way.name == "notebook" else steps)["bytes"] for way in ways}
+    losses = {way.name: way.ask("finish")["loss"] for way in ways}
+    for number in range(rounds + 1):
+        for way in ways:
+            answer = way.ask("generate", ONE_BY_ONE if way.name == "notebook" else GENERATED)
+            if number:
+                generate[way.name].append(answer["examples"] / answer["seconds"])
+        print(f"generation, round {number} of {rounds}", file=sys.stderr)
+    work_done = model_flops(spec)
+    return {
+        "shape": shape,
+        "rounds": rounds,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "matrix_peak": median(peaks),
+        "ways": {
+            name: {
+                "train": train[name],
+                "generate": generate[name],
+                "tokens_per_second": median(train[name]) * work_done.tokens / EXAMPLES,
+                "share_of_peak": median(train[name]) / EXAMPLES * work_done.flops(WAYS[name].frozen) / median(peaks),
+                "peak_bytes": memory[name],
+                "loss": losses[name],
+            }
+            for name in WAYS
+        },
+        "ratios": {
+            "full_vs_notebook": ratio(train, "tuneoff-full", "notebook"),
+            "full_vs_tuned": ratio(train, "tuneoff-full", "tuned"),
+            "lora_vs_full": ratio(train, "tuneoff-lora", "tuneoff-full"),
+            "generate_vs_notebook": ratio(generate, "tuneoff-full", "notebook"),
+            "generate_vs_tuned": ratio(generate, "tuneoff-full", "tuned"),
+        },
+    }
+
+
+def ratio(speeds: dict[str, list[float]], one: str, other: str) -> float:
+    return median(speeds[one]) / median(speeds[other])
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['shape']}, {result['rounds']} rounds, bf16 products at {result['matrix_peak'] / 1e12:.2f} TFLOP/s",
+        "",
+        "| way | training, examples/s | real tokens/s | of the peak | peak memory | loss | generation, examples/s |",
+        "| --- " * 7 + "|",
+    ]
+    for name, way in result["ways"].items():
+        lines.append(
+            f"| {name} | {spread(way['train'])} | {way['tokens_per_second']:,.0f} | {100 * way['share_of_peak']:.0f} % "
+            f"| {way['peak_bytes'] / 2**20:,.0f} MiB | {way['loss']:.3f} | {spread(way['generate'])} |"
+        )
+    lines += ["", *(f"- {name}: {value:.2f}" for name, value in result["ratios"].items())]
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    if len(values) < 3:
+        return f"{median(values):.2f}"
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return f"{median(values):.2f} ({low:.2f}–{high:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="the folder of DialogSum's splits")
+    parser.add_argument("--shape", choices=[*SHAPES, "nano"], default="flan-t5-small")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        result = measure(arguments.shape, arguments.data, arguments.rounds, Path(work))
+    print(table(result))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

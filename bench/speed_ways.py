@@ -1,0 +1,267 @@
+"""The ways of bench/speed.py, each run in a process of its own: `python bench/speed_ways.py NAME SPEC.json`.
+
+It reads orders (`train N` steps, `memory N` steps, `finish`, `generate N` dialogues) from standard input and answers
+each with a line of JSON. Training is the library's own loop, held up between orders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    DataCollatorForSeq2Seq,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    set_seed,
+)
+
+from tuneoff.data.tokens import load_tokens
+from tuneoff.decode.generate import generate
+from tuneoff.folder import TrialFolder
+from tuneoff.measure import allocator
+from tuneoff.measure.clock import Clock
+from tuneoff.measure.memory import MemoryMeter
+from tuneoff.model.engine import pick_engine
+from tuneoff.model.methods import adapt
+from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.train.loop import Training, Work
+from tuneoff.train.loss import summed_cross_entropy
+
+EXAMPLES_PER_STEP = 8
+NEW_TOKENS = 64
+PADDED = 512
+LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q", "v"]}
+RATES = {False: 5e-5, True: 1e-3}  # full, LoRA
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The work: a model, tokens, and how often the first `examples` are trained on."""
+
+    model: str
+    tokenizer: str
+    tokens: dict[str, str]
+    examples: int
+    rounds: int
+    work: str
+
+
+@dataclass(frozen=True)
+class WayOf:
+    """What tells the ways apart: whose loop, how it pads, what it computes in, and whether the base is frozen."""
+
+    ours: bool
+    padded: bool
+    bf16: bool
+    frozen: bool
+
+
+WAYS = {
+    "notebook": WayOf(ours=False, padded=True, bf16=False, frozen=False),
+    "tuned": WayOf(ours=False, padded=False, bf16=True, frozen=False),
+    "tuneoff-full": WayOf(ours=True, padded=False, bf16=True, frozen=False),
+    "tuneoff-lora": WayOf(ours=True, padded=False, bf16=True, frozen=True),
+    "peft": WayOf(ours=False, padded=False, bf16=True, frozen=True),
+}
+
+
+class Orders:
+    """What the parent asks for, and what it is told."""
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # what libraries print is not an answer
+        self._left = 0
+        self._began = 0.0
+        self._asked = 0
+        self._meter: MemoryMeter | None = None
+        self.finished = False
+
+    def answer(self, **values: float) -> None:
+        self._answers.write(json.dumps(values) + "\n")
+        self._answers.flush()
+
+    def read(self) -> tuple[str, int]:
+        order, count = sys.stdin.readline().split()
+        return order, int(count)
+
+    def begin(self, meter: MemoryMeter) -> None:
+        """Before the first step: wait for the first order."""
+        self._meter = meter
+        self.answer()
+        self._wait()
+
+    def step_done(self) -> None:
+        """After a step: go on, or answer and wait."""
+        self._left -= 1
+        if self._left:
+            return
+        seconds = time.perf_counter() - self._began
+        assert self._meter is not None
+        self.answer(seconds=seconds, examples=self._asked * EXAMPLES_PER_STEP, bytes=self._meter.end_phase().peak or 0)
+        self._wait()
+
+    def _wait(self) -> None:
+        order, self._asked = self.read()
+        if order == "finish":
+            self.finished = True
+            return
+        (allocator.tidy if order == "memory" else allocator.quick)()
+        assert self._meter is not None
+        self._meter.start_phase()
+        self._left, self._began = self._asked, time.perf_counter()
+
+
+class Held(TrainerCallback):
+    """Trainer's loop, held up between orders."""
+
+    def __init__(self, orders: Orders, meter: MemoryMeter) -> None:
+        self._orders, self._meter = orders, meter
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._orders.begin(self._meter)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._orders.step_done()
+        control.should_training_stop = self._orders.finished
+
+
+def train_plainly(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Orders, meter: MemoryMeter) -> None:
+    """Seq2SeqTrainer, as its documentation advises for speed or, `padded`, as the course's notebook has it."""
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=f"{spec.work}/plain",
+        seed=0,
+        num_train_epochs=spec.rounds,
+        learning_rate=RATES[way.frozen],
+        per_device_train_batch_size=EXAMPLES_PER_STEP,
+        bf16=way.bf16,
+        optim="adamw_torch_fused",
+        train_sampling_strategy="random" if way.padded else "group_by_length",
+        logging_strategy="no",
+        save_strategy="no",
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True,
+    )
+    fixed = {"padding": "max_length", "max_length": PADDED}
+    collator = DataCollatorForSeq2Seq(tokenizer, model=model, **(fixed if way.padded else {"pad_to_multiple_of": 8}))
+    trainer = Seq2SeqTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=load_tokens(spec.tokens["train"]).select(range(spec.examples)),
+        data_collator=collator,
+        callbacks=[Held(orders, meter)],
+    )
+    trainer.train()
+
+
+def train_by_tuneoff(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Orders, meter: MemoryMeter) -> None:
+    training = TrainingSpec(examples_per_step=EXAMPLES_PER_STEP, checkpoint_minutes=1e6)
+    work = Work(
+        train=load_tokens(spec.tokens["train"]).select(range(spec.examples)),
+        validation=None,
+        seed=0,
+        examples_per_step=EXAMPLES_PER_STEP,
+        steps=spec.rounds * spec.examples // EXAMPLES_PER_STEP,
+    )
+    Training(
+        model,
+        tokenizer,
+        work,
+        training,
+        learning_rate=RATES[way.frozen],
+        bf16=True,
+        engine=pick_engine(training, model).name,
+        folder=TrialFolder(Path(spec.work) / ("lora" if way.frozen else "full")),
+        clock=Clock(lambda: None),
+    ).run(lambda *_: orders.begin(meter), lambda *_: orders.step_done(), lambda: orders.finished)
+
+
+@torch.no_grad()
+def held_out_loss(model: Any, tokenizer: Any, spec: Spec) -> float:
+    """In nats a target token, by plain transformers in fp32: the same yardstick for all."""
+    model.eval().float()
+    collate = DataCollatorForSeq2Seq(tokenizer, model=model)
+    total, count = 0.0, 0
+    rows = load_tokens(spec.tokens["validation"])
+    for start in range(0, len(rows), 16):
+        batch = collate([rows[i] for i in range(start, min(len(rows), start + 16))])
+        labels = batch.pop("labels")
+        total += float(summed_cross_entropy(model(**batch, labels=labels).logits, labels, "seq2seq"))
+        count += int((labels >= 0).sum())
+    return total / count
+
+
+def generator(way: WayOf, model: Any, tokenizer: Any) -> Callable[[list[list[int]]], None]:
+    """How this way writes summaries: one by one in fp32, in sorted batches in bf16, or as tuneoff does."""
+    if way.padded:
+
+        def one_by_one(inputs: list[list[int]]) -> None:
+            for ids in inputs:
+                model.generate(input_ids=torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False)
+
+        return one_by_one
+    model.to(torch.bfloat16)
+    if way.ours:
+        merged = model.merge_and_unload() if way.frozen else model
+        engine = pick_engine(TrainingSpec(), merged).name
+
+        def by_tuneoff(inputs: list[list[int]]) -> None:
+            generate(
+                merged,
+                tokenizer,
+                inputs,
+                model_class="seq2seq",
+                max_new_tokens=NEW_TOKENS,
+                num_beams=1,
+                batch_size=32,
+                engine=engine,
+                report=lambda *_: None,
+            )
+
+        return by_tuneoff
+
+    def in_batches(inputs: list[list[int]]) -> None:
+        longest_first = sorted(inputs, key=len, reverse=True)
+        for start in range(0, len(longest_first), 32):
+            batch = tokenizer.pad({"input_ids": longest_first[start : start + 32]}, return_tensors="pt")
+            model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False)
+
+    return in_batches
+
+
+def main() -> None:
+    way, spec = WAYS[sys.argv[1]], Spec(**json.loads(Path(sys.argv[2]).read_text()))
+    orders = Orders()
+    tokenizer = load_tokenizer(spec.tokenizer, None)
+    allocator.tidy()
+    meter = MemoryMeter(torch.device("cpu"))
+    set_seed(0)
+    lean = way.ours and way.frozen  # peft's own example keeps the base in fp32 under autocast
+    model = AutoModelForSeq2SeqLM.from_pretrained(spec.model, dtype=torch.bfloat16 if lean else torch.float32)
+    model = adapt(model, "lora" if way.frozen else "full", LORA if way.frozen else {}, "seq2seq", steps=1)
+    (train_by_tuneoff if way.ours else train_plainly)(way, spec, model, tokenizer, orders, meter)
+    orders.answer(loss=held_out_loss(model, tokenizer, spec))
+    write = generator(way, model.eval(), tokenizer)
+    inputs = load_tokens(spec.tokens["test"])["input_ids"]
+    allocator.quick()
+    while True:
+        _, count = orders.read()
+        began = time.perf_counter()
+        write(list(inputs)[:count])
+        orders.answer(seconds=time.perf_counter() - began, examples=count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Dialogues made of affairs and frames, each with what a summary of it would say; of no scene of `everyday`.
+
+An affair (affairs/*.yaml) is one everyday matter in phrases that stand unchanged in what is said and in what is
+told; frames.yaml has the sentences around them. How the talk goes, who has a worry, who changes their mind and what
+is settled are drawn, so that what to tell cannot be read off the first turns.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+SLOT = re.compile(r"\{(name|surname|time|day|date|month|price|small|number|city|street)\}")
+KEYS = ("want", "reason", "obstacle", "offer", "other", "worry", "solve", "question", "answer", "promise")
+TOGETHER = {"worry": "offer", "solve": "offer", "answer": "question"}  # the second phrase of one goes with that of both
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a talk goes: (speaker, act) turns, how the first sentence told ends, and the sentences after it.
+
+    `a` wants something of `b`; an act with a question mark is left out half of the time, with what is told of it.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    ending: str
+    told: tuple[str, ...]
+
+
+ADVISED = (("b", "obstacle"), ("a", "sigh?"), ("b", "offer"))
+WAYS = [
+    Way((*ADVISED, ("a", "accept"), ("a", "promise?")), "told_obstacle", ("told_accepted", "told_promise?")),
+    Way(
+        (*ADVISED, ("a", "worry"), ("b", "solve"), ("a", "accept")),
+        "told_obstacle",
+        ("told_offer", "told_worry_solved"),
+    ),
+    Way((*ADVISED, ("a", "worry"), ("b", "other"), ("a", "accept")), "told_obstacle", ("told_offer", "told_other")),
+    Way((*ADVISED, ("a", "worry"), ("b", "other"), ("a", "refuse")), "told_obstacle", ("told_offer", "told_refused")),
+    Way((*ADVISED, ("a", "accept"), ("b", "end"), ("a", "own_other")), "told_obstacle", ("told_offer", "told_changed")),
+    Way(
+        (("b", "obstacle"), ("a", "own_offer"), ("b", "agree"), ("a", "promise?")),
+        "told_obstacle",
+        ("told_own", "told_promise?"),
+    ),
+    Way((("b", "agree"), ("b", "condition"), ("a", "content")), "told_condition", ()),
+]
+
+
+class Affairs:
+    """Draws dialogues with their gist. Raises ValueError where an affair lacks a phrase."""
+
+    def __init__(self, slots: dict[str, list[str]]) -> None:
+        self._slots = slots
+        self.frames: dict[str, list[str]] = yaml.safe_load((HERE / "frames.yaml").read_text(encoding="utf-8"))
+        self._affairs: list[dict[str, Any]] = []
+        for path in sorted((HERE / "affairs").glob("*.yaml")):
+            for affair in yaml.safe_load(path.read_text(encoding="utf-8")):
+                if any(len(affair.get(key, ())) != 2 for key in KEYS):
+                    raise ValueError(f"{path}: {affair.get('affair')}: not two phrases under each of {KEYS}")
+                self._affairs.append(affair)
+
+    def draw(self, rng: random.Random) -> tuple[list[str], str]:
+        """The turns of a dialogue, tagged, and its gist in one to four sentences."""
+        phrases = self._phrases(rng)
+        way = rng.choice(WAYS)
+        left_out = {act for act in ("sigh?", "promise?") if rng.random() < 0.5}
+        turns, told = self._beginning(rng)
+        told[0] += rng.choice(self.frames[way.ending])
+        turns += [(who, act) for who, act in way.turns if act not in left_out]
+        told += [
+            rng.choice(self.frames[act.rstrip("?")]) for act in way.told if act.removeprefix("told_") not in left_out
+        ]
+        if rng.random() < 0.4:
+            turns.append(("b" if turns[-1][0] == "a" else "a", "end"))
+        first = turns[0][0] if rng.random() < 0.8 else "ab"[turns[0][0] == "a"]
+        tags = {first: "#Person1#", "ab"[first == "a"]: "#Person2#"}
+        units = []
+        for who, spoken in groupby(turns, key=lambda turn: turn[0]):
+            texts = [rng.choice(self.frames[act.rstrip("?")]).format_map(phrases) for _, act in spoken]
+            units.append(f"{tags[who]}: {_capitals(' '.join(texts))}")
+        return units, _capitals(" ".join(told).format_map({**phrases, **tags}))
+
+    def _phrases(self, rng: random.Random) -> dict[str, str]:
+        """One phrase of an affair for each of its keys, slots filled."""
+        affair = rng.choice(self._affairs)
+        at = {key: rng.randrange(2) for key in KEYS}
+        at |= {key: at[other] for key, other in TOGETHER.items()}
+        values = {name: rng.choice(choices) for name, choices in self._slots.items()}
+        return {key: SLOT.sub(lambda slot: values[slot[1]], affair[key][at[key]]) for key in KEYS}
+
+    def _beginning(self, rng: random.Random) -> tuple[list[tuple[str, str]], list[str]]:
+        """What is wanted, with or without its reason, and perhaps a question; the first sentence told is left open."""
+        turns = [("b", "greet")] if rng.random() < 0.3 else []
+        reason = rng.choice(["none", "at once", "when asked"])
+        turns.append(("a", "want_reason" if reason == "at once" else "want"))
+        if reason == "when asked":
+            turns += [("b", "why"), ("a", "reason")]
+        told = [rng.choice(self.frames["told_want_reason" if reason != "none" and rng.random() < 0.7 else "told_want"])]
+        if rng.random() < 0.3:
+            turns += [("a", "question"), ("b", "answer")]
+            told.append(rng.choice(self.frames["told_question"]))
+        return turns, told
+
+
+def _capitals(text: str) -> str:
+    """With a capital wherever a sentence begins."""
+    return re.sub(r"(^|[.?!…] +)([a-z])", lambda match: match[1] + match[2].upper(), text)
