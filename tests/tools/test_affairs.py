@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import pairwise
 
 import pytest
 from affairs import KEYS, WAYS, Affairs
@@ -23,7 +24,7 @@ def test_what_is_told_was_said(affairs: Affairs, seed: int) -> None:
     units, gist = affairs.draw(random.Random(seed))
     speakers = [unit[:9] for unit in units]
     assert all(TURN.fullmatch(unit) for unit in units)
-    assert all(a != b for a, b in zip(speakers, speakers[1:], strict=False))
+    assert all(a != b for a, b in pairwise(speakers))
     assert not set("{}") & set(gist + "".join(units))
     # The phrases stand unchanged: of any 4 words in a row that are no frame's, the dialogue has most.
     said = " ".join(units).lower()
