@@ -29,9 +29,9 @@ def test_the_generator_makes_the_files_that_ship(tmp_path: Path, monkeypatch: py
 
 def test_sizes() -> None:
     sizes = {split: len(read(split)) for split in SPLITS}
-    assert sizes == {"train": 3000, "validation": 240, "test": 320, "handwritten": 65}
+    assert sizes == {"train": 3065, "validation": 231, "test": 314, "handwritten": 65}
     scenes = {row["scene"] for split in SPLITS[:3] for rows in read(split).values() for row in rows}
-    assert len(scenes) >= 60
+    assert len(scenes) == 50 + 650 + 5 + 50 + 8 + 100
     assert all(2 <= len(rows) <= 3 for rows in read("handwritten").values())
 
 
