@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 
+from shapes import SHAPES, recipe
 from speed_flops import model_flops
 from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
 from tuneoff.folder import RunFolder
-from tuneoff.recipe.schema import Recipe
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 
@@ -37,40 +37,6 @@ NOTEBOOK_STEPS = {
     "nano": 6,
 }  # of a round
 GENERATED, ONE_BY_ONE = 64, 6  # test dialogues of a round; the notebook's, one at a time
-SHAPES: dict[str, Any] = {
-    "flan-t5-small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
-    "flan-t5-base": {"d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
-}
-
-
-def recipe(shape: str, data: str) -> Recipe:
-    model: Any = "builtin:dialog-t5-nano"
-    if shape != "nano":
-        config = {"model_type": "t5", "vocab_size": 32128, "feed_forward_proj": "gated-gelu", **SHAPES[shape]}
-        model = {"config": {**config, "tie_word_embeddings": False}, "tokenizer": {"vocab_size": 16000}}
-    return Recipe.model_validate(
-        {
-            "model": model,
-            "data": {
-                "source": data,
-                "input": "dialogue",
-                "target": "summary",
-                "limit": {"train": 4000, "validation": 64, "test": GENERATED},
-            },
-            "prompt": "Summarize the following conversation.\n{dialogue}\nSummary:",
-            "arms": {
-                "full": {"method": "full", "learning_rate": 5e-5},
-                "lora": {
-                    "method": "lora",
-                    "learning_rate": 1e-3,
-                    "r": 32,
-                    "lora_alpha": 32,
-                    "lora_dropout": 0.1,
-                    "target_modules": ["q", "v"],
-                },
-            },
-        }
-    )
 
 
 class Way:
@@ -118,7 +84,7 @@ def matrix_peak(dtype: torch.dtype) -> float:
 def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
-    prepared = prepare(recipe(shape, data), folder, Reporter(sys.stderr))
+    prepared = prepare(recipe(shape, data, test=GENERATED), folder, Reporter(sys.stderr))
     steps = EXAMPLES // EXAMPLES_PER_STEP
     spec = Spec(
         model=prepared.model_path,
@@ -209,7 +175,7 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="the folder of DialogSum's splits")
-    parser.add_argument("--shape", choices=[*SHAPES, "nano"], default="flan-t5-small")
+    parser.add_argument("--shape", choices=SHAPES, default="flan-t5-small")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where the figures go")
     arguments = parser.parse_args()

@@ -25,6 +25,7 @@ from transformers import (
     set_seed,
 )
 
+from shapes import LORA, RATES
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.folder import TrialFolder
@@ -41,8 +42,6 @@ from tuneoff.train.loss import summed_cross_entropy
 EXAMPLES_PER_STEP = 8
 NEW_TOKENS = 64
 PADDED = 512
-LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q", "v"]}
-RATES = {False: 5e-5, True: 1e-3}  # full, LoRA
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,10 @@ class WayOf:
     padded: bool
     bf16: bool
     frozen: bool
+
+    @property
+    def method(self) -> str:
+        return "lora" if self.frozen else "full"
 
 
 WAYS = {
@@ -143,7 +146,7 @@ def train_plainly(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Or
         output_dir=f"{spec.work}/plain",
         seed=0,
         num_train_epochs=spec.rounds,
-        learning_rate=RATES[way.frozen],
+        learning_rate=RATES[way.method],
         per_device_train_batch_size=EXAMPLES_PER_STEP,
         bf16=way.bf16,
         optim="adamw_torch_fused",
@@ -180,10 +183,10 @@ def train_by_tuneoff(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders:
         tokenizer,
         work,
         training,
-        learning_rate=RATES[way.frozen],
+        learning_rate=RATES[way.method],
         bf16=True,
         engine=pick_engine(training, model).name,
-        folder=TrialFolder(Path(spec.work) / ("lora" if way.frozen else "full")),
+        folder=TrialFolder(Path(spec.work) / way.method),
         clock=Clock(lambda: None),
     ).run(lambda *_: orders.begin(meter), lambda *_: orders.step_done(), lambda: orders.finished)
 
@@ -250,7 +253,7 @@ def main() -> None:
     set_seed(0)
     lean = way.ours and way.frozen  # peft's own example keeps the base in fp32 under autocast
     model = AutoModelForSeq2SeqLM.from_pretrained(spec.model, dtype=torch.bfloat16 if lean else torch.float32)
-    model = adapt(model, "lora" if way.frozen else "full", LORA if way.frozen else {}, "seq2seq", steps=1)
+    model = adapt(model, way.method, LORA if way.frozen else {}, "seq2seq", steps=1)
     (train_by_tuneoff if way.ours else train_plainly)(way, spec, model, tokenizer, orders, meter)
     orders.answer(loss=held_out_loss(model, tokenizer, spec))
     write = generator(way, model.eval(), tokenizer)

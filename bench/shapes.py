@@ -1,0 +1,37 @@
+"""The models that the speed benchmarks train, and their work: DialogSum with the course's prompt and settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuneoff.recipe.schema import Recipe
+
+FLAN = {"model_type": "t5", "vocab_size": 32128, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+SHAPES: dict[str, Any] = {
+    "flan-t5-small": {**FLAN, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
+    "flan-t5-base": {**FLAN, "d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
+    "nano": "builtin:dialog-t5-nano",
+}
+LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q", "v"]}
+RATES = {"full": 5e-5, "lora": 1e-3}
+
+
+def recipe(shape: str, data: str, test: int) -> Recipe:
+    """The course's comparison with random weights of a shape (or the model that ships) on `test` test dialogues."""
+    model = SHAPES[shape]
+    return Recipe.model_validate(
+        {
+            "model": {"config": model, "tokenizer": {"vocab_size": 16000}} if isinstance(model, dict) else model,
+            "data": {
+                "source": data,
+                "input": "dialogue",
+                "target": "summary",
+                "limit": {"train": 4000, "validation": 64, "test": test},
+            },
+            "prompt": "Summarize the following conversation.\n{dialogue}\nSummary:",
+            "arms": {
+                "full": {"method": "full", "learning_rate": RATES["full"]},
+                "lora": {"method": "lora", "learning_rate": RATES["lora"], **LORA},
+            },
+        }
+    )
