@@ -141,12 +141,13 @@ class TrainingSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """What is generated and scored, by greedy search or beams."""
+    """What is generated and scored, by greedy search or beams; the share of full's score that is to be kept."""
 
     split: Literal["validation", "test"] = "test"
     max_new_tokens: Annotated[int, Field(ge=1)] = 128
     num_beams: Annotated[int, Field(ge=1)] = 1
     batch_size: Annotated[int, Field(ge=1)] = 32
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.97
 
 
 class Recipe(Spec):

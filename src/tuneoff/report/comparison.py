@@ -1,9 +1,11 @@
-"""A run's folder → its comparison: one row an arm, and samples side by side."""
+"""A run's folder → its comparison: one row an arm, what the scores show, and samples side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+
+import numpy as np
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
@@ -16,9 +18,13 @@ from tuneoff.records import (
     TrialResult,
     read_predictions,
 )
+from tuneoff.score.evidence import Evidence, weigh
 
 SAMPLES = 3
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+JUDGED = ("rouge1", "rouge2", "rougeL")  # rougeLsum is rougeL where there are no line breaks
+
+Predictions = dict[str, dict[int, list[Prediction]]]  # by arm and seed
 
 
 class ArmRow(Record):
@@ -49,12 +55,14 @@ class Sample(Record):
 
 
 class Comparison(Record):
-    """What a run has shown so far."""
+    """What a run has shown so far. `same_outputs` are groups of arms that wrote the same for every dialogue."""
 
     run: str
     examples: int | None
     references: int | None
     arms: list[ArmRow]
+    evidence: Evidence | None
+    same_outputs: list[list[str]]
     samples: list[Sample]
     signature: str | None
     unfinished: list[str]
@@ -69,12 +77,15 @@ def compare(folder: RunFolder) -> Comparison:
     done = [r for r in results.values() if r is not None and r.status == "done"]
     prepared = Prepared.read(folder.prepared) if folder.prepared.is_file() else None
     scored = prepared.data.get(recipe.evaluation.split) if prepared else None
+    predictions = _predictions(folder, done)
     comparison = Comparison(
         run=str(folder.path),
         examples=scored.examples if scored else None,
         references=scored.references if scored else None,
         arms=[_row(recipe, name, [r for t, r in results.items() if r and t.arm == name]) for name in recipe.arms],
-        samples=_samples(folder, done),
+        evidence=_evidence(recipe, predictions),
+        same_outputs=_same_outputs(predictions),
+        samples=_samples(predictions),
         signature=_common_signature(done),
         unfinished=[str(trial) for trial, result in results.items() if result is None],
         warnings=prepared.warnings if prepared else [],
@@ -117,12 +128,52 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _samples(folder: RunFolder, done: Sequence[TrialResult]) -> list[Sample]:
-    """Dialogues spread evenly over the test split, so that they are the same for every run on these data."""
-    by_arm: dict[str, list[Prediction]] = {}
+def _predictions(folder: RunFolder, done: Sequence[TrialResult]) -> Predictions:
+    found: Predictions = {}
     for result in done:
-        if result.arm not in by_arm:
-            by_arm[result.arm] = read_predictions(folder.trial(result.arm, result.seed).predictions)
+        path = folder.trial(result.arm, result.seed).predictions
+        try:
+            found.setdefault(result.arm, {})[result.seed] = read_predictions(path)
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+    return found
+
+
+def _evidence(recipe: Recipe, predictions: Predictions) -> Evidence | None:
+    """What the scores of all finished arms show, at the seeds that all of them have."""
+    trained = [set(predictions[arm]) for arm in predictions if recipe.arms[arm].trains]
+    seeds = sorted(set.intersection(*trained)) if trained else [recipe.seeds[0]]
+    if not predictions or not seeds:
+        return None
+    arms = [arm for arm in recipe.arms if arm in predictions]
+
+    def found(arm: str, seed: int) -> list[Prediction]:  # what trains nothing is the same at every seed
+        return predictions[arm].get(seed) or next(iter(predictions[arm].values()))
+
+    by_method = {recipe.arms[arm].method: arm for arm in reversed(arms)}
+    return weigh(
+        {
+            metric: np.array([[[fmean(getattr(p, metric)) for p in found(a, s)] for s in seeds] for a in arms])
+            for metric in JUDGED
+        },
+        arms,
+        seeds,
+        original=by_method.get("none"),
+        baseline=by_method.get("full"),
+        keep=recipe.evaluation.keep,
+    )
+
+
+def _same_outputs(predictions: Predictions) -> list[list[str]]:
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for arm, by_seed in predictions.items():
+        groups.setdefault(tuple(p.prediction for p in next(iter(by_seed.values()))), []).append(arm)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _samples(predictions: Predictions) -> list[Sample]:
+    """Dialogues spread evenly over the test split, so that they are the same for every run on these data."""
+    by_arm = {arm: next(iter(by_seed.values())) for arm, by_seed in predictions.items()}
     if not by_arm:
         return []
     first = next(iter(by_arm.values()))
@@ -133,7 +184,7 @@ def _samples(folder: RunFolder, done: Sequence[TrialResult]) -> list[Sample]:
             id=first[i].id,
             input=first[i].input,
             references=first[i].references,
-            predictions={arm: predictions[i].prediction for arm, predictions in by_arm.items()},
+            predictions={arm: own[i].prediction for arm, own in by_arm.items()},
         )
         for i in chosen
     ]

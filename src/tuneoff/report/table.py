@@ -1,4 +1,4 @@
-"""A comparison on the terminal, at 80 columns: the table, samples side by side, where everything lies."""
+"""A comparison on the terminal, at 80 columns: the table, the verdict, samples side by side, where everything lies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tuneoff.folder import RunFolder
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
+from tuneoff.report.verdict import verdict
 
 NONE = "–"
 DIALOGUE_LINES = 8
@@ -19,6 +20,9 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
     console.print(_table(comparison))
     for note in _notes(comparison):
         console.print(Padding(Text(note), (0, 0, 0, 1)))
+    for sentence in verdict(comparison):
+        console.print()
+        console.print(Text(sentence))
     for number, sample in enumerate(comparison.samples, start=1):
         console.print()
         console.print(_sample(sample, number))

@@ -1,0 +1,112 @@
+"""The verdict says what the evidence says, and never more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.report.test_table import row
+from tuneoff.report.comparison import Comparison
+from tuneoff.report.verdict import verdict
+from tuneoff.score.evidence import weigh
+
+
+def judged(
+    levels: dict[str, float], *, seeds: int = 1, noise: float = 0.05, same: list[list[str]] | None = None, **more: Any
+) -> str:
+    """The verdict on arms that score `levels` on 400 dialogues, as one text."""
+    random = np.random.default_rng(0)
+    scores = random.normal(0, noise, (len(levels), seeds, 400))
+    scores += np.array(list(levels.values()))[:, None, None] - scores.mean((1, 2), keepdims=True)
+    methods = {"original": "none", "full": "full"}
+    return " ".join(
+        verdict(
+            Comparison(
+                run="runs/x",
+                examples=400,
+                references=400,
+                arms=[
+                    row(arm, methods.get(arm, "lora"), 3_538_944 if arm == "lora" else 247_577_856, 100.0, 2e9, level)
+                    for arm, level in levels.items()
+                ],
+                evidence=weigh(
+                    {"rouge1": scores},
+                    list(levels),
+                    list(range(seeds)),
+                    original="original" if "original" in levels else None,
+                    baseline="full" if "full" in levels else None,
+                    keep=0.97,
+                ),
+                same_outputs=same or [],
+                samples=[],
+                signature=None,
+                unfinished=[],
+                warnings=[],
+            )
+        )
+    )
+
+
+ALL = {"original": 0.2, "full": 0.4, "lora": 0.4}
+
+
+def test_what_is_kept_at_what_cost() -> None:
+    text = judged(ALL)
+    assert text.startswith("lora keeps 100.0 % [")
+    assert (
+        "of full's ROUGE-1 at 1.4 % of the trainable parameters, 1.00× the memory and 1.00× the training time; "
+        "shown to be within the 3 % margin (p < 0.001)." in text
+    )
+    assert "full gains +20.0 points [" in text
+    assert "Of this gain lora has 100.0 % [" in text
+    assert text.endswith("One seed: this speaks of these checkpoints, not of the methods.")
+
+
+def test_what_is_not_shown_says_what_would_show_it() -> None:
+    text = judged({**ALL, "lora": 0.39}, noise=0.12)
+    assert "not shown to be within the 3 % margin: 400 dialogues could show 2.0 points, and" in text
+    assert "shown to be within the 3 % margin (p" not in text
+
+
+def test_less_than_asked_for_is_called_so() -> None:
+    assert "it keeps less than the 97 % asked for." in judged({**ALL, "lora": 0.30})
+
+
+@pytest.mark.parametrize(
+    ("full", "expected"),
+    [
+        (0.2, "full is not shown to be better than original (+0.0 points ["),
+        (0.1, "full is worse than original (-10.0 points ["),
+    ],
+)
+def test_to_keep_what_full_did_not_gain_is_no_merit(full: float, expected: str) -> None:
+    assert expected in judged({"original": 0.2, "full": full, "lora": full})
+
+
+def test_an_adapter_that_does_nothing_is_called_that() -> None:
+    text = judged(ALL, same=[["original", "lora"]])
+    assert "lora wrote exactly what original wrote on all 400 dialogues: what was trained changes nothing." in text
+    assert "lora keeps" not in text
+
+
+def test_two_identical_arms_are_not_compared() -> None:
+    text = judged(ALL, same=[["full", "lora"]])
+    assert text.startswith("full and lora wrote the same on all 400 dialogues: there is no difference to judge.")
+    assert "keeps" not in text.split(":")[0]
+    assert "lora keeps" not in text
+
+
+def test_without_full_fine_tuning_pairs_are_compared() -> None:
+    text = judged({"original": 0.2, "lora": 0.4, "dora": 0.4})
+    assert "lora differs from original by +20.0 points [" in text
+    assert "dora and lora are not shown to differ in ROUGE-1 (" in text
+
+
+def test_several_seeds_are_named() -> None:
+    assert "Over 3 seeds; intervals hold the spread over seeds and over dialogues." in judged(ALL, seeds=3)
+
+
+def test_one_arm_has_no_verdict() -> None:
+    assert judged({"original": 0.2}) == ""

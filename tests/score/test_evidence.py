@@ -1,0 +1,74 @@
+"""Evidence on made-up scores whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tuneoff.score.evidence import Evidence, weigh
+
+ARMS = ["original", "full", "lora"]
+
+
+def made(lora: float, dialogues: int = 500, seeds: int = 1, noise: float = 0.05) -> Evidence:
+    """Full fine-tuning scores 0.40, the original 0.20, LoRA `lora`; dialogues differ much more than arms do."""
+    random = np.random.default_rng(0)
+    hard = random.normal(0, 0.08, dialogues)
+    levels = np.array([0.20, 0.40, lora])[:, None, None]
+    scores = levels + hard + random.normal(0, noise, (3, seeds, dialogues))
+    return weigh(
+        {"rouge1": scores}, ARMS, list(range(seeds)), original="original", baseline="full", keep=0.97
+    )  # fmt: skip
+
+
+def test_differences_are_paired_signed_and_of_all_pairs() -> None:
+    evidence = made(0.36)
+    assert [(d.arm, d.other) for d in evidence.differences] == [
+        ("full", "original"), ("lora", "original"), ("lora", "full"),
+    ]  # fmt: skip
+    worse = evidence.differences[2]
+    assert worse.difference.low < -0.04 < worse.difference.high < 0
+    assert worse.p == pytest.approx(1 / 10_001)
+    assert worse.p_holm >= worse.p
+    # Paired: the interval is that of the noise (0.05 · √2 / √500), not of the dialogues.
+    width = worse.difference.high - worse.difference.low
+    assert width == pytest.approx(2 * 1.96 * 0.05 * np.sqrt(2 / 500), rel=0.1)
+    assert worse.detectable == pytest.approx(2.8 * 0.05 * np.sqrt(2 / 500), rel=0.1)
+
+
+@pytest.mark.parametrize(("lora", "holds"), [(0.40, True), (0.393, False), (0.37, False)])
+def test_non_inferiority_is_shown_only_well_above_the_margin(lora: float, holds: bool) -> None:
+    (judged,) = made(lora).non_inferiority
+    assert (judged.arm, judged.baseline, judged.holds) == ("lora", "full", holds)
+    assert judged.kept.low < lora / 0.4 < judged.kept.high
+    assert judged.gained is not None
+    assert judged.gained.low < (lora - 0.2) / 0.2 < judged.gained.high
+    assert judged.margin == pytest.approx(0.012, rel=0.03)
+
+
+def test_few_dialogues_show_little_and_say_how_many_would_do() -> None:
+    (judged,) = made(0.40, dialogues=60).non_inferiority
+    assert not judged.holds
+    assert judged.provable > judged.margin
+    assert 100 < judged.dialogues_needed < 400
+
+
+def test_the_gain_is_no_share_of_nothing() -> None:
+    scores = np.random.default_rng(1).normal(0.3, 0.05, (3, 1, 100))
+    (judged,) = weigh({"rouge1": scores}, ARMS, [0], original="original", baseline="full", keep=0.97).non_inferiority
+    assert judged.gained is None
+
+
+def test_identical_arms_do_not_differ() -> None:
+    scores = np.tile(np.random.default_rng(2).random((1, 1, 80)), (3, 1, 1))
+    evidence = weigh({"rouge1": scores}, ARMS, [0], original="original", baseline="full", keep=0.97)
+    assert {(d.difference.value, d.difference.low, d.difference.high, d.p) for d in evidence.differences} == {
+        (0.0, 0.0, 0.0, 1.0)
+    }
+    assert evidence.non_inferiority[0].kept.low == evidence.non_inferiority[0].kept.high == 1.0
+
+
+def test_a_run_without_baseline_or_with_one_arm_has_no_verdict_to_give() -> None:
+    scores = np.random.default_rng(3).random((2, 1, 20))
+    assert weigh({"rouge1": scores}, ["a", "b"], [0], original=None, baseline=None, keep=0.97).non_inferiority == []
+    assert weigh({"rouge1": scores[:1]}, ["a"], [0], original=None, baseline="a", keep=0.97).differences == []
