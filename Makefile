@@ -18,6 +18,7 @@ demo: $(READY)
 	$(BIN)/tuneoff run demo
 
 test: $(READY)
+	sh tools/get_browser.sh
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 lint: $(READY)

@@ -136,6 +136,14 @@ class RunFolder:
     def comparison(self) -> Path:
         return self.path / "comparison.json"
 
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def markdown(self) -> Path:
+        return self.path / "report.md"
+
     def trial(self, arm: str, seed: int) -> TrialFolder:
         return TrialFolder(self.path / "trials" / arm / f"seed-{seed}")
 

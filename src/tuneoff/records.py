@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -168,3 +169,16 @@ def read_predictions(path: Path) -> list[Prediction]:
     """Every prediction of a trial, in the order of the data."""
     lines = path.read_text(encoding="utf-8").split("\n")
     return [Prediction.model_validate_json(line) for line in lines if line]
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a `history.jsonl`; a process killed while writing leaves a part of one."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines

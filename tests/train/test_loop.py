@@ -23,7 +23,7 @@ from tuneoff.model.engine import Engine, pick_engine
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
-from tuneoff.train.callbacks import read_history
+from tuneoff.records import read_history
 from tuneoff.train.loop import Outcome, Training, Work, count_steps
 from tuneoff.train.probe import probe_step
 from tuneoff.train.trainer import ArmTrainer, NotANumberError

@@ -8,6 +8,7 @@ import typer
 
 from tuneoff import __version__
 from tuneoff.cli.recipes import recipes
+from tuneoff.cli.report import report
 from tuneoff.cli.run import run
 from tuneoff.cli.show import show
 from tuneoff.errors import TuneoffError
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(show)
+app.command()(report)
 app.command()(recipes)
 
 

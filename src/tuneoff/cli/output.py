@@ -6,13 +6,12 @@ import typer
 from rich.console import Console
 
 from tuneoff.folder import RunFolder
-from tuneoff.report.comparison import compare
+from tuneoff.report.comparison import Comparison
 from tuneoff.report.table import print_comparison
 
 
-def print_result(folder: RunFolder, as_json: bool) -> None:
-    """The comparison of `folder` as it stands."""
-    comparison = compare(folder)
+def print_result(comparison: Comparison, folder: RunFolder, as_json: bool) -> None:
+    """The comparison of the run in `folder`."""
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))
     else:

@@ -26,6 +26,7 @@ def run(
     from tuneoff.errors import RecipeError
     from tuneoff.folder import RunFolder
     from tuneoff.recipe import load_recipe, read_recipe
+    from tuneoff.report.page import write_report
     from tuneoff.run.runner import InterruptedRunError, PrepareFailedError, Run
 
     if recipe is None and out is not None and RunFolder(out).recipe.is_file():
@@ -44,6 +45,6 @@ def run(
         except PrepareFailedError as error:
             listener.say(f"preparing the run failed: {error}\nThe whole log: {folder.prepare_log}")
             raise typer.Exit(FAILED) from None
-    print_result(folder, as_json=json)
+    print_result(write_report(folder), folder, as_json=json)
     if not complete:
         raise typer.Exit(FAILED)

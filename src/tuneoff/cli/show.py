@@ -15,5 +15,7 @@ def show(
     """Print the comparison of a run, finished or not."""
     from tuneoff.cli.output import print_result
     from tuneoff.folder import RunFolder
+    from tuneoff.report.comparison import compare
 
-    print_result(RunFolder(run), as_json=json)
+    folder = RunFolder(run)
+    print_result(compare(folder), folder, as_json=json)

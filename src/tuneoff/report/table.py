@@ -12,13 +12,14 @@ from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.verdict import verdict
 
 NONE = "–"
+COLUMNS = ("arm", "trainable", "share", "train", "memory", "R-1", "R-2", "R-L")
 DIALOGUE_LINES = 8
 
 
 def print_comparison(comparison: Comparison, folder: RunFolder, console: Console) -> None:
     """The whole of what `tuneoff run` and `tuneoff show` print."""
     console.print(_table(comparison))
-    for note in _notes(comparison):
+    for note in notes(comparison):
         console.print(Padding(Text(note), (0, 0, 0, 1)))
     for sentence in verdict(comparison):
         console.print()
@@ -32,18 +33,18 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
 
 def _table(comparison: Comparison) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
-    table.add_column("arm", overflow="fold", max_width=16)
-    for header in ("trainable", "share", "train", "memory", "R-1", "R-2", "R-L"):
+    table.add_column(COLUMNS[0], overflow="fold", max_width=16)
+    for header in COLUMNS[1:]:
         table.add_column(header, justify="right", no_wrap=True)
     for row in comparison.arms:
-        table.add_row(*_cells(row))
+        table.add_row(*table_cells(row), style=None if row.seeds else "bold red" if row.failures else "dim")
     return table
 
 
-def _cells(row: ArmRow) -> list[str | Text]:
+def table_cells(row: ArmRow) -> list[str]:
+    """An arm's figures, under `COLUMNS`."""
     if not row.seeds:
-        state = "failed" if row.failures else "to do"
-        return [row.arm, Text(state, style="bold red" if row.failures else "dim"), *[NONE] * 6]
+        return [row.arm, "failed" if row.failures else "to do", *[NONE] * 6]
     parameters, rouge = row.parameters, row.rouge or {}
     assert parameters is not None
     return [
@@ -56,7 +57,8 @@ def _cells(row: ArmRow) -> list[str | Text]:
     ]
 
 
-def _notes(comparison: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
+    """What the table's figures are, and what else must be known of them."""
     notes = []
     if comparison.examples:
         several = (
@@ -107,15 +109,17 @@ def _places(comparison: Comparison, folder: RunFolder) -> Text:
         if row.seeds and row.method != "none":
             text.append(f"{row.arm:<10} {folder.trial(row.arm, row.seeds[0]).model}\n")
     text.append(f"figures    {folder.comparison}")
+    if folder.report.is_file():
+        text.append(f"\nreport     {folder.report}")
     return text
 
 
-def count_text(count: int) -> str:
+def count_text(count: float) -> str:
     """3538944 → '3.54 M'."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
-    return str(count)
+    return f"{count:.0f}"
 
 
 def duration_text(seconds: float | None) -> str:

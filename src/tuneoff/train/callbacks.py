@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from tuneoff.model.methods import after_optimizer_step
+from tuneoff.records import read_history
 
 KEPT = ("loss", "eval_loss", "learning_rate", "grad_norm", "epoch")
 
@@ -32,19 +33,6 @@ class History(TrainerCallback):
         line = {"step": state.global_step, **line, "train_seconds": round(self._train_seconds(), 3)}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a `history.jsonl`; a process killed while writing leaves a part of one."""
-    if not path.is_file():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
 
 
 class Progress(TrainerCallback):

@@ -18,8 +18,9 @@ from tuneoff.measure.clock import Clock
 from tuneoff.model.base import model_class
 from tuneoff.model.engine import Engine
 from tuneoff.model.fast.t5 import FastT5
+from tuneoff.records import read_history
 from tuneoff.train.adamw import ExactAdamW
-from tuneoff.train.callbacks import Begin, History, MethodStep, Progress, Stops, read_history
+from tuneoff.train.callbacks import Begin, History, MethodStep, Progress, Stops
 from tuneoff.train.checkpoints import newest_whole
 from tuneoff.train.trainer import ArmTrainer, StepSampler
 

@@ -1,0 +1,141 @@
+"""The report's charts. Arms keep one colour throughout: class `cN` for the N-th arm of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tuneoff.report.svg import Axis, Drawing, Format, around
+from tuneoff.score.evidence import Interval
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 300.0, 46.0, 12.0, 26.0, 44.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One arm: what it costs, and its score with its interval."""
+
+    arm: str
+    colour: int
+    cost: float
+    score: Interval
+
+
+def against_cost(points: Sequence[Cost], label: str, form: Format, unit: float | None) -> Markup:
+    """Score × 100 against a cost, with intervals: the best arms lie up and to the left.
+
+    The cost's axis is logarithmic where it has no `unit` to be round in.
+    """
+    drawing = Drawing(WIDTH, HEIGHT, f"ROUGE-1 against {label}")
+    costs = [p.cost for p in points]
+    x = around(costs, LEFT, WIDTH - RIGHT - 30, log=unit is None, zero=True, unit=unit or 1.0)
+    bounds = [100 * bound for p in points for bound in (p.score.low, p.score.high)]
+    y = around(bounds, HEIGHT - BOTTOM, TOP)
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "ROUGE-1", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, label, form)
+    for p in points:
+        at = x.at(p.cost)
+        drawing.line(at, y.at(100 * p.score.low), at, y.at(100 * p.score.high), f"s{p.colour}")
+        hint = f"{p.arm}: {100 * p.score.value:.1f} [{100 * p.score.low:.1f}, {100 * p.score.high:.1f}], {form(p.cost)}"
+        drawing.dot(at, y.at(100 * p.score.value), f"c{p.colour}", hint)
+        left = at > WIDTH * 0.6
+        drawing.text(at + (-9 if left else 9), y.at(100 * p.score.value) - 7, p.arm, "", "end" if left else "start")
+    return drawing.markup()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm's losses: (x, nats a token) while training, and on the validation split."""
+
+    arm: str
+    colour: int
+    train: Sequence[tuple[float, float]]
+    validation: Sequence[tuple[float, float]]
+
+
+def learning(curves: Sequence[Curve], label: str, form: Format) -> Markup:
+    """Loss by steps or by time: training as lines, validation as dots."""
+    drawing = Drawing(WIDTH, HEIGHT, f"Loss by {label}")
+    every = [point for c in curves for point in (*c.train, *c.validation)]
+    x = Axis(0.0, max(a for a, _ in every) or 1.0, LEFT, WIDTH - RIGHT)
+    y = around([b for _, b in every], HEIGHT - BOTTOM, TOP)
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "loss, nats a target token", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, label, form)
+    for c in curves:
+        if c.train:
+            drawing.path([(x.at(a), y.at(b)) for a, b in c.train], f"s{c.colour}")
+        for a, b in c.validation:
+            drawing.dot(x.at(a), y.at(b), f"c{c.colour}", f"{c.arm}, validation: {b:.3f} at {form(a)}")
+    return drawing.markup()
+
+
+def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title: str, form: Format) -> Markup:
+    """One bar an arm, of what it has of `parts` in their order; the N-th is coloured `pN`."""
+    parts = [part for part in parts if any(bar.get(part) for bar in bars.values())]
+    left, row, top, width = 110.0, 34.0, 26.0, 2 * WIDTH
+    drawing = Drawing(width, top + row * len(bars), title)
+    x = Axis(0.0, max(sum(bar.values()) for bar in bars.values()) or 1.0, left, width - 90)
+    for n, part in enumerate(parts):
+        drawing.bar(left + n * 112, 3, 10, 10, f"p{n}", part)
+        drawing.text(left + n * 112 + 14, 12, part, "tick")
+    for n, (arm, bar) in enumerate(bars.items()):
+        y, done = top + n * row, 0.0
+        drawing.text(left - 8, y + row / 2 + 2, _short(arm), "", "end")
+        for k, part in enumerate(parts):
+            size = bar.get(part, 0.0)
+            hint = f"{arm}, {part}: {form(size)}"
+            drawing.bar(x.at(done), y + 5, x.at(done + size) - x.at(done), row - 12, f"p{k}", hint)
+            done += size
+        drawing.text(x.at(done) + 6, y + row / 2 + 2, form(done), "tick")
+    return drawing.markup()
+
+
+def distributions(scores: Mapping[str, Sequence[float]]) -> Markup:
+    """How each arm's ROUGE-1 spreads over the dialogues: a histogram a row, its mean marked."""
+    left, row, bins = 110.0, 58.0, 40
+    width = 2 * WIDTH
+    drawing = Drawing(width, row * len(scores) + 44, "ROUGE-1 by dialogue")
+    x = Axis(0.0, 100.0, left, width - RIGHT)
+    for n, (arm, values) in enumerate(scores.items()):
+        base = row * (n + 1)
+        counts = [0] * bins
+        for value in values:
+            counts[min(bins - 1, int(value * bins))] += 1
+        drawing.text(left - 8, base - 8, _short(arm), "", "end")
+        for k, count in enumerate(counts):
+            start, end = x.at(100 * k / bins), x.at(100 * (k + 1) / bins)
+            height = (row - 12) * count / max(counts)
+            hint = f"{arm}: {count} dialogues from {100 * k / bins:g} to {100 * (k + 1) / bins:g}"
+            drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{n}", hint)
+        mean = x.at(100 * sum(values) / len(values))
+        drawing.line(mean, base - row + 10, mean, base, "mean")
+    drawing.across(x, row * len(scores) + 2, "ROUGE-1 of a dialogue (line: mean)", lambda v: f"{v:g}")
+    return drawing.markup()
+
+
+def paired(differences: Sequence[float], interval: Interval, arm: str, other: str, colour: int) -> Markup:
+    """How an arm's ROUGE-1 differs from another's, dialogue by dialogue; the mean with its interval above."""
+    bins, edge = 31, 100 * max(0.05, *(abs(d) for d in differences))
+    drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by dialogue")
+    x = Axis(-edge, edge, 14, WIDTH - 14)
+    counts = [0] * bins
+    for d in differences:
+        counts[min(bins - 1, int((100 * d + edge) / (2 * edge) * bins))] += 1
+    base, room = 176.0, 120.0
+    for k, count in enumerate(counts):
+        start, end = (x.at(-edge + 2 * edge * n / bins) for n in (k, k + 1))
+        height = room * count / max(counts)
+        drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{colour}", f"{count} dialogues")
+    drawing.line(x.at(0), 36, x.at(0), base, "mean")
+    low, high = x.at(100 * interval.low), x.at(100 * interval.high)
+    drawing.line(low, 30, high, 30, f"s{colour} thick")
+    drawing.dot(x.at(100 * interval.value), 30, f"c{colour}", "mean with its 95 % interval")
+    drawing.text(14, 14, f"{arm} − {other}", "label")
+    drawing.across(x, base, "points of ROUGE-1", lambda v: f"{v:+g}" if v else "0")
+    return drawing.markup()
+
+
+def _short(arm: str) -> str:
+    return arm if len(arm) <= 14 else f"{arm[:13]}…"

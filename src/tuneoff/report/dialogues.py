@@ -1,0 +1,85 @@
+"""The dialogues of the report, side by side: which are shown, and which words a summary shares with its references."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
+
+from markupsafe import Markup, escape
+
+from tuneoff.records import Prediction
+
+SHOWN = 100
+LONGEST = 4000  # characters of a text that are shown
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one arm wrote: ROUGE-1 × 100 and the text with the shared words marked."""
+
+    arm: str
+    score: float
+    text: Markup
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """One dialogue; `disagreement` is the distance of its best from its worst summary in points of ROUGE-1."""
+
+    id: str
+    input: str
+    references: list[str]
+    written: list[Written]
+    disagreement: float
+
+
+def side_by_side(predictions: Mapping[str, Sequence[Prediction]]) -> list[Dialogue]:
+    """At most `SHOWN` dialogues, most disagreed on first: half are those of all, half are spread over the rest."""
+    rows = [_dialogue(dict(zip(predictions, own, strict=True))) for own in zip(*predictions.values(), strict=True)]
+    rows.sort(key=lambda row: -row.disagreement)
+    if len(rows) > SHOWN:
+        first, rest = rows[: SHOWN // 2], rows[SHOWN // 2 :]
+        count = SHOWN - len(first)
+        rows = first + [rest[(2 * i + 1) * len(rest) // (2 * count)] for i in range(count)]
+    return rows
+
+
+def _dialogue(own: dict[str, Prediction]) -> Dialogue:
+    first = next(iter(own.values()))
+    scores = {arm: 100 * fmean(p.rouge1) for arm, p in own.items()}
+    return Dialogue(
+        id=first.id,
+        input=clipped(first.input),
+        references=[clipped(reference) for reference in first.references],
+        written=[
+            Written(arm, scores[arm], marked(clipped(p.prediction), first.references), p.truncated)
+            for arm, p in own.items()
+        ],
+        disagreement=max(scores.values()) - min(scores.values()),
+    )
+
+
+def marked(text: str, references: Sequence[str]) -> Markup:
+    """`text`, inert, with `<mark>` around runs of words that some reference has, too (in any case of letters)."""
+    known = {word.lower() for reference in references for word in WORD.findall(reference)}
+    parts: list[Markup] = []
+    at = 0
+    for shared, words in groupby(WORD.finditer(text), key=lambda word: word[0].lower() in known):
+        spans = [word.span() for word in words]
+        if shared:
+            start, end = spans[0][0], spans[-1][1]
+            parts += [escape(text[at:start]), Markup("<mark>{}</mark>").format(text[start:end])]
+            at = end
+    return Markup("").join([*parts, escape(text[at:])])
+
+
+def clipped(text: str) -> str:
+    """At most `LONGEST` characters, and how many more there are."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters in predictions.jsonl)"

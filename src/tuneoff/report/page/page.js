@@ -1,0 +1,22 @@
+"use strict";
+const words = document.getElementById("words");
+const arm = document.getElementById("weak");
+const found = document.getElementById("found");
+const articles = [...document.querySelectorAll("article")];
+const texts = articles.map((article) => article.textContent.toLowerCase());
+
+function filter() {
+  const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let count = 0;
+  articles.forEach((article, n) => {
+    const shown = wanted.every((word) => texts[n].includes(word)) && (!arm.value || article.dataset.worst === arm.value);
+    article.hidden = !shown;
+    count += shown;
+  });
+  found.textContent = `${count} of ${articles.length} dialogues`;
+}
+if (words) {
+  words.addEventListener("input", filter);
+  arm.addEventListener("change", filter);
+  filter();
+}

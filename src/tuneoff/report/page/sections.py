@@ -1,0 +1,134 @@
+"""The report's sections of charts, each left out where the run has nothing to show in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from markupsafe import Markup
+
+from tuneoff.folder import RunFolder
+from tuneoff.records import TrialResult, read_history, read_predictions
+from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
+from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.svg import Format
+from tuneoff.report.table import bytes_text, count_text, duration_text
+
+PAIRS = 12  # charts of paired differences, at most
+PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers")
+PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what to see in it, and charts."""
+
+    title: str
+    words: str
+    charts: list[Markup]
+
+
+def sections(folder: RunFolder, comparison: Comparison, results: Mapping[str, TrialResult]) -> list[Section]:
+    """Quality against cost, learning, memory, time, scores by dialogue, paired differences."""
+    colours = {row.arm: n % 8 for n, row in enumerate(comparison.arms)}
+    scores = _scores(folder, comparison)
+    made = [
+        _costs(comparison, colours),
+        _learning(folder, comparison, colours),
+        _memory(results),
+        _time(results),
+        _spread(scores),
+        _pairs(scores, comparison, colours),
+    ]
+    return [section for section in made if section.charts]
+
+
+def _costs(comparison: Comparison, colours: Mapping[str, int]) -> Section:
+    memory = max(row.train_peak_bytes or 0 for row in comparison.arms)
+    seconds = max(row.train_seconds or 0 for row in comparison.arms)
+    axes: list[tuple[str, Format, float | None, Callable[[ArmRow], float | None]]] = [
+        ("trainable parameters", count_text, None, lambda row: row.parameters.trainable if row.parameters else None),
+        ("peak memory of training", bytes_text, 2.0**30 if memory >= 2**31 else 2.0**20, lambda r: r.train_peak_bytes),
+        ("training time", duration_text, 60.0 if seconds >= 120 else 1.0, lambda row: row.train_seconds),
+    ]
+    charts = []
+    for label, form, unit, cost in axes:
+        points = list(_points(comparison, colours, cost))
+        if points:
+            charts.append(against_cost(points, label, form, unit))
+    words = "Up is better, left is cheaper. Lines: 95 % bootstrap intervals. The original model costs no training."
+    return Section("Quality against cost", words, charts)
+
+
+def _points(
+    comparison: Comparison, colours: Mapping[str, int], cost: Callable[[ArmRow], float | None]
+) -> Iterator[Cost]:
+    means = comparison.evidence.means if comparison.evidence else {}
+    for row in comparison.arms:
+        value = cost(row)
+        if row.arm in means and row.method != "none" and value:
+            yield Cost(row.arm, colours[row.arm], value, means[row.arm]["rouge1"])
+
+
+def _learning(folder: RunFolder, comparison: Comparison, colours: Mapping[str, int]) -> Section:
+    by_step: list[Curve] = []
+    by_time: list[Curve] = []
+    for row in comparison.arms:
+        history = read_history(folder.trial(row.arm, row.seeds[0]).history) if row.seeds else []
+        for curves, key in ((by_step, "step"), (by_time, "train_seconds")):
+            train, validation = (
+                [(line[key], line[kind]) for line in history if kind in line] for kind in ("loss", "eval_loss")
+            )
+            if train:
+                curves.append(Curve(row.arm, colours[row.arm], train, validation))
+    charts = []
+    if by_step:
+        charts = [
+            learning(by_step, "optimizer steps", lambda v: f"{v:g}"),
+            learning(by_time, "seconds of training", lambda v: f"{v:g}"),
+        ]
+    return Section("Learning", "Lines: training loss. Dots: loss on the validation split after each epoch.", charts)
+
+
+def _memory(results: Mapping[str, TrialResult]) -> Section:
+    bars = {
+        arm: {part: float(size) for part, size in result.memory.train.components.items()}
+        for arm, result in results.items()
+        if result.memory and result.memory.train and result.memory.train.components
+    }
+    words = "The tensors alive at the peak of a step on the largest batch, by what they are for."
+    return Section("Memory of a training step", words, [stacked(bars, PARTS, words, bytes_text)] if bars else [])
+
+
+def _time(results: Mapping[str, TrialResult]) -> Section:
+    bars = {
+        arm: {phase: result.seconds[phase] for phase in PHASES if result.seconds.get(phase)}
+        for arm, result in results.items()
+        if result.seconds
+    }
+    words = "Wall-clock time of each phase of the first seed, the three steps that measure memory left out."
+    return Section("Time by phase", words, [stacked(bars, PHASES, words, duration_text)] if bars else [])
+
+
+def _scores(folder: RunFolder, comparison: Comparison) -> dict[str, list[float]]:
+    return {
+        row.arm: [fmean(p.rouge1) for p in read_predictions(folder.trial(row.arm, row.seeds[0]).predictions)]
+        for row in comparison.arms
+        if row.seeds
+    }
+
+
+def _spread(scores: Mapping[str, list[float]]) -> Section:
+    words = "How many dialogues of the test split each arm summarizes how well."
+    return Section("Scores by dialogue", words, [distributions(scores)] if scores else [])
+
+
+def _pairs(scores: Mapping[str, list[float]], comparison: Comparison, colours: Mapping[str, int]) -> Section:
+    found = comparison.evidence.differences if comparison.evidence else []
+    charts = []
+    for d in [d for d in found if d.metric == "rouge1"][:PAIRS]:
+        differences = [a - b for a, b in zip(scores[d.arm], scores[d.other], strict=True)]
+        charts.append(paired(differences, d.difference, d.arm, d.other, colours[d.arm]))
+    words = "How two arms differ on each dialogue. Above: the mean difference with its 95 % interval."
+    return Section("Paired differences", words, charts)

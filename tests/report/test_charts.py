@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import escape
+
+from tuneoff.report.dialogues import marked
+from tuneoff.report.svg import Axis, Drawing, around
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_are_round_few_and_inside(low: float, size: float) -> None:
+    axis = Axis(low, low + size, 0, 100)
+    ticks = axis.ticks()
+    assert 2 <= len(ticks) <= 7
+    slack = size * 1e-6
+    assert all(low - slack <= tick <= low + size + slack for tick in ticks)
+    steps = [b - a for a, b in pairwise(ticks)]
+    assert max(steps) == pytest.approx(min(steps), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.3, 0.42, [0.3, 0.35, 0.4]), (18, 23, [18, 19, 20, 21, 22, 23])],
+)
+def test_ticks_by_hand(low: float, high: float, expected: list[float]) -> None:
+    assert Axis(low, high, 0, 1).ticks() == pytest.approx(expected)
+
+
+def test_a_logarithmic_axis() -> None:
+    axis = around([3.5e6, 2.5e8], 0, 100, log=True)
+    assert axis.ticks() == [1e7, 1e8]
+    assert axis.at(1e8) - axis.at(1e7) == pytest.approx(100 / (2.408 + 1.854 - 2), rel=0.2)
+
+
+def test_an_axis_of_one_value_has_room() -> None:
+    axis = around([5.0], 0, 100)
+    assert axis.low < 5 < axis.high
+
+
+def test_text_in_a_drawing_is_inert() -> None:
+    drawing = Drawing(10, 10, "<t>")
+    drawing.text(0, 0, "<script>", "a")
+    assert "<script>" not in drawing.markup()
+    assert "&lt;script&gt;" in drawing.markup()
+
+
+def test_shared_words_are_marked_in_runs() -> None:
+    assert marked("The old, grey cat sat.", ["an OLD grey dog", "sat"]) == (
+        "The <mark>old, grey</mark> cat <mark>sat</mark>."
+    )
+    assert marked("", ["x"]) == ""
+
+
+@given(st.text(), st.text())
+def test_marks_change_nothing_but_marks(text: str, reference: str) -> None:
+    assert str(marked(text, [reference])).replace("<mark>", "").replace("</mark>", "") == str(escape(text))

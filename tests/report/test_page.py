@@ -1,0 +1,99 @@
+"""The report as a file: complete, inert, of one piece."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.report.made import NASTY, made_run
+from tuneoff.errors import RunFolderError
+from tuneoff.folder import RunFolder
+from tuneoff.report.page import write_report
+
+
+class Tags(HTMLParser):
+    """Every start tag, whether what is opened is closed, and the text of the title."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.found.append(tag)
+        if tag not in ("meta", "input"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        self.found.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run")
+    write_report(folder)
+    html = folder.report.read_text(encoding="utf-8")
+    tags = Tags(html)
+    assert tags.open == []
+    assert tags.found.count("svg") == 3 + 2 + 1 + 1 + 1 + 3  # costs, learning, memory, time, scores, pairs
+    assert tags.found.count("article") == 60
+    assert "lora keeps " in html
+    assert "99 % fewer gradients" in html
+    assert "98.6 % fewer" in html
+    assert "3.00 times less" in html  # 900 MiB against 300
+    assert "1.00 times faster" in html
+    assert "&lt;cpu&gt; &amp; more" in html
+    assert not re.search(r"(?:src|href)=|https?://|@import|url\(", html)
+    assert folder.report.stat().st_size < 3_000_000
+
+
+def test_the_markdown_has_verdict_table_and_signature(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run")
+    write_report(folder)
+    text = folder.markdown.read_text(encoding="utf-8")
+    assert "lora keeps " in text
+    assert re.search(r"^\| lora \| 3\.54 M \| 1\.41% \|", text, re.M)
+    assert re.search(r"^\| lora − full \| ROUGE-1 \| [+-]\d", text, re.M)
+    assert "signature: `metric:rouge_score|n:60`" in text
+
+
+def test_any_text_is_inert(tmp_path: Path) -> None:
+    plain, nasty = made_run(tmp_path / "plain"), made_run(tmp_path / "nasty", extra=[*NASTY, "x" * 100_000])
+    write_report(plain)
+    write_report(nasty)
+    html = nasty.report.read_text(encoding="utf-8")
+    kinds = set(Tags(html).found) - {"mark"}
+    assert kinds == set(Tags(plain.report.read_text(encoding="utf-8")).found) - {"mark"}
+    assert "more characters in predictions.jsonl" in html
+    assert "{{ 7 * 7 }}" in html
+    assert len(html) < 3_000_000
+
+
+def test_a_failed_and_an_unfinished_arm_are_told(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run", failed="lora")
+    folder.trial("full", 0).result.unlink()
+    write_report(folder)
+    html = folder.report.read_text(encoding="utf-8")
+    assert "lora, seed 0: out of memory: killed by the system for want of memory (SIGKILL)" in html
+    assert "Not finished: full/seed-0" in html
+    assert "No verdict yet: fewer than two arms have finished." in html
+    assert Tags(html).open == []
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run")
+    for arm in ("original", "full", "lora"):
+        folder.trial(arm, 0).result.unlink()
+    write_report(folder)
+    assert "Not finished: original/seed-0, full/seed-0, lora/seed-0" in folder.report.read_text(encoding="utf-8")
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+        write_report(RunFolder(tmp_path))
