@@ -34,7 +34,7 @@ def one(folder: RunFolder, mode: str) -> None:
         allocator.quick = allocator.tidy
     own = folder.trial("full", 0)
     result = TrialRun(
-        RECIPE, Prepared.read(folder.prepared), Trial("full", 0), own, Reporter(io.StringIO()), Stop()
+        RECIPE, Prepared.read(folder.prepared), Trial("full", 0), own, Reporter(io.StringIO()), Stop(), 1e-3
     ).run()
     assert result.seconds is not None
     assert result.memory is not None

@@ -74,6 +74,11 @@ class TrialFolder:
         return self.path / "result.json"
 
     @property
+    def tried(self) -> Path:
+        """What a try of a learning rate gave."""
+        return self.path / "try.json"
+
+    @property
     def trained(self) -> Path:
         """What training measured: there once the model is saved, so that it is not trained twice."""
         return self.path / "trained.json"
@@ -143,6 +148,14 @@ class RunFolder:
     @property
     def markdown(self) -> Path:
         return self.path / "report.md"
+
+    def tuning(self, arm: str) -> Path:
+        """The record of an arm's search for its learning rate."""
+        return self.path / "trials" / arm / "tuning.json"
+
+    def rate(self, arm: str, learning_rate: float) -> TrialFolder:
+        """Where one rate of that search is tried."""
+        return TrialFolder(self.path / "trials" / arm / f"try-{learning_rate:g}")
 
     def trial(self, arm: str, seed: int) -> TrialFolder:
         return TrialFolder(self.path / "trials" / arm / f"seed-{seed}")

@@ -131,6 +131,24 @@ class Failure(Record):
     log: str
 
 
+class Try(Record):
+    """One learning rate tried: its validation loss after `steps`, in nats a target token; None where it died."""
+
+    learning_rate: float
+    steps: int
+    validation_loss: float | None
+    seconds: float
+    failure: Failure | None = None
+
+
+class Tuning(Record):
+    """An arm's search for its learning rate: every try, and the one whose validation loss is lowest."""
+
+    arm: str
+    tries: list[Try]
+    chosen: float
+
+
 class TrialResult(Record):
     """One trial, finished or failed. A failed trial holds what was known when it died."""
 

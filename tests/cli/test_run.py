@@ -101,6 +101,28 @@ def test_a_finished_run_is_not_run_again(run: tuple[Path, Path, str, str]) -> No
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == results
 
 
+def test_a_rate_is_searched_for_on_the_validation_split(data_folder: Path, tmp_path: Path) -> None:
+    values = recipe_values(data_folder)
+    full = {"method": "full", "tune": {"learning_rate": [1e-6, 1e-2]}}
+    values |= {"arms": {"original": {"method": "none"}, "full": full}, "seeds": [0, 1]}
+    values["training"]["tune_steps"] = 4
+    recipe, folder = write_recipe(tmp_path / "tuned.yaml", values), tmp_path / "run"
+    out, err = tuneoff("run", recipe, "--out", folder)
+    assert err.count("full at 1e-06] try") == 1  # once for all seeds
+    tuning = json.loads((folder / "trials" / "full" / "tuning.json").read_text())
+    losses = {t["learning_rate"]: t["validation_loss"] for t in tuning["tries"]}
+    assert losses[1e-2] < losses[1e-6]
+    assert tuning["chosen"] == 1e-2
+    assert {t["steps"] for t in tuning["tries"]} == {4}
+    for seed in (0, 1):
+        result = json.loads((folder / "trials" / "full" / f"seed-{seed}" / "result.json").read_text())
+        assert result["settings"]["learning_rate"] == 1e-2
+    assert "full: learning rate 0.01, by validation loss after 4 steps (1e-06:" in out.replace("\n", "")
+    assert "Over 2 seeds" in out
+    assert (folder / "report.html").is_file()
+    assert tuneoff("run", recipe, "--out", folder)[0] == out
+
+
 def test_a_changed_recipe_is_refused_with_the_difference(run: tuple[Path, Path, str, str]) -> None:
     recipe, folder, _, _ = run
     out, err = tuneoff("run", recipe, "--out", folder, "--set", "arms.lora.r=8", status=2)

@@ -57,12 +57,26 @@ training:
     assert "mine.yaml:8: training.precision: input should be 'bf16' or 'fp32', got 'fp64'" in message
 
 
+TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"prompt": "{dialog}"}, "the prompt must contain the input column: {dialogue}"),
         ({"prompt": "{dialogue!r}"}, "a column is written {name}"),
         ({"prompt": "{dialogue"}, "write {{ and }}"),
+        ({"arms": {"x": {"method": "full", "learning_rate": 1.0, "tune": {"learning_rate": [1, 2]}}}}, "not both"),
+        ({"arms": {"x": {"method": "none", "tune": {"learning_rate": [1, 2]}}}}, "takes no settings"),
+        ({"arms": {"x": {"method": "full", "tune": {"learning_rate": [1]}}}}, "at least 2"),
+        ({"arms": TUNED, "evaluation": {"split": "validation"}}, "would choose on the split that is scored"),
+        (
+            {
+                "arms": TUNED,
+                "data": {"source": "x", "input": "dialogue", "target": "b", "splits": {"validation": None}},
+            },
+            "arms.x.tune needs a validation split",
+        ),
         ({"seeds": [1, 1]}, "every seed once"),
         ({"arms": {"a/b": {"method": "none"}}}, "arms"),
         ({"arms": {}}, "arms"),

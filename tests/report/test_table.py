@@ -56,6 +56,7 @@ COMPARISON = Comparison(
     ],
     evidence=evidence(),
     same_outputs=[],
+    tuning=[],
     samples=[
         Sample(
             id="test_0",

@@ -40,6 +40,7 @@ def judged(
                     keep=0.97,
                 ),
                 same_outputs=same or [],
+                tuning=[],
                 samples=[],
                 signature=None,
                 unfinished=[],

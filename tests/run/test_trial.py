@@ -42,7 +42,8 @@ def begin(values: dict[str, Any], path: Path) -> tuple[Recipe, RunFolder]:
 
 def carry_out(recipe: Recipe, folder: RunFolder, prepared: Prepared, trial: Trial) -> TrialResult:
     where = folder.trial(trial.arm, trial.seed)
-    return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO()), Stop()).run()
+    rate = recipe.arms[trial.arm].learning_rate or 0.0
+    return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO()), Stop(), rate).run()
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])

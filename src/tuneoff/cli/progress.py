@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
-from tuneoff.records import Prepared, TrialResult
-from tuneoff.report.table import duration_text
+from tuneoff.records import Prepared, TrialResult, Tuning
+from tuneoff.report.table import duration_text, tuning_text
 from tuneoff.run.events import Event
 
 PLAIN_INTERVAL = 10.0  # seconds between two plain lines of progress
@@ -42,8 +42,8 @@ class Lines:
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
 
-    def begins(self, trial: Trial | None) -> None:
-        self._label = _label(trial)
+    def begins(self, trial: Trial | None, rate: float | None = None) -> None:
+        self._label = _label(trial, rate)
 
     def tells(self, event: Event) -> None:
         if event.kind == "phase":
@@ -57,6 +57,9 @@ class Lines:
     def prepared(self, prepared: Prepared) -> None:
         for line in _summary(prepared):
             self.say(line)
+
+    def tuned(self, tuning: Tuning) -> None:
+        self.say(f"[{tuning.arm}] {tuning_text(tuning)}")
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
         self.say(f"[{_label(trial)}] {_outcome(result, kept)}")
@@ -82,8 +85,8 @@ class Bars:
     def say(self, text: str) -> None:
         self.live.console.print(text, markup=False, soft_wrap=True)
 
-    def begins(self, trial: Trial | None) -> None:
-        self._label = _label(trial)
+    def begins(self, trial: Trial | None, rate: float | None = None) -> None:
+        self._label = _label(trial, rate)
 
     def tells(self, event: Event) -> None:
         if event.kind == "phase":
@@ -98,6 +101,10 @@ class Bars:
         for line in _summary(prepared):
             self.say(line)
 
+    def tuned(self, tuning: Tuning) -> None:
+        self._clear()
+        self.say(f"{tuning.arm}: {tuning_text(tuning)}")
+
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
         self._clear()
         self.say(f"{_label(trial)}: {_outcome(result, kept)}")
@@ -108,9 +115,11 @@ class Bars:
             self._task = None
 
 
-def _label(trial: Trial | None) -> str:
+def _label(trial: Trial | None, rate: float | None = None) -> str:
     if trial is None:
         return "prepare"
+    if rate is not None:
+        return f"{trial.arm} at {rate:g}"
     return trial.arm if trial.seed == 0 else str(trial)
 
 

@@ -85,13 +85,20 @@ class DataSpec(Spec):
         return self
 
 
+class TuneSpec(Spec):
+    """A search on the validation split before the arm's trials: each rate is tried for `training.tune_steps`."""
+
+    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
+
+
 class ArmSpec(BaseModel):
-    """One candidate. Every key besides these two is a setting of the method, by peft's own name."""
+    """One candidate. Every key besides these three is a setting of the method, by peft's own name."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     method: Text
     learning_rate: Annotated[float, Field(gt=0)] | None = None
+    tune: TuneSpec | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -104,11 +111,14 @@ class ArmSpec(BaseModel):
 
     @model_validator(mode="after")
     def _learning_rate_where_it_trains(self) -> Self:
-        if self.trains and self.learning_rate is None:
+        if self.trains and self.learning_rate is None and self.tune is None:
             raise ValueError(
-                f"method {self.method!r} needs a `learning_rate` (usual: 5.0e-5 for full, 1.0e-3 for lora)"
+                f"method {self.method!r} needs a `learning_rate` (usual: 5.0e-5 for full, 1.0e-3 for lora), "
+                "or `tune: {learning_rate: [...]}` to search for one"
             )
-        if not self.trains and (self.learning_rate is not None or self.settings):
+        if self.learning_rate is not None and self.tune is not None:
+            raise ValueError("give either `learning_rate` or `tune: {learning_rate: [...]}`, not both")
+        if not self.trains and (self.learning_rate is not None or self.tune is not None or self.settings):
             raise ValueError("method 'none' is the original model and takes no settings")
         return self
 
@@ -118,6 +128,7 @@ class TrainingSpec(Spec):
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     max_steps: Annotated[int, Field(ge=1)] | None = None
+    tune_steps: Annotated[int, Field(ge=1)] | None = None
     examples_per_step: Annotated[int, Field(ge=1)] = 8
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -191,6 +202,15 @@ class Recipe(Spec):
             raise ValueError(f"the prompt must contain the input column: {{{self.data.input}}}")
         if self.evaluation.split == "validation" and self.data.splits.validation is None:
             raise ValueError("evaluation.split is 'validation', and data.splits.validation is null")
+        return self
+
+    @model_validator(mode="after")
+    def _tune_where_it_is_not_scored(self) -> Self:
+        tuned = [name for name, arm in self.arms.items() if arm.tune is not None]
+        if tuned and self.data.splits.validation is None:
+            raise ValueError(f"arms.{tuned[0]}.tune needs a validation split, and data.splits.validation is null")
+        if tuned and self.evaluation.split == "validation":
+            raise ValueError(f"arms.{tuned[0]}.tune would choose on the split that is scored: evaluation.split")
         return self
 
 

@@ -16,6 +16,7 @@ from tuneoff.records import (
     Prepared,
     Record,
     TrialResult,
+    Tuning,
     read_predictions,
 )
 from tuneoff.score.evidence import Evidence, weigh
@@ -63,6 +64,7 @@ class Comparison(Record):
     arms: list[ArmRow]
     evidence: Evidence | None
     same_outputs: list[list[str]]
+    tuning: list[Tuning]
     samples: list[Sample]
     signature: str | None
     unfinished: list[str]
@@ -85,6 +87,7 @@ def compare(folder: RunFolder) -> Comparison:
         arms=[_row(recipe, name, [r for t, r in results.items() if r and t.arm == name]) for name in recipe.arms],
         evidence=_evidence(recipe, predictions),
         same_outputs=_same_outputs(predictions),
+        tuning=[Tuning.read(path) for arm in recipe.arms if (path := folder.tuning(arm)).is_file()],
         samples=_samples(predictions),
         signature=_common_signature(done),
         unfinished=[str(trial) for trial, result in results.items() if result is None],

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneoff.folder import RunFolder
+from tuneoff.records import Tuning
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.verdict import verdict
 
@@ -73,6 +74,7 @@ def notes(comparison: Comparison) -> list[str]:
             notes.append(
                 f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens"
             )
+    notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
     notes += [f"warning: {warning}" for warning in comparison.warnings]
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")
@@ -112,6 +114,15 @@ def _places(comparison: Comparison, folder: RunFolder) -> Text:
     if folder.report.is_file():
         text.append(f"\nreport     {folder.report}")
     return text
+
+
+def tuning_text(tuning: Tuning) -> str:
+    """The rate chosen, of which tries and at what cost."""
+    losses = ["died" if t.validation_loss is None else f"{t.validation_loss:.3f}" for t in tuning.tries]
+    tries = ", ".join(f"{t.learning_rate:g}: {loss}" for t, loss in zip(tuning.tries, losses, strict=True))
+    steps = max(t.steps for t in tuning.tries)
+    took = duration_text(sum(t.seconds for t in tuning.tries))
+    return f"learning rate {tuning.chosen:g}, by validation loss after {steps} steps ({tries}); the search took {took}"
 
 
 def count_text(count: float) -> str:

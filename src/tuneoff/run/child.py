@@ -1,4 +1,4 @@
-"""The entry of a child process: `python -m tuneoff.run.child RUN prepare` or `… RUN trial ARM SEED`.
+"""The entry of a child process: `python -m tuneoff.run.child RUN prepare`, `… try ARM SEED RATE`, `… trial ARM SEED`.
 
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
 which the parent keeps as the log. Exit statuses: 0 finished, 1 failed (told by an event), 2 the
@@ -17,7 +17,7 @@ from typing import TextIO
 from tuneoff.errors import TuneoffError
 from tuneoff.folder import RunFolder, write_json
 from tuneoff.recipe import Recipe, Trial, read_recipe
-from tuneoff.records import FailureKind, Prepared
+from tuneoff.records import FailureKind, Prepared, Tuning
 from tuneoff.run.events import Reporter
 from tuneoff.run.stop import STOPPED, Stop, StoppedError
 
@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
         if arguments[1] == "prepare":
             _prepare(recipe, folder, report)
             return FINISHED
-        return _carry_out(recipe, folder, Trial(arguments[2], int(arguments[3])), report, stop)
+        trial = Trial(arguments[2], int(arguments[3]))
+        if arguments[1] == "try":
+            return _try(recipe, folder, trial, float(arguments[4]), report, stop)
+        return _carry_out(recipe, folder, trial, report, stop)
     except TuneoffError as error:
         traceback.print_exc()
         report.error(error)
@@ -60,8 +63,23 @@ def _carry_out(recipe: Recipe, folder: RunFolder, trial: Trial, report: Reporter
 
     own = folder.trial(trial.arm, trial.seed)
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))
+    rate = recipe.arms[trial.arm].learning_rate or 0.0
+    if recipe.arms[trial.arm].tune is not None:
+        rate = Tuning.read(folder.tuning(trial.arm)).chosen
     try:
-        TrialRun(recipe, Prepared.read(folder.prepared), trial, own, report, stop).run()
+        TrialRun(recipe, Prepared.read(folder.prepared), trial, own, report, stop, rate).run()
+    except StoppedError:
+        return STOPPED
+    return FINISHED
+
+
+def _try(recipe: Recipe, folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: Stop) -> int:
+    from tuneoff.run.trying import try_rate
+
+    own = folder.rate(trial.arm, rate)
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))
+    try:
+        try_rate(recipe, Prepared.read(folder.prepared), trial, rate, own, report, stop)
     except StoppedError:
         return STOPPED
     return FINISHED

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -13,19 +15,21 @@ from tuneoff.errors import RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, read_recipe, trials, write_recipe
 from tuneoff.recipe.load import differences
-from tuneoff.records import Failure, Prepared, TrialResult
+from tuneoff.records import Failure, Prepared, TrialResult, Try, Tuning
 from tuneoff.run.events import Event
 from tuneoff.run.process import Child
 
 
 class Listener(Protocol):
-    """Who is told how a run goes. `trial` is None while it is being prepared."""
+    """Who is told how a run goes. `trial` is None while it is being prepared; `rate` is one that is tried for it."""
 
-    def begins(self, trial: Trial | None) -> None: ...
+    def begins(self, trial: Trial | None, rate: float | None = None) -> None: ...
 
     def tells(self, event: Event) -> None: ...
 
     def prepared(self, prepared: Prepared) -> None: ...
+
+    def tuned(self, tuning: Tuning) -> None: ...
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None: ...
 
@@ -92,16 +96,17 @@ class Run:
 
     def _prepare(self) -> None:
         self._listener.begins(None)
-        self._launch(["prepare"], None)
+        self._launch(["prepare"], self._folder.prepare_log)
         self._listener.prepared(Prepared.read(self._folder.prepared))
 
     def _carry_out_trial(self, trial: Trial) -> TrialResult:
-        folder = self._trial_folder(trial)
+        folder, arm = self._trial_folder(trial), self._recipe.arms[trial.arm]
         folder.result.unlink(missing_ok=True)  # of an attempt that failed
-        self._listener.begins(trial)
-        failure = self._launch(["trial", trial.arm, str(trial.seed)], trial)
+        failure = self._tune(trial, arm.tune.learning_rate) if arm.tune is not None else None
+        if failure is None:
+            self._listener.begins(trial)
+            failure = self._launch(["trial", trial.arm, str(trial.seed)], folder.log)
         if failure is not None:
-            arm = self._recipe.arms[trial.arm]
             TrialResult(
                 arm=trial.arm,
                 seed=trial.seed,
@@ -112,11 +117,36 @@ class Run:
             ).write(folder.result)
         return TrialResult.read(folder.result)
 
-    def _launch(self, work: list[str], trial: Trial | None) -> Failure | None:
+    def _tune(self, trial: Trial, rates: list[float]) -> Failure | None:
+        """Try every rate, once for all seeds of the arm, and record the choice; a failure where none can be trained."""
+        path = self._folder.tuning(trial.arm)
+        if path.is_file():
+            return None
+        tries = [self._try(trial, rate) for rate in rates]
+        judged = [t for t in tries if t.validation_loss is not None and math.isfinite(t.validation_loss)]
+        if not judged:
+            return tries[-1].failure or Failure(kind="not a number", message="no rate gave a finite loss", log="")
+        best = min(judged, key=lambda t: t.validation_loss or 0.0)
+        tuning = Tuning(arm=trial.arm, tries=tries, chosen=best.learning_rate)
+        tuning.write(path)
+        self._listener.tuned(tuning)
+        return None
+
+    def _try(self, trial: Trial, rate: float) -> Try:
+        folder = self._folder.rate(trial.arm, rate)
+        if not folder.tried.is_file():
+            self._listener.begins(trial, rate)
+            failure = self._launch(["try", trial.arm, str(trial.seed), repr(rate)], folder.log)
+            if failure is not None:
+                return Try(learning_rate=rate, steps=0, validation_loss=None, seconds=0.0, failure=failure)
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        return Try.read(folder.tried)
+
+    def _launch(self, work: list[str], log: Path) -> Failure | None:
         """Carry out `work` in a child. A failure of preparing, or the user's mistake in it, is raised."""
         if self._stop_asked:
             raise InterruptedRunError
-        log = self._trial_folder(trial).log if trial else self._folder.prepare_log
+        preparing = work == ["prepare"]
         self._child = Child([str(self._folder.path.resolve()), *work], log)
         try:
             ended = self._child.listen(self._listener.tells)
@@ -125,10 +155,10 @@ class Run:
         if ended.stopped:
             raise InterruptedRunError
         if ended.mistake is not None:
-            if trial is None:
+            if preparing:
                 raise ended.mistake
             return Failure(kind="exception", message=str(ended.mistake), log="")
-        if ended.failure is not None and trial is None:
+        if ended.failure is not None and preparing:
             raise PrepareFailedError(f"{ended.failure.message}\n{ended.failure.log}")
         return ended.failure
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
 import torch
-from transformers import set_seed
 
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
@@ -21,7 +20,7 @@ from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device, pick_precision, synchronize
 from tuneoff.model.engine import pick_engine
-from tuneoff.model.methods import adapt, uses_peft
+from tuneoff.model.methods import uses_peft
 from tuneoff.model.saved import load_adapter, save_whole
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import Recipe, Trial
@@ -34,12 +33,13 @@ from tuneoff.records import (
     Trained,
     TrialResult,
 )
+from tuneoff.run.beginning import begin, load_work
 from tuneoff.run.events import Reporter
 from tuneoff.run.stop import Stop, StoppedError
 from tuneoff.score.rouge import rouge, rouge_version
 from tuneoff.score.summary import summarise
 from tuneoff.signature import signature
-from tuneoff.train.loop import Training, Work, count_steps
+from tuneoff.train.loop import count_steps
 from tuneoff.train.probe import probe_step
 from tuneoff.train.trainer import ArmTrainer
 
@@ -58,8 +58,10 @@ class TrialRun:
         folder: TrialFolder,
         report: Reporter,
         stop: Stop,
+        learning_rate: float,
     ) -> None:
         self._recipe, self._prepared, self._trial, self._folder = recipe, prepared, trial, folder
+        self._learning_rate = learning_rate
         self._report, self._stop = report, stop
         self._arm = recipe.arms[trial.arm]
         self._device = pick_device()
@@ -96,35 +98,21 @@ class TrialRun:
     def _train(self, tokenizer: PreTrainedTokenizerBase) -> Trained:
         recipe, prepared = self._recipe, self._prepared
         with self._phase("tokenise"):
-            train = load_tokens(prepared.tokens["train"])
-            validation = prepared.tokens.get("validation") if recipe.evaluation.split != "validation" else None
-            steps = count_steps(len(train), recipe.training)
-            work = Work(
-                train=train,
-                validation=load_tokens(validation) if validation else None,
-                seed=self._trial.seed,
-                examples_per_step=recipe.training.examples_per_step,
-                steps=steps,
-            )
-        with self._phase("load"):
-            # Full fine-tuning updates fp32 weights; a base that stays frozen needs no more than it computes in.
-            frozen = uses_peft(self._arm.method)
-            model = self._load(self._precision.dtype if frozen else torch.float32)
-            set_seed(self._trial.seed)
-            model = adapt(model, self._arm.method, self._arm.settings, prepared.model_class, steps)
-            parameters = count_parameters(model)
-            engine = pick_engine(recipe.training, model)
-        training = Training(
-            model,
-            tokenizer,
+            steps = count_steps(len(load_tokens(prepared.tokens["train"])), recipe.training)
+            work = load_work(recipe, prepared, self._trial.seed, steps)
+        self._report.phase("load")
+        begun = begin(
+            recipe,
+            prepared,
+            self._trial,
             work,
-            recipe.training,
-            learning_rate=self._arm.learning_rate or 0.0,
-            bf16=self._precision.name == "bf16",
-            engine=engine.name,
+            self._learning_rate,
+            tokenizer=tokenizer,
+            precision=self._precision,
             folder=self._folder,
             clock=self._clock,
         )
+        training, engine = begun.training, begun.engine
         self._report.phase("train")
         with self._stop.kept_for_safe_points():
             outcome = training.run(self._before_training, self._report.progress, lambda: self._stop.asked)
@@ -133,14 +121,14 @@ class TrialRun:
         held = self._meter.end_phase().process_peak
         memory = self._step_memory().model_copy(update={"process_peak": held})
         with self._phase("save"):
-            save_whole(model, tokenizer, self._folder.model)
+            save_whole(begun.model, tokenizer, self._folder.model)
         taken = work.taken()
         seconds = dict(self._clock.seconds)
         seconds["train"] += outcome.seconds_before
         if outcome.resumed_from_step:
             seconds["redone"] = outcome.redone_seconds
         trained = Trained(
-            parameters=parameters,
+            parameters=begun.parameters,
             engine=f"{engine.name}: {engine.reason}",
             seconds=seconds,
             memory=memory,
@@ -222,7 +210,7 @@ class TrialRun:
             seed=self._trial.seed,
             status="done",
             method=self._arm.method,
-            settings={**self._arm.settings, "learning_rate": self._arm.learning_rate},
+            settings={**self._arm.settings, "learning_rate": self._learning_rate if self._arm.trains else None},
             parameters=parameters,
             seconds={name: round(value, 3) for name, value in seconds.items()},
             memory=Memory(train=trained.memory if trained else None, evaluate=memory),
