@@ -24,8 +24,7 @@ from tuneoff.run.stop import STOPPED, Stop, StoppedError
 FINISHED, FAILED, MISTAKE = 0, 1, 2
 
 
-def main(arguments: list[str]) -> int:
-    report = Reporter(_events_apart())
+def main(arguments: list[str], report: Reporter) -> int:
     _end_with_parent()
     stop = Stop()
     stop.listen()
@@ -116,6 +115,8 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     sys.stdout.flush()
-    status = main(sys.argv[1:])
+    # Held until the very end: its closing tells the parent that we have ended, who then lets go of us.
+    reporter = Reporter(_events_apart())
+    status = main(sys.argv[1:], reporter)
     sys.stderr.flush()
     os._exit(status)  # at once: interpreter shutdown with worker threads can hang, and there is nothing left to do
