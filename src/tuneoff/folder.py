@@ -145,10 +145,6 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    @property
-    def markdown(self) -> Path:
-        return self.path / "report.md"
-
     def tuning(self, arm: str) -> Path:
         """The record of an arm's search for its learning rate."""
         return self.path / "trials" / arm / "tuning.json"

@@ -11,7 +11,7 @@ import pytest
 from tests.report.made import NASTY, made_run
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.report.page import write_report
+from tuneoff.report.page import write_report, write_report_of_runs
 
 
 class Tags(HTMLParser):
@@ -56,7 +56,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
 def test_the_markdown_has_verdict_table_and_signature(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "run")
     write_report(folder)
-    text = folder.markdown.read_text(encoding="utf-8")
+    text = (folder.path / "report.md").read_text(encoding="utf-8")
     assert "lora keeps " in text
     assert re.search(r"^\| lora \| 3\.54 M \| 1\.41% \|", text, re.M)
     assert re.search(r"^\| lora − full \| ROUGE-1 \| [+-]\d", text, re.M)
@@ -97,3 +97,23 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is not the folder of a run"):
         write_report(RunFolder(tmp_path))
+
+
+def test_several_runs_on_one_page(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / name) for name in ("monday", "tuesday")]
+    write_report_of_runs(runs, tmp_path)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert Tags(html).open == []
+    assert "<title>monday, tuesday: full fine-tuning or a few weights?</title>" in html
+    assert "monday/lora keeps " in html
+    assert "monday/full and tuesday/full wrote the same on all 60 dialogues" in html
+    assert html.count('<th scope="row">') == 6
+
+
+def test_runs_that_were_scored_differently_are_refused_with_the_reason(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / name) for name in ("a", "b")]
+    path = runs[1].trial("full", 0).result
+    path.write_text(path.read_text().replace("|n:60|", "|n:61|"), encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"a/original and b/full were scored differently, in n \(60 and 61\)"):
+        write_report_of_runs(runs, tmp_path)
+    assert not (tmp_path / "report.html").exists()

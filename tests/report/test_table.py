@@ -10,7 +10,7 @@ from rich.console import Console
 from tuneoff.folder import RunFolder
 from tuneoff.records import Parameters
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
-from tuneoff.report.table import bytes_text, count_text, duration_text, print_comparison
+from tuneoff.report.table import bytes_text, count_text, duration_text, notes, print_comparison
 from tuneoff.score.evidence import Evidence, weigh
 
 GOLDEN = Path(__file__).with_name("table.txt")
@@ -80,6 +80,17 @@ def test_the_whole_is_as_in_the_golden_file() -> None:
         GOLDEN.write_text(printed, encoding="utf-8")
     assert printed == GOLDEN.read_text(encoding="utf-8")
     assert max(map(len, printed.split("\nrun  ")[0].splitlines())) <= 80  # paths are not broken
+
+
+def test_the_spread_over_seeds_is_shown_apart() -> None:
+    random = np.random.default_rng(0)
+    scores = random.normal(0, 0.1, (2, 2, 50))
+    scores += np.array([[0.2, 0.2], [0.41, 0.43]])[..., None] - scores.mean(2, keepdims=True)
+    scores[0, 1] = scores[0, 0]
+    found = weigh({"rouge1": scores}, ["original", "full"], [0, 1], original=None, baseline=None, keep=0.97)
+    assert [n for n in notes(COMPARISON.model_copy(update={"evidence": found})) if "by seed" in n] == [
+        "full: ROUGE-1 by seed 41.00, 43.00 (standard deviation 1.41)"
+    ]
 
 
 @pytest.mark.parametrize(

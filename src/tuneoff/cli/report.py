@@ -1,4 +1,4 @@
-"""`tuneoff report`: the page of a run."""
+"""`tuneoff report`: the page of a run, or of several together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ import typer
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report of several runs goes.", show_default="this folder")
+    ] = None,
 ) -> None:
-    """Write report.html and report.md of a run, finished or not."""
+    """Write report.html and report.md: into the folder of one run, or of several together into --out."""
     from tuneoff.folder import RunFolder
-    from tuneoff.report.page import write_report
+    from tuneoff.report.page import write_report, write_report_of_runs
 
-    folder = RunFolder(run)
-    write_report(folder)
-    typer.echo(folder.report)
+    if len(runs) == 1 and out is None:
+        out = runs[0]
+        write_report(RunFolder(out))
+    else:
+        out = out or Path()
+        write_report_of_runs([RunFolder(run) for run in runs], out)
+    typer.echo(out / "report.html")

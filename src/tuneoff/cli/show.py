@@ -18,4 +18,4 @@ def show(
     from tuneoff.report.comparison import compare
 
     folder = RunFolder(run)
-    print_result(compare(folder), folder, as_json=json)
+    print_result(compare(folder)[0], folder, as_json=json)

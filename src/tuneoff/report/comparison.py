@@ -1,4 +1,4 @@
-"""A run's folder → its comparison: one row an arm, what the scores show, and samples side by side."""
+"""Arms → their comparison: one row an arm, what the scores show, and samples side by side."""
 
 from __future__ import annotations
 
@@ -9,23 +9,14 @@ import numpy as np
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import Recipe, Trial, read_recipe, trials
-from tuneoff.records import (
-    Parameters,
-    Prediction,
-    Prepared,
-    Record,
-    TrialResult,
-    Tuning,
-    read_predictions,
-)
+from tuneoff.recipe import read_recipe
+from tuneoff.records import Parameters, Prepared, Record, Tuning
+from tuneoff.report.arms import Arm, read_arms
 from tuneoff.score.evidence import Evidence, weigh
 
 SAMPLES = 3
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 JUDGED = ("rouge1", "rouge2", "rougeL")  # rougeLsum is rougeL where there are no line breaks
-
-Predictions = dict[str, dict[int, list[Prediction]]]  # by arm and seed
 
 
 class ArmRow(Record):
@@ -71,49 +62,77 @@ class Comparison(Record):
     warnings: list[str]
 
 
-def compare(folder: RunFolder) -> Comparison:
+def compare(folder: RunFolder) -> tuple[Comparison, list[Arm]]:
     """Read the run and write its `comparison.json`. Raises RunFolderError where it is no run, or cannot be read."""
-    folder.require()
-    recipe = read_recipe(folder.recipe).recipe
-    results = {trial: _result(folder, trial) for trial in trials(recipe)}
-    done = [r for r in results.values() if r is not None and r.status == "done"]
-    prepared = Prepared.read(folder.prepared) if folder.prepared.is_file() else None
-    scored = prepared.data.get(recipe.evaluation.split) if prepared else None
-    predictions = _predictions(folder, done)
-    comparison = Comparison(
-        run=str(folder.path),
-        examples=scored.examples if scored else None,
-        references=scored.references if scored else None,
-        arms=[_row(recipe, name, [r for t, r in results.items() if r and t.arm == name]) for name in recipe.arms],
-        evidence=_evidence(recipe, predictions),
-        same_outputs=_same_outputs(predictions),
-        tuning=[Tuning.read(path) for arm in recipe.arms if (path := folder.tuning(arm)).is_file()],
-        samples=_samples(predictions),
-        signature=_common_signature(done),
-        unfinished=[str(trial) for trial, result in results.items() if result is None],
-        warnings=prepared.warnings if prepared else [],
-    )
+    arms, comparison = _compare([folder], prefixes=[""])
     comparison.write(folder.comparison)
-    return comparison
+    return comparison, arms
 
 
-def _result(folder: RunFolder, trial: Trial) -> TrialResult | None:
-    path = folder.trial(trial.arm, trial.seed).result
-    try:
-        return TrialResult.read(path) if path.is_file() else None
-    except ValueError as error:
-        raise RunFolderError(f"{path} is not the result of a trial ({str(error).splitlines()[0]})") from None
+def compare_runs(folders: Sequence[RunFolder]) -> tuple[Comparison, list[Arm]]:
+    """The arms of several runs as one comparison, each named RUN/ARM.
+
+    Raises RunFolderError where one is no run, or where their scores are not comparable, and says what differs.
+    """
+    names = [folder.path.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder.path) for folder in folders]
+    arms, comparison = _compare(folders, prefixes=[f"{name}/" for name in names])
+    signatures = {arm.name: _unseeded(arm.first.signature) for arm in arms if arm.first and arm.first.signature}
+    if len(set(signatures.values())) > 1:
+        raise RunFolderError(f"these runs cannot be compared: {_what_differs(signatures)}")
+    return comparison, arms
 
 
-def _row(recipe: Recipe, name: str, results: Sequence[TrialResult]) -> ArmRow:
-    done = [r for r in results if r.status == "done"]
+def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[list[Arm], Comparison]:
+    arms: list[Arm] = []
+    warnings: list[str] = []
+    examples = references = None
+    keep = []
+    for folder, prefix in zip(folders, prefixes, strict=True):
+        folder.require()
+        recipe = read_recipe(folder.recipe).recipe
+        arms += read_arms(folder, recipe, prefix)
+        keep.append(recipe.evaluation.keep)
+        if folder.prepared.is_file():
+            prepared = Prepared.read(folder.prepared)
+            warnings += [warning for warning in prepared.warnings if warning not in warnings]
+            scored = prepared.data.get(recipe.evaluation.split)
+            examples, references = (scored.examples, scored.references) if scored else (None, None)
+    finished = [arm for arm in arms if arm.done]
+    signatures = {_unseeded(r.signature) for arm in finished for r in arm.done.values() if r.signature}
+    comparable = len(signatures) <= 1
+    return arms, Comparison(
+        run=", ".join(str(folder.path) for folder in folders),
+        examples=examples,
+        references=references,
+        arms=[_row(arm) for arm in arms],
+        evidence=_evidence(finished, max(keep)) if comparable else None,
+        same_outputs=_same_outputs(finished),
+        tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
+        samples=_samples(finished),
+        signature=signatures.pop() if len(signatures) == 1 else None,
+        unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],
+        warnings=warnings,
+    )
+
+
+def _unfinished(arms: Sequence[Arm]) -> list[tuple[int, Arm]]:
+    """Trials without a result, seed by seed as they are run."""
+    return sorted(
+        ((seed, arm) for arm in arms for seed, result in arm.results.items() if result is None), key=lambda t: t[0]
+    )
+
+
+def _row(arm: Arm) -> ArmRow:
+    done = list(arm.done.values())
     scores = [r.scores for r in done if r.scores is not None]
     return ArmRow(
-        arm=name,
-        method=recipe.arms[name].method,
+        arm=arm.name,
+        method=arm.spec.method,
         seeds=[r.seed for r in done],
         parameters=done[0].parameters if done else None,
-        train_seconds=_mean([r.seconds["train"] for r in done if r.seconds]) if recipe.arms[name].trains else None,
+        train_seconds=_mean([r.seconds["train"] for r in done if r.seconds]) if arm.spec.trains else None,
         total_seconds=_mean([sum(r.seconds.values()) - r.seconds.get("measure", 0.0) for r in done if r.seconds]),
         train_peak_bytes=_mean([r.memory.train.peak for r in done if r.memory and r.memory.train]),
         evaluate_peak_bytes=_mean([r.memory.evaluate.peak for r in done if r.memory]),
@@ -121,7 +140,9 @@ def _row(recipe: Recipe, name: str, results: Sequence[TrialResult]) -> ArmRow:
         length_ratio=_mean([s.length_ratio for s in scores]),
         empty_outputs=sum(s.empty_outputs for s in scores),
         truncated_outputs=sum(s.truncated_outputs for s in scores),
-        failures=[f"seed {r.seed}: {r.failure.kind}: {r.failure.message}" for r in results if r.failure],
+        failures=[
+            f"seed {r.seed}: {r.failure.kind}: {r.failure.message}" for r in arm.results.values() if r and r.failure
+        ],
     )
 
 
@@ -131,55 +152,44 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _predictions(folder: RunFolder, done: Sequence[TrialResult]) -> Predictions:
-    found: Predictions = {}
-    for result in done:
-        path = folder.trial(result.arm, result.seed).predictions
-        try:
-            found.setdefault(result.arm, {})[result.seed] = read_predictions(path)
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
-    return found
-
-
-def _evidence(recipe: Recipe, predictions: Predictions) -> Evidence | None:
+def _evidence(arms: Sequence[Arm], keep: float) -> Evidence | None:
     """What the scores of all finished arms show, at the seeds that all of them have."""
-    trained = [set(predictions[arm]) for arm in predictions if recipe.arms[arm].trains]
-    seeds = sorted(set.intersection(*trained)) if trained else [recipe.seeds[0]]
-    if not predictions or not seeds:
+    if not arms:
         return None
-    arms = [arm for arm in recipe.arms if arm in predictions]
-
-    def found(arm: str, seed: int) -> list[Prediction]:  # what trains nothing is the same at every seed
-        return predictions[arm].get(seed) or next(iter(predictions[arm].values()))
-
-    by_method = {recipe.arms[arm].method: arm for arm in reversed(arms)}
+    trained = [set(arm.done) for arm in arms if arm.spec.trains]
+    seeds = sorted(set.intersection(*trained)) if trained else [next(iter(arms[0].done))]
+    if not seeds:
+        return None
+    by_method = {arm.spec.method: arm.name for arm in reversed(arms)}
     return weigh(
         {
-            metric: np.array([[[fmean(getattr(p, metric)) for p in found(a, s)] for s in seeds] for a in arms])
+            metric: np.array(
+                [[[fmean(getattr(p, metric)) for p in arm.predicted(seed)] for seed in seeds] for arm in arms]
+            )
             for metric in JUDGED
         },
-        arms,
+        [arm.name for arm in arms],
         seeds,
         original=by_method.get("none"),
         baseline=by_method.get("full"),
-        keep=recipe.evaluation.keep,
+        keep=keep,
     )
 
 
-def _same_outputs(predictions: Predictions) -> list[list[str]]:
+def _same_outputs(arms: Sequence[Arm]) -> list[list[str]]:
     groups: dict[tuple[str, ...], list[str]] = {}
-    for arm, by_seed in predictions.items():
-        groups.setdefault(tuple(p.prediction for p in next(iter(by_seed.values()))), []).append(arm)
+    for arm in arms:
+        assert arm.first is not None
+        groups.setdefault(tuple(p.prediction for p in arm.predictions[arm.first.seed]), []).append(arm.name)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _samples(predictions: Predictions) -> list[Sample]:
+def _samples(arms: Sequence[Arm]) -> list[Sample]:
     """Dialogues spread evenly over the test split, so that they are the same for every run on these data."""
-    by_arm = {arm: next(iter(by_seed.values())) for arm, by_seed in predictions.items()}
-    if not by_arm:
+    written = {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}
+    if not written:
         return []
-    first = next(iter(by_arm.values()))
+    first = next(iter(written.values()))
     count = min(SAMPLES, len(first))
     chosen = [(2 * i + 1) * len(first) // (2 * count) for i in range(count)]
     return [
@@ -187,13 +197,25 @@ def _samples(predictions: Predictions) -> list[Sample]:
             id=first[i].id,
             input=first[i].input,
             references=first[i].references,
-            predictions={arm: own[i].prediction for arm, own in by_arm.items()},
+            predictions={name: own[i].prediction for name, own in written.items() if i < len(own)},
         )
         for i in chosen
     ]
 
 
-def _common_signature(done: Sequence[TrialResult]) -> str | None:
-    """What all results share of their signatures: everything but the seed. None where they differ."""
-    signatures = {r.signature.rpartition("|seed:")[0] for r in done if r.signature}
-    return signatures.pop() if len(signatures) == 1 else None
+def _unseeded(signature: str | None) -> str:
+    """All of a signature but the seed: trials of one comparison share it."""
+    return (signature or "").rpartition("|seed:")[0]
+
+
+def _what_differs(signatures: dict[str, str]) -> str:
+    """The first two arms whose signatures differ, and the fields in which they do."""
+    (one, first), *others = signatures.items()
+    other, second = next((name, text) for name, text in others if text != first)
+    before, after = (dict(field.partition(":")[::2] for field in text.split("|")) for text in (first, second))
+    fields = [
+        f"{key} ({before.get(key, 'none')} and {after.get(key, 'none')})"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    ]
+    return f"{one} and {other} were scored differently, in {', '.join(fields)}"

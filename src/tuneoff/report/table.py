@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import stdev
+
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -74,6 +76,11 @@ def notes(comparison: Comparison) -> list[str]:
             notes.append(
                 f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens"
             )
+    evidence = comparison.evidence
+    if evidence is not None and len(evidence.seeds) > 1:
+        notes += [
+            _by_seed(arm, means["rouge1"]) for arm, means in evidence.by_seed.items() if len(set(means["rouge1"])) > 1
+        ]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
     notes += [f"warning: {warning}" for warning in comparison.warnings]
     if comparison.unfinished:
@@ -114,6 +121,12 @@ def _places(comparison: Comparison, folder: RunFolder) -> Text:
     if folder.report.is_file():
         text.append(f"\nreport     {folder.report}")
     return text
+
+
+def _by_seed(arm: str, means: list[float]) -> str:
+    """How an arm's seeds differ: apart from how its dialogues do."""
+    values = ", ".join(f"{100 * mean:.2f}" for mean in means)
+    return f"{arm}: ROUGE-1 by seed {values} (standard deviation {100 * stdev(means):.2f})"
 
 
 def tuning_text(tuning: Tuning) -> str:

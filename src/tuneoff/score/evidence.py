@@ -65,12 +65,13 @@ class NonInferiority(Record):
 
 
 class Evidence(Record):
-    """What the scores of a run show. `means` by arm and metric; pairs in the order of the arms."""
+    """What the scores of a run show. `means` by arm and metric, `by_seed` a mean for each seed; pairs in order."""
 
     dialogues: int
     seeds: list[int]
     resamples: int
     means: dict[str, dict[str, Interval]]
+    by_seed: dict[str, dict[str, list[float]]]
     differences: list[PairedDifference]
     non_inferiority: list[NonInferiority]
 
@@ -90,6 +91,7 @@ def weigh(
     hold their spread too; tests compare each dialogue's mean over seeds.
     """
     means: dict[str, dict[str, Interval]] = {arm: {} for arm in arms}
+    by_seed: dict[str, dict[str, list[float]]] = {arm: {} for arm in arms}
     differences: list[PairedDifference] = []
     judged: list[NonInferiority] = []
     for metric, values in scores.items():
@@ -97,6 +99,7 @@ def weigh(
         seen = values.mean((1, 2))
         for position, arm in enumerate(arms):
             means[arm][metric] = _interval(float(seen[position]), drawn[:, position])
+            by_seed[arm][metric] = [float(mean) for mean in values[position].mean(1)]
         differences += _differences(metric, arms, values, drawn)
         if baseline is not None:
             judged += _judged(metric, arms, values, drawn, original, baseline, keep)
@@ -105,6 +108,7 @@ def weigh(
         seeds=list(seeds),
         resamples=RESAMPLES,
         means=means,
+        by_seed=by_seed,
         differences=differences,
         non_inferiority=judged,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,10 +16,10 @@ from markupsafe import Markup
 from tuneoff import __version__
 from tuneoff.folder import RunFolder, write_whole
 from tuneoff.recipe import read_recipe
-from tuneoff.records import TrialResult, read_predictions
+from tuneoff.report.arms import Arm
 from tuneoff.report.claims import claims
-from tuneoff.report.comparison import Comparison, compare
-from tuneoff.report.dialogues import Dialogue, side_by_side
+from tuneoff.report.comparison import Comparison, compare, compare_runs
+from tuneoff.report.dialogues import side_by_side
 from tuneoff.report.page.sections import sections
 from tuneoff.report.table import COLUMNS, notes, table_cells
 from tuneoff.report.verdict import verdict
@@ -30,31 +31,30 @@ NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 def write_report(folder: RunFolder) -> Comparison:
     """Write both files for the run as it stands, finished or not. Raises RunFolderError where it is no run."""
-    comparison = compare(folder)
-    results = _first_results(folder, comparison)
-    values = _values(folder, comparison, results)
-    write_whole(folder.report, _environment().get_template("page.html.j2").render(values))
-    write_whole(folder.markdown, _environment().get_template("page.md.j2").render(values))
+    comparison, arms = compare(folder)
+    _write(folder.path, [folder], comparison, arms)
     return comparison
 
 
-def _first_results(folder: RunFolder, comparison: Comparison) -> dict[str, TrialResult]:
-    """Of each arm that has finished, the result at its first finished seed."""
-    return {
-        row.arm: TrialResult.read(folder.trial(row.arm, row.seeds[0]).result) for row in comparison.arms if row.seeds
-    }
+def write_report_of_runs(folders: Sequence[RunFolder], out: Path) -> None:
+    """Both files into `out`, for the arms of several runs together. Raises RunFolderError as `compare_runs` does."""
+    comparison, arms = compare_runs(folders)
+    _write(out, folders, comparison, arms)
 
 
-def _values(folder: RunFolder, comparison: Comparison, results: dict[str, TrialResult]) -> dict[str, Any]:
-    recipe = read_recipe(folder.recipe).recipe
-    model = recipe.model.name or "random weights"
-    source = recipe.data.source if isinstance(recipe.data.source, str) else "files"
+def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> None:
+    values = _values(folders, comparison, arms)
+    for name in ("html", "md"):
+        write_whole(out / f"report.{name}", _environment().get_template(f"page.{name}.j2").render(values))
+
+
+def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
     style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
-    full = next((r for r in results.values() if r.method == "full"), None)
-    others = [r for r in results.values() if r.method not in ("none", "full")]
+    results = [arm.first.model_copy(update={"arm": arm.name}) for arm in arms if arm.first]
+    full = next((r for r in results if r.method == "full"), None)
     return {
-        "title": f"{folder.path.resolve().name}: full fine-tuning or a few weights?",
-        "subtitle": f"{model} on {source}, {len(comparison.arms)} arms. "
+        "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
+        "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "
         f"tuneoff {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "verdict": verdict(comparison),
         "failures": [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures],
@@ -62,15 +62,15 @@ def _values(folder: RunFolder, comparison: Comparison, results: dict[str, TrialR
         "columns": COLUMNS,
         "rows": [table_cells(row) for row in comparison.arms],
         "notes": notes(comparison),
-        "sections": sections(folder, comparison, results),
+        "sections": sections(arms, comparison),
         "differences": _differences(comparison.evidence),
-        "claims": claims(full, others) if full else [],
-        "dialogues": _dialogues(folder, comparison),
-        "arms": list(results),
+        "claims": claims(full, [r for r in results if r.method not in ("none", "full")]) if full else [],
+        "dialogues": side_by_side({arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}),
+        "arms": [arm.name for arm in arms if arm.first],
         "examples": comparison.examples,
         "reproduce": f"pip install tuneoff=={__version__}\ntuneoff run recipe.yaml --out again",
-        "recipe": folder.recipe.read_text(encoding="utf-8"),
-        "environment": folder.environment.read_text(encoding="utf-8") if folder.environment.is_file() else "",
+        "recipe": _texts(folder.recipe for folder in folders),
+        "environment": _texts(folder.environment for folder in folders),
         "signature": comparison.signature,
         "style": style,
         "script": script,
@@ -79,13 +79,15 @@ def _values(folder: RunFolder, comparison: Comparison, results: dict[str, TrialR
     }
 
 
-def _dialogues(folder: RunFolder, comparison: Comparison) -> list[Dialogue]:
-    predictions = {
-        row.arm: read_predictions(folder.trial(row.arm, row.seeds[0]).predictions)
-        for row in comparison.arms
-        if row.seeds
-    }
-    return side_by_side(predictions) if predictions else []
+def _subject(folder: RunFolder) -> str:
+    recipe = read_recipe(folder.recipe).recipe
+    model = recipe.model.name or "random weights"
+    source = recipe.data.source if isinstance(recipe.data.source, str) else "files"
+    return f"{model} on {source}"
+
+
+def _texts(paths: Iterable[Path]) -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
 def _differences(evidence: Evidence | None) -> list[tuple[str, ...]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from markupsafe import Markup
 
-from tuneoff.folder import RunFolder
-from tuneoff.records import TrialResult, read_history, read_predictions
+from tuneoff.records import TrialResult, read_history
+from tuneoff.report.arms import Arm
 from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.report.svg import Format
@@ -29,15 +29,16 @@ class Section:
     charts: list[Markup]
 
 
-def sections(folder: RunFolder, comparison: Comparison, results: Mapping[str, TrialResult]) -> list[Section]:
+def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
     """Quality against cost, learning, memory, time, scores by dialogue, paired differences."""
     colours = {row.arm: n % 8 for n, row in enumerate(comparison.arms)}
-    scores = _scores(folder, comparison)
+    finished = {arm.name: arm.first for arm in arms if arm.first}
+    scores = {arm.name: [fmean(p.rouge1) for p in arm.predictions[arm.first.seed]] for arm in arms if arm.first}
     made = [
         _costs(comparison, colours),
-        _learning(folder, comparison, colours),
-        _memory(results),
-        _time(results),
+        _learning(arms, colours),
+        _memory(finished),
+        _time(finished),
         _spread(scores),
         _pairs(scores, comparison, colours),
     ]
@@ -71,17 +72,17 @@ def _points(
             yield Cost(row.arm, colours[row.arm], value, means[row.arm]["rouge1"])
 
 
-def _learning(folder: RunFolder, comparison: Comparison, colours: Mapping[str, int]) -> Section:
+def _learning(arms: Sequence[Arm], colours: Mapping[str, int]) -> Section:
     by_step: list[Curve] = []
     by_time: list[Curve] = []
-    for row in comparison.arms:
-        history = read_history(folder.trial(row.arm, row.seeds[0]).history) if row.seeds else []
+    for arm in arms:
+        history = read_history(arm.first_folder.history) if arm.first_folder else []
         for curves, key in ((by_step, "step"), (by_time, "train_seconds")):
             train, validation = (
                 [(line[key], line[kind]) for line in history if kind in line] for kind in ("loss", "eval_loss")
             )
             if train:
-                curves.append(Curve(row.arm, colours[row.arm], train, validation))
+                curves.append(Curve(arm.name, colours[arm.name], train, validation))
     charts = []
     if by_step:
         charts = [
@@ -109,14 +110,6 @@ def _time(results: Mapping[str, TrialResult]) -> Section:
     }
     words = "Wall-clock time of each phase of the first seed, the three steps that measure memory left out."
     return Section("Time by phase", words, [stacked(bars, PHASES, words, duration_text)] if bars else [])
-
-
-def _scores(folder: RunFolder, comparison: Comparison) -> dict[str, list[float]]:
-    return {
-        row.arm: [fmean(p.rouge1) for p in read_predictions(folder.trial(row.arm, row.seeds[0]).predictions)]
-        for row in comparison.arms
-        if row.seeds
-    }
 
 
 def _spread(scores: Mapping[str, list[float]]) -> Section:
