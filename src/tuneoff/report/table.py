@@ -78,9 +78,8 @@ def notes(comparison: Comparison) -> list[str]:
             )
     evidence = comparison.evidence
     if evidence is not None and len(evidence.seeds) > 1:
-        notes += [
-            _by_seed(arm, means["rouge1"]) for arm, means in evidence.by_seed.items() if len(set(means["rouge1"])) > 1
-        ]
+        by_seed = {arm: means["rouge1"] for arm, means in evidence.by_seed.items()}
+        notes += [_by_seed(arm, means) for arm, means in by_seed.items() if len(set(means)) > 1]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
     notes += [f"warning: {warning}" for warning in comparison.warnings]
     if comparison.unfinished:
