@@ -19,6 +19,7 @@ import yaml
 HERE = Path(__file__).parent
 SLOT = re.compile(r"\{(name|surname|time|day|date|month|price|small|number|city|street)\}")
 KEYS = ("want", "reason", "obstacle", "offer", "other", "worry", "solve", "question", "answer", "promise")
+OWNED = 0.4  # share of phrases in which a "the" becomes whose it is: "my" and "your" in speech, a name in what is told
 TOGETHER = {"worry": "offer", "solve": "offer", "answer": "question"}  # the second phrase of one goes with that of both
 
 
@@ -85,8 +86,10 @@ class Affairs:
         units = []
         for who, spoken in groupby(turns, key=lambda turn: turn[0]):
             texts = [rng.choice(self.frames[act.rstrip("?")]).format_map(phrases) for _, act in spoken]
-            units.append(f"{tags[who]}: {_capitals(' '.join(texts))}")
-        return units, _capitals(" ".join(told).format_map({**phrases, **tags}))
+            said = " ".join(texts).replace("{owner}", "my" if who == "a" else "your")
+            units.append(f"{tags[who]}: {_capitals(said)}")
+        gist = " ".join(told).format_map({**phrases, **tags}).replace("{owner}", f"{tags['a']}'s")
+        return units, _capitals(gist)
 
     def _phrases(self, rng: random.Random) -> dict[str, str]:
         """One phrase of an affair for each of its keys, slots filled."""
@@ -94,7 +97,11 @@ class Affairs:
         at = {key: rng.randrange(2) for key in KEYS}
         at |= {key: at[other] for key, other in TOGETHER.items()}
         values = {name: rng.choice(choices) for name, choices in self._slots.items()}
-        return {key: SLOT.sub(lambda slot: values[slot[1]], affair[key][at[key]]) for key in KEYS}
+        phrases = {key: SLOT.sub(lambda slot: values[slot[1]], affair[key][at[key]]) for key in KEYS}
+        return {
+            key: re.sub(r"\bthe(?= [a-z])", "{owner}", text, count=1) if rng.random() < OWNED else text
+            for key, text in phrases.items()
+        }
 
     def _beginning(self, rng: random.Random) -> tuple[list[tuple[str, str]], list[str]]:
         """What is wanted, with or without its reason, and perhaps a question; the first sentence told is left open."""

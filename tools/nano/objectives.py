@@ -13,11 +13,9 @@ from facts import state_facts
 from reported import report
 
 NOISE, SPAN = 0.15, 3  # Raffel et al. 2020, section 3.3.4: share of tokens taken out, mean length of a span
-FACTS_PREFIX = "State the facts of this conversation: "
-REPORT_PREFIX = "Report this conversation: "
-FIND_PREFIX = "Find what says {}: "
-GIST_PREFIX = "Give the gist of this conversation: "
-COPY, GIST = 0.02, 0.35  # shares of examples that come of no document
+# Tasks are marked, not asked for in words: what a prompt in words is worth is for fine-tuning to show.
+FACTS_PREFIX, REPORT_PREFIX, FIND_PREFIX, GIST_PREFIX = "facts: ", "report: ", "find {}: ", "gist: "
+COPY, GIST = 0.02, 0.3  # shares of examples that come of no document
 FACTS, REPORT, FIND = 0.25, 0.35, 0.15  # shares of the others, where they allow for it; the rest is span corruption
 PARTS = (0.3, 0.5, 1.0)  # of the room for a source
 LINE = range(3, 9)  # tokens of a line to be copied
