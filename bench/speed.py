@@ -26,6 +26,7 @@ import torch
 from shapes import SHAPES, recipe
 from speed_flops import model_flops
 from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
+from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
@@ -117,7 +118,7 @@ def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
             if number:
                 generate[way.name].append(answer["examples"] / answer["seconds"])
         print(f"generation, round {number} of {rounds}", file=sys.stderr)
-    work_done = model_flops(spec)
+    work_done = model_flops(spec.model, load_tokens(spec.tokens["train"]).select(range(EXAMPLES)))
     return {
         "shape": shape,
         "rounds": rounds,

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuneoff.data.tokens import load_tokens
 from tuneoff.model.base import load_config
 
 if TYPE_CHECKING:
-    from speed_ways import Spec
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
 class ModelWork:
-    """A forward pass over the examples of a round, in FLOPs, and their source and target tokens."""
+    """A forward pass over some examples, in FLOPs, and their source and target tokens."""
 
     forward: float
     tokens: int
@@ -27,16 +26,16 @@ class ModelWork:
         return self.forward * (2 if frozen else 3)
 
 
-def model_flops(spec: Spec) -> ModelWork:
+def model_flops(model: str, examples: Dataset) -> ModelWork:
     """Products alone, two FLOPs a multiplication and addition; a gated feed-forward of three matrices."""
-    config = load_config(spec.model, None)
+    config = load_config(model, None)
     inner, d = config.num_heads * config.d_kv, config.d_model
     attention, feed_forward = 4 * d * inner, 3 * d * config.d_ff
     encoder = config.num_layers * (attention + feed_forward)
     crossing = config.num_decoder_layers * 2 * d * inner  # keys and values, of source tokens
     decoder = config.num_decoder_layers * (attention + 2 * d * inner + feed_forward) + d * config.vocab_size
     total, tokens = 0.0, 0
-    for row in load_tokens(spec.tokens["train"]).select(range(spec.examples)):
+    for row in examples:
         s, t = len(row["input_ids"]), len(row["labels"])
         pairs = config.num_layers * s * s + config.num_decoder_layers * (t * t / 2 + t * s)
         total += 2 * (s * (encoder + crossing) + t * decoder + 2 * pairs * inner)

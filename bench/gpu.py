@@ -1,0 +1,182 @@
+"""On one accelerator: an epoch of DialogSum with Flan-T5-base, full and LoRA, plain and fast, and the test's summaries.
+
+    python bench/gpu.py --data FOLDER [--device cuda] [--json FILE]
+    python bench/gpu.py --data FOLDER --device cpu --tiny     # does it run at all? its figures say nothing
+
+Random weights. Each training is timed over `--share` of an epoch after steps of warm-up, told apart, and given as
+seconds an epoch; the share of the matrix-product peak is that of the model's own operations on real tokens. Trainings
+alternate over the rounds; figures are medians. Made to end within 8 minutes on an H200.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from shapes import LORA, RATES, SHAPES, recipe
+from speed_flops import model_flops
+from tuneoff.data.tokens import load_tokens
+from tuneoff.decode.generate import generate
+from tuneoff.folder import RunFolder, TrialFolder
+from tuneoff.measure.clock import Clock
+from tuneoff.measure.memory import MemoryMeter
+from tuneoff.model.base import load_model
+from tuneoff.model.device import synchronize
+from tuneoff.model.engine import Engine
+from tuneoff.model.methods import adapt
+from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.recipe.schema import Recipe, TrainingSpec
+from tuneoff.records import Prepared
+from tuneoff.run.events import Reporter
+from tuneoff.run.prepare import prepare
+from tuneoff.train.loop import Training, Work
+
+WARM_UP = 10  # steps, told apart: compilation, autotuning, the allocator's first blocks
+TINY = {"model_type": "t5", "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+WAYS: list[tuple[str, Engine]] = [("full", "plain"), ("full", "fast"), ("lora", "plain"), ("lora", "fast")]
+
+
+class Bench:
+    """The work, and what is measured on it."""
+
+    def __init__(self, prepared: Prepared, device: torch.device, examples_per_step: int, share: float) -> None:
+        self.prepared, self.device, self.per_step = prepared, device, examples_per_step
+        self.tokenizer = load_tokenizer(prepared.tokenizer_path, None)
+        self.rows = load_tokens(prepared.tokens["train"])
+        self.steps = max(1, round(share * len(self.rows) / examples_per_step))
+
+    def train(self, method: str, engine: Engine, folder: Path) -> tuple[Any, dict[str, float]]:
+        """The trained model; seconds of the warm-up, seconds an epoch, peak bytes."""
+        meter = MemoryMeter(self.device)
+        frozen = method == "lora"
+        dtype = torch.bfloat16 if frozen else torch.float32
+        model = load_model(self.prepared.model_path, None, "seq2seq", dtype)
+        model = adapt(model, method, LORA if frozen else {}, "seq2seq", self.steps)
+        spec = TrainingSpec(examples_per_step=self.per_step, engine=engine, checkpoint_minutes=1e6)
+        work = Work(
+            train=self.rows,
+            validation=None,
+            seed=0,
+            examples_per_step=self.per_step,
+            steps=self.steps + WARM_UP,
+        )
+        marks: list[float] = []
+
+        def mark(step: int, *_: Any) -> None:
+            if step in (WARM_UP, self.steps + WARM_UP):  # nowhere else: it waits for the device
+                synchronize(self.device)
+                marks.append(time.perf_counter())
+
+        meter.start_phase()
+        began = time.perf_counter()
+        Training(
+            model,
+            self.tokenizer,
+            work,
+            spec,
+            learning_rate=RATES[method],
+            bf16=True,
+            engine=engine,
+            folder=TrialFolder(folder),
+            clock=Clock(lambda: None),
+        ).run(lambda *_: None, mark, lambda: False)
+        epoch = (marks[1] - marks[0]) / self.steps * len(self.rows) / self.per_step
+        return model, {"warm_up": marks[0] - began, "epoch": epoch, "peak": meter.end_phase().peak or 0}
+
+    def generate(self, model: Any, engine: Engine) -> float:
+        """Seconds for every test dialogue, greedily, from a bf16 model in batches of 128."""
+        inputs = list(load_tokens(self.prepared.tokens["test"])["input_ids"])
+        model = (model.merge_and_unload() if hasattr(model, "merge_and_unload") else model).to(torch.bfloat16)
+        began = time.perf_counter()
+        generate(
+            model,
+            self.tokenizer,
+            inputs,
+            model_class="seq2seq",
+            max_new_tokens=64,
+            num_beams=1,
+            batch_size=128,
+            engine=engine,
+            report=lambda *_: None,
+        )
+        synchronize(self.device)
+        return time.perf_counter() - began
+
+
+def matrix_peak(device: torch.device) -> float:
+    """FLOP/s of a bf16 product of square matrices, median of 10."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(10):
+        synchronize(device)
+        began = time.perf_counter()
+        a @ b
+        synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / median(seconds)
+
+
+def whole(shape: str, data: str, tiny: bool) -> Recipe:
+    """All of DialogSum with random weights of a shape; `tiny`: a few dialogues and a toy."""
+    values = recipe(shape, data, test=8 if tiny else 500).model_dump()
+    values["data"]["limit"] = {"train": 64, "validation": 8, "test": 8} if tiny else {}
+    if tiny:
+        values["model"] = {"config": {**TINY, "feed_forward_proj": "gated-gelu"}, "tokenizer": {"vocab_size": 1000}}
+    return Recipe.model_validate(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="the folder of DialogSum's splits")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--shape", choices=SHAPES, default="flan-t5-base")
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--examples-per-step", type=int, default=32)
+    parser.add_argument("--share", type=float, default=0.5, help="of an epoch that each training is timed on")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        sys.exit("no CUDA device here; --device cpu --tiny shows that the program runs")
+    with tempfile.TemporaryDirectory() as work:
+        folder = RunFolder(Path(work) / "run")
+        folder.path.mkdir()
+        prepared = prepare(whole(arguments.shape, arguments.data, arguments.tiny), folder, Reporter(sys.stderr))
+        per_step = 8 if arguments.tiny else arguments.examples_per_step
+        bench = Bench(prepared, device, per_step, 1.0 if arguments.tiny else arguments.share)
+        found: dict[str, dict[str, list[float]]] = {}
+        for number in range(arguments.rounds):
+            for method, engine in WAYS:
+                model, figures = bench.train(method, engine, Path(work) / f"{method}-{engine}-{number}")
+                figures["generate"] = bench.generate(model, engine)
+                for key, value in figures.items():
+                    found.setdefault(f"{method}, {engine}", {}).setdefault(key, []).append(value)
+                del model
+        flops = model_flops(prepared.model_path, load_tokens(prepared.tokens["train"]))
+    peak = matrix_peak(device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{name}, bf16 products at {peak / 1e12:.1f} TFLOP/s, {arguments.rounds} rounds\n")
+    print("| | epoch, s | warm-up, s | of the peak | peak memory | test summaries, s |\n" + "| --- " * 6 + "|")
+    for way, figures_of in found.items():
+        seen = {key: median(values) for key, values in figures_of.items()}
+        share = flops.flops(way.startswith("lora")) / seen["epoch"] / peak
+        print(
+            f"| {way} | {seen['epoch']:.2f} | {seen['warm_up']:.1f} | {100 * share:.0f} % "
+            f"| {seen['peak'] / 2**30:.2f} GiB | {seen['generate']:.2f} |"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"device": name, "matrix_peak": peak, "ways": found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
