@@ -24,7 +24,8 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
     console.print(_table(comparison))
     for note in notes(comparison):
         console.print(Padding(Text(note), (0, 0, 0, 1)))
-    for sentence in verdict(comparison):
+    sentences = verdict(comparison)
+    for sentence in sentences:
         console.print()
         console.print(Text(sentence))
     for number, sample in enumerate(comparison.samples, start=1):
@@ -32,6 +33,8 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
         console.print(_sample(sample, number))
     console.print()
     console.print(_places(comparison, folder), soft_wrap=True)
+    if sentences:  # again, since it has scrolled away
+        console.print(Text(f"\n{sentences[0]}", style="bold"))
 
 
 def _table(comparison: Comparison) -> Table:
