@@ -53,5 +53,5 @@ def test_it_reports_what_it_is_shown() -> None:
         ("#Person1#: Good morning. I need a taxi to the museum. #Person2#: Of course.", "a taxi to the museum"),
         ("#Person1#: Hello. I want to book a table for six people. #Person2#: Sorry?", "book a table for six people"),
     ):
-        ids = tokenizer(f"Report this conversation: {dialogue}", return_tensors="pt")
+        ids = tokenizer(f"report: {dialogue}", return_tensors="pt")
         assert report in tokenizer.decode(model.generate(**ids, max_new_tokens=40)[0])

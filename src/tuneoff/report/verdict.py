@@ -50,7 +50,8 @@ def _costs(row: ArmRow, full: ArmRow) -> str:
     """Parameters, memory and time as shares of the baseline's; what was not measured is left out."""
     parts = []
     if row.parameters and full.parameters:
-        parts.append(f"{100 * row.parameters.trainable / full.parameters.trainable:.2g} % of the trainable parameters")
+        share = 100 * row.parameters.trainable / full.parameters.trainable
+        parts.append(f"{share:.{1 if share < 10 else 0}f} % of the trainable parameters")
     for mine, its, what in (
         (row.train_peak_bytes, full.train_peak_bytes, "the memory"),
         (row.train_seconds, full.train_seconds, "the training time"),
