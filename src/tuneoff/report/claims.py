@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneoff.records import TrialResult
+from tuneoff.report.comparison import ArmRow
 
 CLAIMS = (
     ("20 times faster", "training time"),
@@ -22,8 +22,8 @@ class Claim:
     measured: str
 
 
-def claims(baseline: TrialResult, others: list[TrialResult]) -> list[Claim]:
-    """Every claim for every arm that trains fewer weights than `baseline`."""
+def claims(baseline: ArmRow, others: list[ArmRow]) -> list[Claim]:
+    """Every claim for every one of `others`, which train fewer weights than `baseline`."""
     found = []
     for other in others:
         for said, what in CLAIMS:
@@ -31,26 +31,18 @@ def claims(baseline: TrialResult, others: list[TrialResult]) -> list[Claim]:
     return found
 
 
-def _measured(what: str, full: TrialResult, other: TrialResult) -> str:
+def _measured(what: str, full: ArmRow, other: ArmRow) -> str:
     if what == "training time":
-        return _ratio(_seconds(full), _seconds(other), "faster", "slower")
+        return _ratio(full.train_seconds, other.train_seconds, "faster", "slower")
     if what == "gradients":
         if full.parameters is None or other.parameters is None:
             return "not measured"
         fewer = 1 - other.parameters.trainable / full.parameters.trainable
         return f"{100 * fewer:.1f} % fewer"
-    return _ratio(_peak(full), _peak(other), "less", "more")
+    return _ratio(full.train_peak_bytes, other.train_peak_bytes, "less", "more")
 
 
 def _ratio(full: float | None, other: float | None, less: str, more: str) -> str:
     if not full or not other:
         return "not measured"
     return f"{full / other:.2f} times {less}" if full >= other else f"{other / full:.2f} times {more}"
-
-
-def _seconds(result: TrialResult) -> float | None:
-    return result.seconds["train"] if result.seconds else None
-
-
-def _peak(result: TrialResult) -> float | None:
-    return result.memory.train.peak if result.memory and result.memory.train else None

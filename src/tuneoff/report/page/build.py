@@ -50,8 +50,8 @@ def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms
 
 def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
     style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
-    results = [arm.first.model_copy(update={"arm": arm.name}) for arm in arms if arm.first]
-    full = next((r for r in results if r.method == "full"), None)
+    finished = [row for row in comparison.arms if row.seeds]
+    full = next((row for row in finished if row.method == "full"), None)
     return {
         "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
         "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "
@@ -64,7 +64,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "notes": notes(comparison),
         "sections": sections(arms, comparison),
         "differences": _differences(comparison.evidence),
-        "claims": claims(full, [r for r in results if r.method not in ("none", "full")]) if full else [],
+        "claims": claims(full, [row for row in finished if row.method not in ("none", "full")]) if full else [],
         "dialogues": side_by_side({arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}),
         "arms": [arm.name for arm in arms if arm.first],
         "examples": comparison.examples,
