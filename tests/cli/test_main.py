@@ -23,6 +23,7 @@ def test_the_commands_and_flags_are_these() -> None:
     flags = {name: {o for p in c.params for o in p.opts} for name, c in commands().items()}
     assert flags == {
         "run": {"recipe", "--out", "--set", "--json"}, "show": {"run", "--json"}, "recipes": set(),
+        "report": {"runs", "--out"},
     }  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def test_version_and_recipes() -> None:
     assert all(name in printed for name in shipped_recipes())
 
 
-@pytest.mark.parametrize("module", ["tuneoff.cli.main", "tuneoff.report.table", "tuneoff.run.runner", "tuneoff.recipe"])
+@pytest.mark.parametrize("module", ["tuneoff.cli.main", "tuneoff.report.page", "tuneoff.run.runner", "tuneoff.recipe"])
 def test_light_modules_stay_light(module: str) -> None:
     heavy = "{'torch', 'transformers', 'peft', 'datasets', 'accelerate', 'scipy', 'rouge_score'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
