@@ -4,7 +4,8 @@
 
 Loads each saved arm as its library's documentation says, and generates for the whole test split in
 batches like the run's (longest first), or of another size: then bf16 rounds otherwise, and where two
-words are almost equally likely a summary may differ. Exits 1 where any does.
+words are almost equally likely a summary may differ. So it may after a run with `training.engine: fast` in bf16, which
+rounds elsewhere than transformers. Exits 1 where any differs.
 """
 
 from __future__ import annotations
