@@ -21,7 +21,7 @@ def verdict(comparison: Comparison) -> list[str]:
     idle = {arm for group in comparison.same_outputs if original in group for arm in group}
     said += [_kept(j, rows, evidence) for j in judged if j.arm not in idle]
     if judged and original is not None:
-        said += _doubt(judged[0].baseline, original, evidence)
+        said += _gain(judged[0].baseline, original, evidence)
     elif not judged:
         pairs = (d for d in evidence.differences if d.metric == METRIC)
         said += [_compared(d) for d in pairs if not _same_as(comparison, d.arm, d.other)]
@@ -61,8 +61,8 @@ def _costs(row: ArmRow, full: ArmRow) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _doubt(baseline: str, original: str, evidence: Evidence) -> list[str]:
-    """Where full fine-tuning itself has not gained, to keep its score is no merit."""
+def _gain(baseline: str, original: str, evidence: Evidence) -> list[str]:
+    """What full fine-tuning gained itself, and the others' shares; where it has not, to keep its score is no merit."""
     gain = next(d for d in evidence.differences if d.metric == METRIC and {d.arm, d.other} == {baseline, original})
     points = gain.difference if gain.arm == baseline else _turned(gain.difference)
     if gain.p_holm > SURE:
