@@ -21,6 +21,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
 from tuneoff.recipe import Trial, load_recipe
 from tuneoff.records import Prepared
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.run.stop import Stop
@@ -54,7 +55,8 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for mode, seen in figures.items():
             with tempfile.TemporaryDirectory() as path:
-                prepare(RECIPE, RunFolder(Path(path)), Reporter(io.StringIO()))
+                folder = RunFolder(Path(path))
+                prepare(RECIPE, folder, read_inputs(RECIPE, folder.base, Reporter(io.StringIO())))
                 command = [sys.executable, __file__, "--one", path, mode]
                 out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 seen.append(json.loads(out.splitlines()[-1]))

@@ -27,6 +27,7 @@ from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
 from tuneoff.records import Prepared
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.train.loop import Training, Work
@@ -85,7 +86,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work))
-        prepared = prepare(recipe(arguments.shape, arguments.data, test=8), folder, Reporter(sys.stderr))
+        asked = recipe(arguments.shape, arguments.data, test=8)
+        prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
         curves = {}
         for name, (engine, seed) in TRAININGS.items():
             curves[name] = losses(prepared, engine, seed, arguments.steps, Path(work) / name)

@@ -35,6 +35,7 @@ from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe.schema import Recipe, TrainingSpec
 from tuneoff.records import Prepared
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.train.loop import Training, Work
@@ -151,7 +152,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work) / "run")
         folder.path.mkdir()
-        prepared = prepare(whole(arguments.shape, arguments.data, arguments.tiny), folder, Reporter(sys.stderr))
+        asked = whole(arguments.shape, arguments.data, arguments.tiny)
+        prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
         per_step = 8 if arguments.tiny else arguments.examples_per_step
         bench = Bench(prepared, device, per_step, 1.0 if arguments.tiny else arguments.share)
         found: dict[str, dict[str, list[float]]] = {}

@@ -38,6 +38,7 @@ from tuneoff.model.fast.t5 import FastT5
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.records import Prepared
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.train import adamw
@@ -184,7 +185,8 @@ def main() -> None:
     allocator.quick()
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work))
-        prepared = prepare(recipe(arguments.shape, arguments.data, test=64), folder, Reporter(sys.stderr))
+        asked = recipe(arguments.shape, arguments.data, test=64)
+        prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
         trained = Trained(prepared, arguments.method)
         print(f"{arguments.shape}, {arguments.method}, training: {STEPS} steps of {EXAMPLES_PER_STEP}\n")
         print(compare(training(trained), arguments.rounds), flush=True)

@@ -28,6 +28,7 @@ from speed_flops import model_flops
 from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 
@@ -85,7 +86,8 @@ def matrix_peak(dtype: torch.dtype) -> float:
 def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
-    prepared = prepare(recipe(shape, data, test=GENERATED), folder, Reporter(sys.stderr))
+    asked = recipe(shape, data, test=GENERATED)
+    prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
     steps = EXAMPLES // EXAMPLES_PER_STEP
     spec = Spec(
         model=prepared.model_path,

@@ -123,6 +123,75 @@ class Trained(Record):
     checkpoints_rejected: list[str]
 
 
+class PlannedStep(Record):
+    """A training step as predicted, on one micro-batch of padded lengths: bytes of live tensors at its peak."""
+
+    examples: int
+    source_tokens: int
+    target_tokens: int
+    peak: int
+    components: dict[str, int]
+
+
+class Range(Record):
+    """A predicted figure and the interval in which it is expected."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Advice(Record):
+    """A change to the recipe (as `--set` takes it, or in words) and the peak that it would have; None: not known."""
+
+    change: str
+    peak: int | None
+    fits: bool
+
+
+class Fit(Record):
+    """Whether an arm's training and generation fit a device: `micro_batch` is the largest that does."""
+
+    device: str
+    capacity: int
+    fits: bool
+    micro_batch: int | None
+    advice: list[Advice]
+
+
+class PlannedArm(Record):
+    """What an arm is predicted to take, in bytes and seconds.
+
+    `states` is arithmetic: weights, gradients and optimizer state by their element sizes, without activations.
+    `not_predicted` says why the rest is missing where a step could not be computed without values.
+    """
+
+    arm: str
+    method: str
+    parameters: Parameters | None
+    states: dict[str, int]
+    saved_bytes: int | None
+    engine: str | None = None
+    longest: PlannedStep | None = None
+    typical: PlannedStep | None = None
+    evaluate_peak: int | None = None
+    seconds: dict[str, Range] | None = None
+    speed: str | None = None
+    fits: list[Fit] = []
+    not_predicted: str | None = None
+
+
+class Plan(Record):
+    """What a run is predicted to take. `libraries` are the bytes that a process holds before it loads a model."""
+
+    device: str
+    precision: str
+    libraries: int
+    micro_batch: int
+    steps: int
+    arms: list[PlannedArm]
+
+
 class Failure(Record):
     """How a trial died: `kind` in a few words, `message` in one line, `log` the end of what it printed."""
 

@@ -18,6 +18,7 @@ from tuneoff.errors import DataError, RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, Trial, trials, write_recipe
 from tuneoff.records import Prepared, TrialResult, read_predictions
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.run.stop import Stop
@@ -46,10 +47,14 @@ def carry_out(recipe: Recipe, folder: RunFolder, prepared: Prepared, trial: Tria
     return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO()), Stop(), rate).run()
 
 
+def prepared_for(recipe: Recipe, folder: RunFolder) -> Prepared:
+    return prepare(recipe, folder, read_inputs(recipe, folder.base, Reporter(io.StringIO())))
+
+
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])
 def finished(request: pytest.FixtureRequest, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     recipe, folder = begin(recipe_values(data_folder, request.param), tmp_path_factory.mktemp(request.param))
-    prepared = prepare(recipe, folder, Reporter(io.StringIO()))
+    prepared = prepared_for(recipe, folder)
     results = {t.arm: carry_out(recipe, folder, prepared, t) for t in trials(recipe)}
     return Finished(request.param, folder, prepared, results)
 
@@ -145,7 +150,7 @@ def test_all_wrong_settings_are_told_before_anything_is_trained(data_folder: Pat
     values["arms"]["other"] = {"method": "nothing", "learning_rate": 1.0}
     recipe, folder = begin(values, tmp_path)
     with pytest.raises(RecipeError) as caught:
-        prepare(recipe, folder, Reporter(io.StringIO()))
+        prepared_for(recipe, folder)
     assert [".".join(p.path) for p in caught.value.problems] == ["arms.lora.rr", "arms.other.method"]
 
 
@@ -155,7 +160,7 @@ def test_bad_rows_stop_it_with_their_place_or_are_counted(tmp_path: Path) -> Non
         write_jsonl(tmp_path / "d" / f"{split}.jsonl", [good, {"dialogue": None, "summary": "x"}, good])
     recipe, folder = begin(recipe_values(tmp_path / "d"), tmp_path / "run")
     with pytest.raises(DataError, match=r"split 'train': train.jsonl:2 has null in 'dialogue'"):
-        prepare(recipe, folder, Reporter(io.StringIO()))
+        prepared_for(recipe, folder)
     lenient = recipe.model_copy(update={"data": recipe.data.model_copy(update={"on_bad_row": "skip"})})
     prepared = prepare(lenient, folder, Reporter(io.StringIO()))
     assert prepared.data["train"].skipped_rows == 1
@@ -166,11 +171,11 @@ def test_bad_rows_stop_it_with_their_place_or_are_counted(tmp_path: Path) -> Non
 def test_other_data_under_finished_trials_are_refused(data_folder: Path, tmp_path: Path) -> None:
     values = recipe_values(data_folder)
     recipe, folder = begin(values, tmp_path)
-    prepare(recipe, folder, Reporter(io.StringIO()))
+    prepared_for(recipe, folder)
     folder.trial("full", 0).result.parent.mkdir(parents=True)
     folder.trial("full", 0).result.write_text("{}")
     tokenizer = (folder.base / "tokenizer.json").read_bytes()
-    prepare(recipe, folder, Reporter(io.StringIO()))  # the same data: nothing to refuse, and nothing made again
+    prepared_for(recipe, folder)  # the same data: nothing to refuse, and nothing made again
     assert (folder.base / "tokenizer.json").read_bytes() == tokenizer
     values["data"]["limit"] = {"train": 30}
     with pytest.raises(RecipeChangedError, match="the train data are not those"):

@@ -28,6 +28,24 @@ class _Layer:
     out: Tensor
 
 
+@dataclass
+class Search:
+    """Texts being written: their last tokens (B), keys and values of the inputs (B, 2·L·H, S, K) and of the tokens
+    so far (L, 2, B, H, T, K).
+    """
+
+    token: Tensor
+    lengths: Tensor
+    cross: Tensor
+    cache: Tensor
+    bias: Tensor
+
+    def keep(self, going: Tensor) -> None:
+        """Let go of the texts that have ended."""
+        self.token, self.lengths = self.token[going], self.lengths[going]
+        self.cross, self.cache = self.cross[going], self.cache[:, :, going]
+
+
 class GreedyT5:
     """What `generate` of a T5 writes by greedy search, token for token in fp32.
 
@@ -46,34 +64,46 @@ class GreedyT5:
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int, ends: list[int]) -> Tensor:
         """The tokens written for `input_ids` (B, S), padded on the right: (B, at most `max_new_tokens`), padded."""
-        t5, config = self._t5, self._t5.config
-        lengths = attention_mask.sum(1)
-        cross = self._split(functional.linear(self._encoder.encode(input_ids, lengths), self._cross)).contiguous()
-        count = len(self._layers)
-        cache = cross.new_zeros(count, 2, len(input_ids), self._heads, max_new_tokens, self._width)
-        bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
-        written = input_ids.new_full((len(input_ids), max_new_tokens), config.pad_token_id)
+        state = self.begin(input_ids, attention_mask, max_new_tokens)
         rows = torch.arange(len(input_ids), device=input_ids.device)
-        token = torch.full_like(rows, config.decoder_start_token_id)
+        written = input_ids.new_full((len(input_ids), max_new_tokens), self._t5.config.pad_token_id)
         stops = torch.tensor(ends, device=input_ids.device)
         going = torch.ones_like(rows, dtype=torch.bool)
         for step in range(max_new_tokens):
-            token = self._step(token, step, cache, cross, lengths, bias[:, step : step + 1, : step + 1].contiguous())
-            written[rows[going], step] = token[going]
+            token = self.step(state, step)
+            written[rows, step] = torch.where(going, token, self._t5.config.pad_token_id)
             going = going & ~torch.isin(token, stops)
             left = int(going.sum())
             if left == 0:
                 return written[:, : step + 1]
             if left <= COMPACT * len(rows):
-                rows, token, lengths = rows[going], token[going], lengths[going]
-                cross, cache = cross[going], cache[:, :, going]
+                rows = rows[going]
+                state.keep(going)
                 going = torch.ones_like(rows, dtype=torch.bool)
         return written
 
-    def _step(self, token: Tensor, step: int, cache: Tensor, cross: Tensor, lengths: Tensor, bias: Tensor) -> Tensor:
+    @torch.no_grad()
+    def begin(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Search:
+        """Encode the inputs, and make room for the tokens to come."""
         t5 = self._t5
-        x = t5.shared(token)[:, None]
-        seen = torch.full_like(lengths, step + 1)
+        lengths = attention_mask.sum(1)
+        cross = self._split(functional.linear(self._encoder.encode(input_ids, lengths), self._cross)).contiguous()
+        bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
+        return Search(
+            token=torch.full_like(lengths, t5.config.decoder_start_token_id),
+            lengths=lengths,
+            cross=cross,
+            cache=cross.new_zeros(len(self._layers), 2, len(input_ids), self._heads, max_new_tokens, self._width),
+            bias=bias,
+        )
+
+    @torch.no_grad()
+    def step(self, state: Search, step: int) -> Tensor:
+        """The next token (B) of every text, as the `step`-th."""
+        t5, cross, cache = self._t5, state.cross, state.cache
+        bias = state.bias[:, step : step + 1, : step + 1].contiguous()
+        x = t5.shared(state.token)[:, None]
+        seen = torch.full_like(state.lengths, step + 1)
         for n, layer in enumerate(self._layers):
             q, k, v = self._split(functional.linear(_norm(layer.norms[0], x), layer.qkv)).chunk(3, dim=1)
             cache[n, 0, :, :, step], cache[n, 1, :, :, step] = k[:, :, 0], v[:, :, 0]
@@ -82,13 +112,14 @@ class GreedyT5:
             q = self._split(functional.linear(_norm(layer.norms[1], x), layer.q))
             at = 2 * n * self._heads
             keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
-            x = x + functional.linear(self._attend(q, keys, values, None, lengths), layer.cross_out)
+            x = x + functional.linear(self._attend(q, keys, values, None, state.lengths), layer.cross_out)
             h = gated_gelu(functional.linear(_norm(layer.norms[2], x), layer.gates), 0.0)
             x = x + functional.linear(h, layer.out)
         x = _norm(t5.decoder.final_layer_norm, x)[:, 0]
         if t5.config.scale_decoder_outputs:
             x = x * t5.model_dim**-0.5
-        return t5.lm_head(x).argmax(-1)
+        state.token = t5.lm_head(x).argmax(-1)
+        return state.token
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Tensor) -> Tensor:
         """One query a head: q (B, H, 1, K), k and v (B, H, T, K) → (B, 1, H·K)"""

@@ -30,18 +30,22 @@ def measure_components(memory: PhaseMemory, model: Any, optimizer: Any, step: Ca
     `step` runs forward, backward and the optimizer's step on the largest batch.
     """
     try:
-        at_peak, own = _track(model, optimizer, step)
+        at_peak, own = track(model, optimizer, step)
     except Exception as error:  # a private API: whatever it raises, the run must go on without it
         reason = f"components: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return memory.model_copy(update={"not_measured": reason})
     return memory.model_copy(update={"components": at_peak, "components_own_peaks": own})
 
 
-def _track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[str, int], dict[str, int]]:
+def track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes of each component at the moment of the step's peak, and each one's own maximum. Raises what torch does.
+
+    `optimizer` is None for a step that trains nothing.
+    """
     from torch.distributed._tools import mem_tracker
 
     tracker = _tracker_class(mem_tracker)()
-    tracker.track_external(model, optimizer)
+    tracker.track_external(model, *([] if optimizer is None else [optimizer]))
     with tracker:
         step()
     snapshot = tracker.get_tracker_snapshot("peak")
@@ -58,6 +62,8 @@ def _track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[s
 
 
 def _state_bytes(optimizer: Any) -> int:
+    if optimizer is None:
+        return 0
     values = [value for states in optimizer.state.values() for value in states.values()]
     return sum(value.untyped_storage().nbytes() for value in values if hasattr(value, "untyped_storage"))
 

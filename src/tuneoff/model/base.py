@@ -21,9 +21,12 @@ def load_config(name: str, revision: str | None) -> PretrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # missing, malformed, remote code: transformers raises several types
         raise _cannot_load(name, error) from error
+    # T5 reads `tie_word_embeddings: false` as "do not scale", and ties all the same (transformers 5).
+    config.untie_output = getattr(config, "scale_decoder_outputs", True) is False
+    return config
 
 
 def make_config(values: dict[str, Any]) -> PretrainedConfig:
@@ -46,8 +49,7 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
         config = AutoConfig.for_model(model_type, **settings)
     except Exception as error:  # each architecture checks its own settings in its own way
         raise ModelError(f"model.config: {str(error).strip().splitlines()[0]}") from error
-    # T5 reads `tie_word_embeddings: false` as "do not scale", and ties all the same (transformers 5).
-    config.untie_output = settings.get("tie_word_embeddings") is False
+    config.untie_output = settings.get("tie_word_embeddings") is False  # as in load_config
     return config
 
 

@@ -14,6 +14,7 @@ from tuneoff.model.base import ModelClass, build_model, model_class
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 OWN = ("none", "full")
@@ -31,6 +32,16 @@ DECIDED = {
 
 def uses_peft(method: str) -> bool:
     return method not in OWN
+
+
+def held_dtype(method: str, computed: torch.dtype) -> torch.dtype:
+    """What the original's weights are held in for training: a base that stays frozen needs no more than it computes in.
+
+    Full fine-tuning updates fp32 weights.
+    """
+    import torch
+
+    return computed if uses_peft(method) else torch.float32
 
 
 def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Problem]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from tuneoff.data.tokens import load_tokens
@@ -15,7 +14,7 @@ from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import load_model
 from tuneoff.model.device import Precision
 from tuneoff.model.engine import PickedEngine, pick_engine
-from tuneoff.model.methods import adapt, uses_peft
+from tuneoff.model.methods import adapt, held_dtype
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import Parameters, Prepared
 from tuneoff.train.loop import Training, Work
@@ -59,8 +58,7 @@ def begin(
     """Load the original model, adapt it to the arm's method, and set up its training."""
     arm = recipe.arms[trial.arm]
     with clock.phase("load"):
-        # Full fine-tuning updates fp32 weights; a base that stays frozen needs no more than it computes in.
-        dtype = precision.dtype if uses_peft(arm.method) else torch.float32
+        dtype = held_dtype(arm.method, precision.dtype)
         model = load_model(prepared.model_path, prepared.model_revision, prepared.model_class, dtype)
         set_seed(trial.seed)
         model = adapt(model, arm.method, arm.settings, prepared.model_class, work.steps)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
 from tuneoff.model.fast.native import call, native
@@ -76,6 +77,8 @@ class ExactAdamW(Optimizer):
         root = 1 / math.sqrt(1 - beta2 ** state["step"])
         library = native()
         if library is not None and weight.device.type == "cpu":
+            if isinstance(weight, FakeTensor):  # no values, and no memory beyond what is there
+                return
             library.adamw(
                 torch.get_num_threads(),
                 weight.numel(),

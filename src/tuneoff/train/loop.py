@@ -172,6 +172,15 @@ class Training:
             checkpoints_rejected=rejected,
         )
 
+    def unstarted(self) -> ArmTrainer:
+        """The trainer with its model and optimizer as `run` sets them up, for single steps (train.probe)."""
+        trainer = self._trainer
+        if self._spec.activation_checkpointing:
+            trainer.model.activation_checkpointing_enable()
+        trainer.create_optimizer()
+        trainer.model_wrapped = trainer.accelerator.prepare_model(trainer.model, device_placement=False)
+        return trainer
+
     def release(self) -> None:
         """Give back the memory of model and optimizer."""
         trainer = self._trainer

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
 import torch
 
 from tuneoff.measure.components import measure_components
@@ -10,8 +14,16 @@ from tuneoff.records import PhaseMemory
 from tuneoff.train.trainer import ArmTrainer
 
 
+def single_step(trainer: ArmTrainer, optimizer: Any, batches: Sequence[Mapping[str, Any]]) -> None:
+    """A step on some micro-batches: forward and backward of each, and one update."""
+    for batch in batches:
+        trainer.training_step(trainer.model_wrapped, dict(batch), num_items_in_batch=1)
+    optimizer.step()
+    trainer.model.zero_grad()
+
+
 def probe_step(trainer: ArmTrainer, meter: MemoryMeter) -> PhaseMemory:
-    """Peak and components of a step on the largest micro-batch, with the optimizer's state there.
+    """Peak and components of a step on the largest micro-batches, with the optimizer's state there.
 
     Three real steps at a learning rate of 0: one that makes the optimizer's state, one under the
     meter, one under the tracker of components. Weights, optimizer, gradients and random state are
@@ -21,12 +33,11 @@ def probe_step(trainer: ArmTrainer, meter: MemoryMeter) -> PhaseMemory:
     rates = [group["lr"] for group in optimizer.param_groups]
     cpu_state = torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    batch = next(iter(trainer.get_train_dataloader()))  # the longest comes first
+    # The longest comes first; from the second on, gradients lie beside the activations.
+    batches = list(islice(trainer.get_train_dataloader(), min(2, trainer.args.gradient_accumulation_steps)))
 
     def step() -> None:
-        trainer.training_step(trainer.model_wrapped, dict(batch), num_items_in_batch=1)
-        optimizer.step()
-        trainer.model.zero_grad()
+        single_step(trainer, optimizer, batches)
 
     for group in optimizer.param_groups:
         group["lr"] = 0.0

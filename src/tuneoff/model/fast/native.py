@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 SOURCE = Path(__file__).with_name("operations.cpp")
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
@@ -54,7 +55,12 @@ def native() -> ctypes.CDLL | None:
 
 
 def call(name: str, like: torch.Tensor, *arguments: Any) -> Any:
-    """Call an operation on contiguous tensors of the element type of `like`; other tensors have types of their own."""
+    """Call an operation on contiguous tensors of the element type of `like`; other tensors have types of their own.
+
+    Fake tensors (the planner's) hold no values: there is nothing to compute, and 0.0 is returned.
+    """
+    if isinstance(like, FakeTensor):
+        return 0.0
     function: Callable[..., Any] = getattr(native(), name)
     values = (a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments)
     return function(like.dtype == torch.bfloat16, torch.get_num_threads(), *values)

@@ -50,7 +50,8 @@ class FastT5:
 
         `input_ids` and `attention_mask` (B, S), padded on the right; `labels` (B, T), -100 where there is none.
         """
-        t5, real = self.t5, labels >= 0
+        t5 = self.t5
+        real = (labels.flatten() >= 0).nonzero().squeeze(1)  # the rows that the loss sees
         previous = t5._shift_right(labels)
         # One gradient for the embedding in place of one a stack.
         ids = torch.cat([input_ids.reshape(-1), previous.reshape(-1)])
@@ -59,10 +60,10 @@ class FastT5:
         target = embedded[input_ids.numel() :].view(*labels.shape, -1)
         lengths = attention_mask.sum(1)
         encoded = self._encode(source, lengths)
-        decoded = self._decode(target, encoded, lengths)[real]
+        decoded = self._decode(target, encoded, lengths).flatten(0, 1).index_select(0, real)
         if t5.config.scale_decoder_outputs:
             decoded = decoded * t5.model_dim**-0.5
-        return summed_cross_entropy(project(decoded, [t5.lm_head]), labels[real])
+        return summed_cross_entropy(project(decoded, [t5.lm_head]), labels.flatten().index_select(0, real))
 
     def encode(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """What the decoder sees of `input_ids` (B, S), padded on the right, of `lengths` (B): (B, S, D)."""

@@ -1,0 +1,1 @@
+"""The planner: a recipe → predicted memory and time, no weights needed."""

@@ -1,0 +1,267 @@
+"""One arm's plan."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from tuneoff.data.order import epoch_order
+from tuneoff.errors import ModelError
+from tuneoff.measure.parameters import count_parameters
+from tuneoff.model.base import build_model, model_class
+from tuneoff.model.device import Precision
+from tuneoff.model.methods import adapt, held_dtype, uses_peft
+from tuneoff.plan.calibrate import calibrate, kind_of_step, widths_of
+from tuneoff.plan.fit import Device
+from tuneoff.plan.generation import FakeGeneration, Generating
+from tuneoff.plan.inputs import Inputs, Telling
+from tuneoff.plan.speed import Speed, Speeds, rough
+from tuneoff.plan.training import FakeTraining, Micros
+from tuneoff.plan.work import Work
+from tuneoff.recipe.schema import ArmSpec, Recipe, TrainingSpec
+from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
+from tuneoff.train.loop import Work as Examples
+
+SAMPLES = 8  # steps whose work is counted, for the work of all
+PADDING = 8  # lengths are multiples of it
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms of a plan share."""
+
+    recipe: Recipe
+    inputs: Inputs
+    examples: Examples
+    precision: Precision
+    libraries: int
+    speeds: Speeds
+    calibrate: bool
+    tell: Telling
+
+
+class ArmPlanner:
+    """Predicts one arm. Peaks are computed where they are asked for, and once."""
+
+    def __init__(self, name: str, arm: ArmSpec, setting: Setting, spec: TrainingSpec | None = None) -> None:
+        self.name, self._arm, self._setting = name, arm, setting
+        self._spec = spec or setting.recipe.training
+        self._peaks: dict[int, PlannedStep] = {}
+
+    @property
+    def trains(self) -> bool:
+        return self._arm.trains
+
+    @cached_property
+    def training(self) -> FakeTraining:
+        """Raises ModelError, or whatever a method does that needs values."""
+        s = self._setting
+        return FakeTraining(self._arm, s.inputs, s.examples, self._spec, s.precision)
+
+    @cached_property
+    def generating(self) -> Generating:
+        s = self._setting
+        return FakeGeneration(self._arm, s.inputs, self._spec, s.recipe.evaluation, s.precision).predict()
+
+    def step(self, micro_batch: int) -> PlannedStep:
+        """The peak of the longest step in micro-batches of this size."""
+        if micro_batch not in self._peaks:
+            self._peaks[micro_batch] = self.training.memory(self._micros(self._order[0], micro_batch)[:2])
+        return self._peaks[micro_batch]
+
+    def needs(self, micro_batch: int) -> int:
+        """Bytes that a process of the arm holds at most, its libraries included."""
+        train = self.step(micro_batch).peak if self._arm.trains else 0
+        return self._setting.libraries + max(train, self.generating.peak)
+
+    def largest(self, capacity: int) -> int | None:
+        """The largest micro-batch with which the arm fits."""
+        return next((size for size in self.sizes if self.needs(size) <= capacity), None)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The micro-batches that the recipe admits, largest first."""
+        if self._spec.micro_batch is not None or not self._arm.trains:
+            return [self._spec.micro_batch or self._spec.examples_per_step]
+        count = self._spec.examples_per_step
+        return [size for size in range(count, 0, -1) if count % size == 0]
+
+    def fit(self, device: Device) -> Fit:
+        """Whether it fits, and if not, what would."""
+        size = self.largest(device.capacity)
+        wanted = self._spec.micro_batch or self._spec.examples_per_step
+        return Fit(
+            device=device.name,
+            capacity=device.capacity,
+            fits=size is not None,
+            micro_batch=size if self._arm.trains else None,
+            advice=[] if size == wanted or not self._arm.trains else self._advice(device, size),
+        )
+
+    def plan(self, micro_batch: int, devices: Sequence[Device]) -> PlannedArm:
+        """All of it, trained in micro-batches of the given size."""
+        known = self._known()
+        try:
+            if not self._arm.trains:
+                return known.model_copy(
+                    update={
+                        "evaluate_peak": self.generating.peak,
+                        "seconds": self._seconds(None),
+                        "fits": [self.fit(device) for device in devices],
+                    }
+                )
+            typical = self._order[len(self._order) // 2]
+            return known.model_copy(
+                update={
+                    "engine": f"{self.training.engine.name}: {self.training.engine.reason}",
+                    "longest": self.step(micro_batch),
+                    "typical": self.training.memory(self._micros(typical, micro_batch)[:2]),
+                    "evaluate_peak": self.generating.peak,
+                    "seconds": self._seconds(micro_batch),
+                    "fits": [self.fit(device) for device in devices],
+                }
+            )
+        except Exception as error:  # whatever needs values: of a method, an architecture, or a private API of torch
+            return known.model_copy(update={"not_predicted": f"{type(error).__name__}: {str(error).splitlines()[0]}"})
+
+    def _known(self) -> PlannedArm:
+        """What arithmetic gives."""
+        parameters = self._parameters()
+        size = held_dtype(self._arm.method, self._setting.precision.dtype).itemsize
+        if not self._arm.trains:
+            size = self._setting.precision.dtype.itemsize
+        total, trainable = (parameters.total, parameters.trainable) if parameters else (0, 0)
+        return PlannedArm(
+            arm=self.name,
+            method=self._arm.method,
+            parameters=parameters,
+            # Adapters are fp32; so are AdamW's two moments.
+            states={"weights": size * total, "gradients": 4 * trainable, "optimizer": 8 * trainable},
+            saved_bytes=4 * (trainable if uses_peft(self._arm.method) else total) if self._arm.trains else None,
+        )
+
+    def _parameters(self) -> Parameters | None:
+        """Counted on the meta device; None where the method needs values."""
+        config = copy.deepcopy(self._setting.inputs.config)
+        try:
+            with torch.device("meta"):
+                model = adapt(build_model(config), self._arm.method, dict(self._arm.settings), model_class(config), 1)
+        except ModelError:
+            return None
+        return count_parameters(model)
+
+    @cached_property
+    def _order(self) -> list[list[int]]:
+        """The examples of each optimizer step of the first epoch: the longest, then from short to long."""
+        examples = self._setting.examples
+        order = epoch_order(examples.lengths, examples.examples_per_step, examples.seed, 0)
+        size = examples.examples_per_step
+        first, *steps = [order[start : start + size] for start in range(0, len(order), size)]
+        return [first, *sorted(steps, key=lambda step: self._features([step])[0])]
+
+    @staticmethod
+    def _micros(step: list[int], size: int) -> Micros:
+        return [step[start : start + size] for start in range(0, len(step), size)]
+
+    def _features(self, micros: Micros) -> np.ndarray:
+        """What the work of micro-batches is a sum of: padded tokens, pairs of them, and the targets' rows."""
+        total = np.zeros(7)
+        for chosen in micros:
+            lengths = [self._setting.examples.lengths[i] for i in chosen]
+            s, t = (-(-max(values) // PADDING) * PADDING for values in zip(*lengths, strict=True))
+            b, rows = len(chosen), sum(target for _, target in lengths)
+            total += (b * s, b * s * s, b * t, b * t * t, b * s * t, rows, 0)
+        total[-1] = 1  # what a step does whatever its lengths
+        return total
+
+    def _seconds(self, micro_batch: int | None) -> dict[str, Range]:
+        """Training (None: there is none), evaluation and both."""
+        speed = self._speed(micro_batch)
+        generating, evaluation = self.generating, self._setting.recipe.evaluation
+        usual = self._setting.inputs.data[evaluation.split]
+        short = max(1.0, usual.target_tokens / max(1, usual.references))
+        reading = speed.seconds(generating.reading)
+        least, most = (speed.seconds(generating.token * count) for count in (short, evaluation.max_new_tokens))
+        evaluate = Range(
+            value=reading.value + least.value, low=reading.low + least.low, high=reading.high + most.high
+        )
+        if micro_batch is None:
+            return {"evaluate": evaluate, "total": evaluate}
+        train = speed.seconds(self._work(micro_batch))
+        total = Range(**{key: getattr(train, key) + getattr(evaluate, key) for key in ("value", "low", "high")})
+        return {"train": train, "evaluate": evaluate, "total": total}
+
+    def _work(self, micro_batch: int) -> Work:
+        """The work of all steps: that of a few is counted, and is linear in `_features`."""
+        steps = [self._micros(step, micro_batch) for step in self._order]
+        chosen = self._sample(micro_batch, SAMPLES)
+        matrix = np.array([self._features(micros) for micros in chosen])
+        works = np.array([self.training.work(micros).parts() for micros in chosen])
+        scale = matrix.max(0).clip(min=1.0)
+        weights, *_ = np.linalg.lstsq(matrix / scale, works, rcond=None)
+        epoch = sum(self._features(micros) for micros in steps) / scale @ weights
+        return Work(*epoch.tolist()) * (self._setting.examples.steps / len(steps))
+
+    def _sample(self, micro_batch: int, count: int) -> list[Micros]:
+        """Steps spread evenly from the shortest to the longest."""
+        ordered = [*self._order[1:], self._order[0]]
+        places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+        return [self._micros(ordered[place], micro_batch) for place in dict.fromkeys(places.tolist())]
+
+    def _speed(self, micro_batch: int | None) -> Speed:
+        s = self._setting
+        if micro_batch is None:
+            kinds = [f"{engine} {s.precision.name} {which}" for engine in ("fast", "plain") for which in ("few", "all")]
+        else:
+            kinds = [kind_of_step(self._arm, self.training.engine.name, s.precision)]
+        model = widths_of(s.inputs.config)
+        if s.calibrate and micro_batch is not None:
+            s.tell.phase(f"calibrate {self.name}")
+            steps = self._sample(micro_batch, 3)
+            speed = calibrate(self._arm, s.inputs, s.examples, self._spec, s.precision, steps, s.tell.progress)
+            s.speeds.keep(kinds[0], model, speed)
+        found = next((speed for kind in kinds if (speed := s.speeds.find(kind, model))), None)
+        return found or rough(s.precision.dtype)
+
+    def _advice(self, device: Device, fitting: int | None) -> list[Advice]:
+        """Changes that make the arm smaller, from the least to the most; after the first that fits, no more."""
+        advice = []
+        if fitting is not None:
+            return [Advice(change=f"training.micro_batch={fitting}", peak=self.needs(fitting), fits=True)]
+        smallest = self.sizes[-1]
+        wanted = self._spec.micro_batch or self._spec.examples_per_step
+        if smallest != wanted:
+            advice.append(Advice(change=f"training.micro_batch={smallest}", peak=self.needs(smallest), fits=False))
+        for change, other in self._others():
+            peak = None
+            try:
+                peak = other.needs(1)
+            except Exception:  # a variant that cannot be computed is no advice
+                continue
+            advice.append(Advice(change=change, peak=peak, fits=peak <= device.capacity))
+            if peak <= device.capacity:
+                break
+        return advice
+
+    def _others(self) -> list[tuple[str, ArmPlanner]]:
+        """Variants of the arm that need less, each at a micro-batch of 1."""
+        small = self._spec.model_copy(update={"micro_batch": 1})
+        checkpointed = small.model_copy(update={"activation_checkpointing": True})
+        found = []
+        if self._spec.micro_batch not in (None, 1):
+            found.append(("training.micro_batch=1", ArmPlanner(self.name, self._arm, self._setting, small)))
+        change = "training.micro_batch=1, training.activation_checkpointing=true"
+        if not self._spec.activation_checkpointing:
+            found.append((change, ArmPlanner(self.name, self._arm, self._setting, checkpointed)))
+        if not uses_peft(self._arm.method):
+            lora = ArmSpec(method="lora", learning_rate=1e-3, r=8)  # type: ignore[call-arg]
+            found.append((f"{change}, and LoRA (r=8) in its place", ArmPlanner("lora", lora, self._setting, checkpointed)))
+        elif int(self._arm.settings.get("r", 0)) > 8:
+            lower = self._arm.model_copy(update={"r": 8})
+            found.append((f"{change}, arms.{self.name}.r=8", ArmPlanner(self.name, lower, self._setting, checkpointed)))
+        return found

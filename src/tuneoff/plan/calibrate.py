@@ -1,0 +1,117 @@
+"""Real steps of an arm on a shallow model of the recipe's own widths: what a machine's speed is fitted to."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tuneoff.folder import TrialFolder
+from tuneoff.measure import allocator
+from tuneoff.measure.clock import Clock
+from tuneoff.model.base import build_model
+from tuneoff.model.device import Precision, pick_device, synchronize
+from tuneoff.model.engine import pick_engine
+from tuneoff.model.methods import adapt, held_dtype, uses_peft
+from tuneoff.plan.inputs import Inputs
+from tuneoff.plan.speed import Speed, fit
+from tuneoff.plan.training import FakeTraining, Micros
+from tuneoff.plan.work import Work
+from tuneoff.recipe.schema import ArmSpec, TrainingSpec
+from tuneoff.train.loop import Training
+from tuneoff.train.loop import Work as Examples
+from tuneoff.train.probe import single_step
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+DEPTH = ("num_layers", "num_decoder_layers", "num_hidden_layers", "encoder_layers", "decoder_layers", "n_layer")
+DEPTHS = (1, 3)  # what grows with depth, and what does not
+REPEATS = 3
+
+
+def kind_of_step(arm: ArmSpec, engine: str, precision: Precision) -> str:
+    """What a speed holds for: steps of this engine and precision, with weight gradients for all or for a few."""
+    return f"{engine} {precision.name} {'few' if uses_peft(arm.method) else 'all'}"
+
+
+def widths_of(config: PretrainedConfig) -> str:
+    """What tells models apart whatever their depth."""
+    values = {key: value for key, value in config.to_dict().items() if key not in DEPTH}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def calibrate(
+    arm: ArmSpec,
+    inputs: Inputs,
+    examples: Examples,
+    spec: TrainingSpec,
+    precision: Precision,
+    steps: Sequence[Micros],
+    progress: Callable[[int, int], None],
+) -> Speed:
+    """The speed that explains real steps of `arm` (`steps` give their micro-batches), each timed a few times."""
+    samples: list[tuple[Work, float]] = []
+    for depth in DEPTHS:
+        shallow = replace(inputs, config=_shallow(inputs.config, depth))
+        fake = FakeTraining(arm, shallow, examples, spec, precision)
+        measured = _measure(arm, shallow, examples, spec, precision, steps)
+        samples += [(fake.work(micros), seconds) for micros, seconds in zip(steps, measured, strict=True)]
+        progress(len(samples), len(DEPTHS) * len(steps))
+    count = REPEATS * len(samples)
+    return fit(samples, f"{count} real steps here on models of {' and '.join(map(str, DEPTHS))} layers")
+
+
+def _shallow(config: PretrainedConfig, depth: int) -> PretrainedConfig:
+    own = copy.deepcopy(config)
+    for name in DEPTH:
+        if getattr(own, name, None) is not None:
+            setattr(own, name, min(depth, getattr(own, name)))
+    return own
+
+
+def _measure(
+    arm: ArmSpec,
+    inputs: Inputs,
+    examples: Examples,
+    spec: TrainingSpec,
+    precision: Precision,
+    steps: Sequence[Micros],
+) -> list[float]:
+    """Median seconds of each step, of random weights."""
+    device = pick_device()
+    model = build_model(copy.deepcopy(inputs.config)).to(held_dtype(arm.method, precision.dtype))
+    model = adapt(model, arm.method, dict(arm.settings), inputs.model_class, examples.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(
+            model,
+            inputs.tokenizer,
+            examples,
+            spec,
+            learning_rate=1e-6,
+            bf16=precision.name == "bf16",
+            engine=pick_engine(spec, model).name,
+            folder=TrialFolder(Path(folder)),
+            clock=Clock(lambda: None),
+        )
+        trainer = training.unstarted()
+    allocator.quick()
+    medians = []
+    for micros in steps:
+        batches = [trainer.data_collator([examples.train[i] for i in chosen]) for chosen in micros]
+        taken = []
+        for _ in range(1 + REPEATS):
+            synchronize(device)
+            began = time.perf_counter()
+            single_step(trainer, trainer.optimizer, batches)
+            synchronize(device)
+            taken.append(time.perf_counter() - began)
+        medians.append(median(taken[1:]))
+    return medians

@@ -1,0 +1,77 @@
+"""Models and batches without values: every tensor has a shape, a type and a size, and costs no memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tuneoff.model.base import build_model, model_class
+from tuneoff.model.methods import adapt
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+class FakeWorld:
+    """Where tensors hold no values. Models and batches made in one can be used in it alone."""
+
+    def __init__(self) -> None:
+        self._mode = FakeTensorMode()
+
+    def model(
+        self, config: PretrainedConfig, method: str, settings: Mapping[str, Any], dtype: torch.dtype, steps: int
+    ) -> Any:
+        """The model of `config` in `dtype`, adapted to a method, on fake CPU tensors.
+
+        Made on the meta device, since neither transformers nor peft can make one of fake tensors. Raises ModelError.
+        """
+        with torch.device("meta"):
+            own = copy.deepcopy(config)
+            model = build_model(own).to(dtype)
+            model = adapt(model, method, dict(settings), model_class(config), steps)
+        model.to = lambda *_, **__: model  # Trainer would move it, which fake parameters do not survive
+        made: dict[int, torch.Tensor] = {}  # tied weights stay tied
+        with self._mode:
+            for module in model.modules():
+                for held, is_parameter in ((module._parameters, True), (module._buffers, False)):
+                    for name, tensor in held.items():
+                        if tensor is not None:
+                            held[name] = made.setdefault(id(tensor), self._like(tensor, is_parameter))
+        return model
+
+    @staticmethod
+    def _like(tensor: torch.Tensor, is_parameter: bool) -> torch.Tensor:
+        fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+        return torch.nn.Parameter(fake, requires_grad=tensor.requires_grad) if is_parameter else fake
+
+    def batch(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A real batch without its values."""
+        return {name: self._mode.from_tensor(tensor) for name, tensor in batch.items()}
+
+    @contextmanager
+    def entered(self, rows: Sequence[int]) -> Iterator[None]:
+        """Compute without values. `rows` are the real targets of each batch, which only values could tell."""
+        with self._mode, _Answers(rows):
+            yield
+
+
+class _Answers(TorchDispatchMode):
+    """Answers what a program asks of values: how many rows are real, batch after batch, and 0 for a single value."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__()
+        self._rows = cycle(rows)
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.nonzero.default:
+            return torch.empty(next(self._rows), args[0].dim(), dtype=torch.int64)
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return args[0].dtype.is_floating_point * 0.0 or 0
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,122 @@
+"""One arm's generation as it would go: its memory and its work, without weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tuneoff.data.tokens import load_tokens
+from tuneoff.decode.t5 import GreedyT5
+from tuneoff.measure.components import track
+from tuneoff.model.device import Precision
+from tuneoff.model.engine import pick_engine
+from tuneoff.model.methods import uses_peft
+from tuneoff.plan.fake import FakeWorld
+from tuneoff.plan.inputs import Inputs
+from tuneoff.plan.work import CountWork, Work
+from tuneoff.recipe.schema import ArmSpec, EvaluationSpec, TrainingSpec
+
+
+@dataclass(frozen=True)
+class Generating:
+    """The peak in bytes; the work of reading all inputs, and of one more token for all texts."""
+
+    peak: int
+    reading: Work
+    token: Work
+
+
+class FakeGeneration:
+    """The generation of one arm on fake tensors: the code that a trial runs, token by token. Raises ModelError.
+
+    transformers' own search asks for values at every turn. Its forward passes are computed, and its keys and values
+    are added up for the longest text.
+    """
+
+    def __init__(
+        self, arm: ArmSpec, inputs: Inputs, training: TrainingSpec, evaluation: EvaluationSpec, precision: Precision
+    ) -> None:
+        self._world = FakeWorld()
+        model = self._world.model(inputs.config, arm.method, arm.settings, precision.dtype, 1).eval()
+        fast = pick_engine(training, model).name == "fast" and evaluation.num_beams == 1
+        if fast and uses_peft(arm.method):  # merged, as a trial does
+            model = self._world.model(inputs.config, "none", {}, precision.dtype, 1).eval()
+        self._model, self._fast = model, fast
+        self._causal = inputs.model_class == "causal"
+        self._evaluation = evaluation
+        self._lengths = sorted(
+            (len(ids) for ids in load_tokens(inputs.tokens[evaluation.split])["input_ids"]), reverse=True
+        )
+
+    def predict(self) -> Generating:
+        """Memory on the longest inputs; work on all of them."""
+        size = self._evaluation.batch_size
+        batches = [self._lengths[start : start + size] for start in range(0, len(self._lengths), size)]
+        with self._world.entered([]):
+            peak, grown = self._track(batches[0])
+            first = self._count(batches[0])
+            last = self._count(batches[-1])
+        tokens = [sum([max(batch)] * len(batch)) for batch in batches]
+        middle = (first[0] + last[0]) * (sum(tokens) / max(1, tokens[0] + tokens[-1]))
+        return Generating(peak + grown, middle, first[1] * len(batches))
+
+    def _track(self, lengths: list[int]) -> tuple[int, int]:
+        """The peak of live tensors, and what the keys and values of tokens to come add to it."""
+        cache: Any = None
+
+        def read_and_write() -> None:
+            nonlocal cache
+            cache = self._read(*self._batch(lengths))
+            self._write(cache)
+
+        components, _ = track(self._model, None, read_and_write)
+        return sum(components.values()), 0 if self._fast else self._growth(cache, lengths)
+
+    def _count(self, lengths: list[int]) -> tuple[Work, Work]:
+        with CountWork() as reading:
+            state = self._read(*self._batch(lengths))
+        with CountWork() as token:
+            self._write(state)
+        return reading.done, token.done
+
+    def _batch(self, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
+        return ids, torch.ones_like(ids)
+
+    @torch.no_grad()
+    def _read(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        """The inputs read, and the first token of each text written where transformers writes it at once."""
+        if self._fast:
+            greedy = GreedyT5(self._model)
+            return greedy, greedy.begin(ids, mask, self._evaluation.max_new_tokens)
+        beams = self._evaluation.num_beams
+        if self._causal:
+            ids, mask = ids.repeat_interleave(beams, 0), mask.repeat_interleave(beams, 0)
+            out = self._model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
+            return {"attention_mask": torch.cat([mask, mask[:, :1]], 1)}, out
+        encoded = self._model.get_encoder()(input_ids=ids, attention_mask=mask)
+        encoded.last_hidden_state = encoded.last_hidden_state.repeat_interleave(beams, 0)
+        mask = mask.repeat_interleave(beams, 0)
+        kept = {"encoder_outputs": encoded, "attention_mask": mask}
+        return kept, self._model(**kept, decoder_input_ids=mask[:, :1], use_cache=True)
+
+    @torch.no_grad()
+    def _write(self, state: Any) -> None:
+        """One more token for each text: the last."""
+        if self._fast:
+            greedy, search = state
+            greedy.step(search, self._evaluation.max_new_tokens - 1)
+            return
+        kept, out = state
+        token = torch.zeros(out.logits.shape[0], 1, dtype=torch.int64)
+        name = "input_ids" if self._causal else "decoder_input_ids"
+        self._model(**kept, **{name: token}, past_key_values=out.past_key_values, use_cache=True)
+
+    def _growth(self, state: Any, lengths: list[int]) -> int:
+        cache = state[1].past_key_values
+        own = getattr(cache, "self_attention_cache", cache)
+        held = sum(t.numel() * t.element_size() for layer in own.layers for t in (layer.keys, layer.values))
+        there = 2 if not self._causal else max(lengths) + 1
+        return int(held / there * (self._evaluation.max_new_tokens - 2))

@@ -1,0 +1,122 @@
+"""A recipe and its inputs → a plan: every arm's memory and time, what fits where, and the micro-batch to take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+from tuneoff.data.tokens import load_tokens
+from tuneoff.errors import RecipeError, Problem, TuneoffError
+from tuneoff.model.device import pick_device, pick_precision
+from tuneoff.model.methods import check_method
+from tuneoff.plan.arm import ArmPlanner, Setting
+from tuneoff.plan.fit import Device, this_machine
+from tuneoff.plan.inputs import Inputs, Telling
+from tuneoff.plan.speed import Speeds
+from tuneoff.recipe.schema import ArmSpec, Recipe
+from tuneoff.records import Plan
+from tuneoff.train.loop import Work, count_steps
+
+
+def make_plan(
+    recipe: Recipe, inputs: Inputs, tell: Telling, devices: Sequence[Device] = (), calibrate: bool = False
+) -> Plan:
+    """Predict every arm of `recipe` on this machine and on `devices`.
+
+    The micro-batch is the recipe's, or the largest with which every arm that fits this machine at all does: the same
+    for all, since their memory is compared.
+    """
+    device, here = pick_device(), this_machine()
+    precision = pick_precision(recipe.training.precision, device)
+    examples, steps = _examples(recipe, inputs)
+    setting = Setting(
+        recipe=recipe,
+        inputs=inputs,
+        examples=examples,
+        precision=precision,
+        libraries=psutil.Process().memory_info().rss if device.type == "cpu" else 0,
+        speeds=Speeds(device),
+        calibrate=calibrate,
+        tell=tell,
+    )
+    planners = [ArmPlanner(name, arm, setting) for name, arm in recipe.arms.items()]
+    tell.phase("plan")
+    micro_batch = _common(planners, here, recipe)
+    arms = []
+    for planner in planners:
+        tell.phase(f"plan {planner.name}")
+        arms.append(planner.plan(micro_batch, [here, *devices]))
+    return Plan(
+        device=here.name,
+        precision=f"{precision.name}: {precision.reason}",
+        libraries=setting.libraries,
+        micro_batch=micro_batch,
+        steps=steps,
+        arms=arms,
+    )
+
+
+def sweep(arms: Mapping[str, ArmSpec], text: str) -> dict[str, ArmSpec]:
+    """`r=4,8,16` → every arm whose method has that setting, once for each value; the others as they are.
+
+    Raises RecipeError where no arm has it, or a value does not suit.
+    """
+    key, separator, values = text.partition("=")
+    key = key.strip()
+    if not separator or not key or not all(value.strip() for value in values.split(",")):
+        raise TuneoffError(f"--sweep takes a setting and its values, such as r=4,8,16, got {text!r}")
+    swept: dict[str, ArmSpec] = {}
+    problems: list[Problem] = []
+    for name, arm in arms.items():
+        variants = {}
+        for value in values.split(","):
+            number = _number(value.strip())
+            changed = arm.model_copy(update={key: number})
+            wrong = check_method(name, arm.method, changed.settings)
+            problems += wrong if key in arm.settings else []
+            if not wrong:
+                variants[f"{name}-{key}{value.strip()}"] = changed
+        swept |= variants or {name: arm}
+    if problems:
+        raise RecipeError(problems)
+    if list(swept) == list(arms):
+        raise TuneoffError(f"--sweep {key}: no arm has a method with that setting")
+    return swept
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _examples(recipe: Recipe, inputs: Inputs) -> tuple[Work, int]:
+    """What the first seed trains on."""
+    train = load_tokens(inputs.tokens["train"]) if "train" in inputs.tokens else None
+    steps = count_steps(len(train), recipe.training) if train is not None else 0
+    work = Work(
+        train=train,
+        validation=None,
+        seed=recipe.seeds[0],
+        examples_per_step=recipe.training.examples_per_step,
+        steps=steps,
+    )
+    return work, steps
+
+
+def _common(planners: Sequence[ArmPlanner], here: Device, recipe: Recipe) -> int:
+    """The largest micro-batch that all arms share which fit here; where it cannot be predicted, a whole step."""
+    whole = recipe.training.micro_batch or recipe.training.examples_per_step
+    found = []
+    for planner in planners:
+        try:
+            size = planner.largest(here.capacity)
+        except Exception:  # told in the arm's own plan
+            continue
+        if size is not None and planner.trains:
+            found.append(size)
+    return min(found, default=whole)

@@ -1,0 +1,104 @@
+"""One arm's training step as it would go: its memory and its work, without weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuneoff.data.tokens import IGNORED
+from tuneoff.folder import TrialFolder
+from tuneoff.measure.clock import Clock
+from tuneoff.measure.components import track
+from tuneoff.measure.parameters import count_parameters
+from tuneoff.model.device import Precision
+from tuneoff.model.engine import PickedEngine, pick_engine
+from tuneoff.model.methods import held_dtype
+from tuneoff.plan.fake import FakeWorld
+from tuneoff.plan.inputs import Inputs
+from tuneoff.plan.work import CountWork, Work
+from tuneoff.recipe.schema import ArmSpec, TrainingSpec
+from tuneoff.records import PlannedStep
+from tuneoff.train.adamw import ExactAdamW
+from tuneoff.train.loop import Training
+from tuneoff.train.loop import Work as Examples
+from tuneoff.train.probe import single_step
+
+EXACT_BYTES = 26  # a weight's, read and written in a step of ExactAdamW
+
+
+Micros = list[list[int]]  # the examples of each micro-batch
+Batch = dict[str, torch.Tensor]
+
+
+class FakeTraining:
+    """The training of one arm on fake tensors: exactly the code that a trial runs. Raises ModelError."""
+
+    def __init__(
+        self, arm: ArmSpec, inputs: Inputs, examples: Examples, spec: TrainingSpec, precision: Precision
+    ) -> None:
+        self._world = FakeWorld()
+        dtype = held_dtype(arm.method, precision.dtype)
+        model = self._world.model(inputs.config, arm.method, arm.settings, dtype, examples.steps)
+        self.parameters = count_parameters(model)
+        self.engine: PickedEngine = pick_engine(spec, model)
+        self._causal = inputs.model_class == "causal"
+        self._examples = examples
+        with tempfile.TemporaryDirectory() as folder, self._world.entered([]):
+            training = Training(
+                model,
+                inputs.tokenizer,
+                examples,
+                spec,
+                learning_rate=1e-3,
+                bf16=precision.name == "bf16",
+                engine=self.engine.name,
+                folder=TrialFolder(Path(folder)),
+                clock=Clock(lambda: None),
+            )
+            self._trainer = training.unstarted()
+        self._optimizer: Any = self._trainer.optimizer
+        self._begun = False
+
+    def memory(self, micro_batches: Micros) -> PlannedStep:
+        """The peak of a step on these micro-batches (of which the first is the largest), by component."""
+        with self._ready(micro_batches) as (batches, shape):
+            if not self._begun:  # the first makes the optimizer's state
+                self._step(batches)
+                self._begun = True
+            components, _ = track(self._trainer.model, self._optimizer, lambda: self._step(batches))
+        return PlannedStep(
+            examples=shape[0],
+            source_tokens=shape[1],
+            target_tokens=0 if self._causal else shape[2],
+            peak=sum(components.values()),
+            components=components,
+        )
+
+    def work(self, micro_batches: Micros) -> Work:
+        """The work of such a step."""
+        with self._ready(micro_batches) as (batches, _), CountWork() as counter:
+            self._step(batches)
+        self._begun = True
+        if isinstance(self._optimizer, ExactAdamW):  # in C++, and unseen
+            return counter.done + Work(
+                0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests)
+            )
+        return counter.done
+
+    def _step(self, batches: list[Batch]) -> None:
+        single_step(self._trainer, self._optimizer, batches)
+
+    @contextmanager
+    def _ready(self, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
+        """The micro-batches without values, where they can be computed with, and the first one's padded shape."""
+        real = [self._trainer.data_collator([self._examples.train[i] for i in chosen]) for chosen in micro_batches]
+        rows = [int((batch["labels"] != IGNORED).sum()) for batch in real]
+        first = real[0]
+        with self._world.entered(rows):
+            shape = (len(first["labels"]), first["input_ids"].shape[1], first["labels"].shape[1])
+            yield [self._world.batch(batch) for batch in real], shape
