@@ -150,7 +150,7 @@ def generation(trained: Trained, inputs: list[list[int]]) -> dict[str, Callable[
                 batch = trained.tokenizer.pad(
                     {"input_ids": chosen[start : start + batch_size]}, return_tensors="pt", verbose=False
                 )
-                greedy(batch["input_ids"], batch["attention_mask"], NEW_TOKENS, ends)
+                greedy(batch["input_ids"], batch["attention_mask"].sum(1).tolist(), NEW_TOKENS, ends)
         return time.perf_counter() - began
 
     return {

@@ -94,7 +94,7 @@ def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
         tokenizer=prepared.tokenizer_path,
         tokens=prepared.tokens,
         examples=EXAMPLES,
-        rounds=rounds + 2,  # the first is dropped, the last is for memory
+        rounds=rounds + 2,  # the first is dropped, and a part of one goes to memory
         work=str(work),
     )
     (work / "spec.json").write_text(json.dumps(vars(spec)))
@@ -102,6 +102,8 @@ def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
     train: dict[str, list[float]] = {name: [] for name in WAYS}
     generate: dict[str, list[float]] = {name: [] for name in WAYS}
     peaks: list[float] = []
+    # Before all else: an epoch begins with its longest steps, and the allocator keeps nothing yet.
+    memory = {way.name: way.ask("memory", 2)["bytes"] for way in ways}
     for number in range(rounds + 1):
         peak = matrix_peak(torch.bfloat16)
         for way in ways:
@@ -111,8 +113,7 @@ def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
                 train[way.name].append(answer["examples"] / answer["seconds"])
         if number:
             peaks.append(peak)
-        print(f"training, round {number} of {rounds}", file=sys.stderr)
-    memory = {way.name: way.ask("memory", 2)["bytes"] for way in ways}  # an epoch begins with its longest steps
+        print(f"training, round {number} of {rounds}", file=sys.stderr, flush=True)
     losses = {way.name: way.ask("finish")["loss"] for way in ways}
     for number in range(rounds + 1):
         for way in ways:

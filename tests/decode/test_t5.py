@@ -25,7 +25,7 @@ def test_it_writes_what_transformers_writes(seed: int) -> None:
     theirs = model.generate(
         input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=ends
     )[:, 1:]
-    ours = GreedyT5(model)(ids, mask, TOKENS, ends)
+    ours = GreedyT5(model)(ids, lengths.tolist(), TOKENS, ends)
     assert torch.equal(ours, theirs)
     lengths_written = (ours != 0).sum(1)
     assert lengths_written.min() < lengths_written.max()

@@ -71,7 +71,7 @@ def generate(
             {"input_ids": [inputs[i] for i in chosen]}, padding_side=side, return_tensors="pt", verbose=False
         ).to(device)
         if greedy is not None:
-            written = greedy(batch["input_ids"], batch["attention_mask"], max_new_tokens, ends)
+            written = greedy(batch["input_ids"], [len(inputs[i]) for i in chosen], max_new_tokens, ends)
         else:
             written = model.generate(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=settings

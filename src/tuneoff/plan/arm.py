@@ -187,9 +187,7 @@ class ArmPlanner:
         short = max(1.0, usual.target_tokens / max(1, usual.references))
         reading = speed.seconds(generating.reading)
         least, most = (speed.seconds(generating.token * count) for count in (short, evaluation.max_new_tokens))
-        evaluate = Range(
-            value=reading.value + least.value, low=reading.low + least.low, high=reading.high + most.high
-        )
+        evaluate = Range(value=reading.value + least.value, low=reading.low + least.low, high=reading.high + most.high)
         if micro_batch is None:
             return {"evaluate": evaluate, "total": evaluate}
         train = speed.seconds(self._work(micro_batch))
@@ -260,7 +258,9 @@ class ArmPlanner:
             found.append((change, ArmPlanner(self.name, self._arm, self._setting, checkpointed)))
         if not uses_peft(self._arm.method):
             lora = ArmSpec(method="lora", learning_rate=1e-3, r=8)  # type: ignore[call-arg]
-            found.append((f"{change}, and LoRA (r=8) in its place", ArmPlanner("lora", lora, self._setting, checkpointed)))
+            found.append(
+                (f"{change}, and LoRA (r=8) in its place", ArmPlanner("lora", lora, self._setting, checkpointed))
+            )
         elif int(self._arm.settings.get("r", 0)) > 8:
             lower = self._arm.model_copy(update={"r": 8})
             found.append((f"{change}, arms.{self.name}.r=8", ArmPlanner(self.name, lower, self._setting, checkpointed)))

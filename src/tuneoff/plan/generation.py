@@ -68,7 +68,7 @@ class FakeGeneration:
 
         def read_and_write() -> None:
             nonlocal cache
-            cache = self._read(*self._batch(lengths))
+            cache = self._read(lengths)
             self._write(cache)
 
         components, _ = track(self._model, None, read_and_write)
@@ -76,22 +76,19 @@ class FakeGeneration:
 
     def _count(self, lengths: list[int]) -> tuple[Work, Work]:
         with CountWork() as reading:
-            state = self._read(*self._batch(lengths))
+            state = self._read(lengths)
         with CountWork() as token:
             self._write(state)
         return reading.done, token.done
 
-    def _batch(self, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
-        return ids, torch.ones_like(ids)
-
     @torch.no_grad()
-    def _read(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+    def _read(self, lengths: list[int]) -> Any:
         """The inputs read, and the first token of each text written where transformers writes it at once."""
+        ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
         if self._fast:
             greedy = GreedyT5(self._model)
-            return greedy, greedy.begin(ids, mask, self._evaluation.max_new_tokens)
-        beams = self._evaluation.num_beams
+            return greedy, greedy.begin(ids, lengths, self._evaluation.max_new_tokens)
+        beams, mask = self._evaluation.num_beams, torch.ones_like(ids)
         if self._causal:
             ids, mask = ids.repeat_interleave(beams, 0), mask.repeat_interleave(beams, 0)
             out = self._model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)

@@ -85,9 +85,7 @@ class FakeTraining:
             self._step(batches)
         self._begun = True
         if isinstance(self._optimizer, ExactAdamW):  # in C++, and unseen
-            return counter.done + Work(
-                0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests)
-            )
+            return counter.done + Work(0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests))
         return counter.done
 
     def _step(self, batches: list[Batch]) -> None:

@@ -63,7 +63,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 6e-2)], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("targets", [None, ["q", "v"], "all-linear"], ids=["full", "lora-qv", "lora-all"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_loss_and_gradients_are_transformers_own(
@@ -90,11 +90,22 @@ def test_loss_and_gradients_are_transformers_own(
     assert worst[0] < bound, worst
 
 
-def test_bf16_is_as_near_to_fp32_as_transformers_bf16_is(way: str) -> None:
-    exact, inputs = build(4), batch(14)
+@pytest.mark.parametrize("targets", [None, "all-linear"], ids=["full", "lora"])
+def test_bf16_is_as_near_to_fp32_as_transformers_bf16_is(way: str, targets: Any) -> None:
+    def learner(dtype: torch.dtype) -> Any:
+        model: Any = build(4)
+        if targets is not None:
+            model = adapt(model, "lora", {**LORA, "target_modules": targets}, "seq2seq", steps=1)
+            torch.manual_seed(5)
+            for name, weight in model.named_parameters():
+                if "lora" in name:
+                    torch.nn.init.normal_(weight, std=0.05)
+        return model.to(dtype)
+
+    exact, inputs = learner(torch.float32), batch(14)
     (exact(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
     true = learnt(exact)
-    rounded = build(4).to(torch.bfloat16)
+    rounded = learner(torch.bfloat16)
     FastT5(rounded).loss(**inputs).backward()
     ours = learnt(rounded)
     (rounded(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()

@@ -31,6 +31,7 @@ ARGUMENTS = {
         *COMMON, COUNT, COUNT, COUNT, COUNT, POINTER, POINTER, POINTER, ctypes.c_bool, FLOAT, SEED, POINTER,
     ],
     "attention_probabilities_backward": [*COMMON, *[COUNT] * 4, POINTER, POINTER, FLOAT, POINTER, POINTER],
+    "attend": [*COMMON, *[COUNT] * 5, *[POINTER] * 4, COUNT, POINTER, POINTER],
     "cross_entropy": [*COMMON, COUNT, COUNT, POINTER, POINTER, POINTER],
     "squared_norm": [*COMMON, COUNT, POINTER],
     "adamw": [ctypes.c_int, COUNT, *[POINTER] * 5, *[FLOAT] * 7],

@@ -2,6 +2,9 @@
 // seconds with any compiler. Rows are shared out over the threads; the inner loops are written so that the compiler
 // vectorises them. All arithmetic is fp32, rounded once where it is stored. `bf16` tells the element type of every T.
 #include <omp.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -85,12 +88,24 @@ void by_dtype(bool bf16, Work work) {
   }
 }
 
+// Takes numbers below the smallest normal one for 0 while it lives: processors are tens of times slower on them, and
+// the far ends of a softmax are full of them.
+struct NoSubnormals {
+#if defined(__SSE__)
+  const unsigned before = _mm_getcsr();
+  NoSubnormals() { _mm_setcsr(before | 0x8040u); }
+  ~NoSubnormals() { _mm_setcsr(before); }
+#endif
+};
+
 // work(begin, end, thread) over parts of `rows` that cost about `width` each; small work stays on one thread.
+// Each thread works on a copy, whose captures (by value) nobody else can change: else compilers do not vectorise it.
 template <typename Work>
 void share_out(int64_t rows, int64_t width, int threads, Work work) {
   const int64_t least = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width));
   const int parts = int(std::min<int64_t>(threads, std::max<int64_t>(1, rows / least)));
   if (parts == 1) {
+    const NoSubnormals flushed;
     work(int64_t(0), rows, 0);
     return;
   }
@@ -98,7 +113,9 @@ void share_out(int64_t rows, int64_t width, int threads, Work work) {
   {
     const int part = omp_get_thread_num();
     const int64_t each = (rows + parts - 1) / parts;
-    work(std::min(rows, part * each), std::min(rows, (part + 1) * each), part);
+    const Work own = work;
+    const NoSubnormals flushed;
+    own(std::min(rows, part * each), std::min(rows, (part + 1) * each), part);
   }
 }
 
@@ -114,7 +131,7 @@ void rms_norm(bool bf16, int threads, int64_t rows, int64_t width, const void* x
     using T = decltype(zero);
     const T *in = (const T*)x, *scale = (const T*)weight;
     T* out = (T*)y;
-    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
       for (int64_t row = begin; row < end; ++row) {
         const T* from = in + row * width;
         T* to = out + row * width;
@@ -137,7 +154,7 @@ void rms_norm_backward(bool bf16, int threads, int64_t rows, int64_t width, cons
     using T = decltype(zero);
     const T *in = (const T*)x, *scale = (const T*)weight, *gradient = (const T*)dy;
     T* out = (T*)dx;
-    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int thread) {
+    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int thread) {
       float* own = sums ? sums + thread * width : nullptr;
       for (int64_t row = begin; row < end; ++row) {
         const T *from = in + row * width, *by = gradient + row * width;
@@ -167,7 +184,8 @@ void gated_gelu(bool bf16, int threads, int64_t rows, int64_t width, const void*
     using T = decltype(zero);
     const T* in = (const T*)h;
     T* out = (T*)y;
-    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
+      const Dropout drawn = dropout;  // that no store can be taken to change
       for (int64_t row = begin; row < end; ++row) {
         const T *gate = in + row * 2 * width, *value = gate + width;
         T* to = out + row * width;
@@ -176,7 +194,7 @@ void gated_gelu(bool bf16, int threads, int64_t rows, int64_t width, const void*
         for (int64_t i = 0; i < width; ++i) {
           const float a = load(gate[i]);
           const float activated = 0.5f * a * (1.0f + hyperbolic_tangent(ROOT * (a + CUBE * a * a * a)));
-          store(to[i], activated * load(value[i]) * dropout.factor(first + uint32_t(i)));
+          store(to[i], activated * load(value[i]) * drawn.factor(first + uint32_t(i)));
         }
       }
     });
@@ -190,7 +208,8 @@ void gated_gelu_backward(bool bf16, int threads, int64_t rows, int64_t width, co
     using T = decltype(zero);
     const T *in = (const T*)h, *gradient = (const T*)dy;
     T* out = (T*)dh;
-    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
+      const Dropout drawn = dropout;  // that no store can be taken to change
       for (int64_t row = begin; row < end; ++row) {
         const T *gate = in + row * 2 * width, *value = gate + width, *by = gradient + row * width;
         T *to_gate = out + row * 2 * width, *to_value = to_gate + width;
@@ -198,7 +217,7 @@ void gated_gelu_backward(bool bf16, int threads, int64_t rows, int64_t width, co
 #pragma omp simd
         for (int64_t i = 0; i < width; ++i) {
           const float a = load(gate[i]), b = load(value[i]);
-          const float d = load(by[i]) * dropout.factor(first + uint32_t(i));
+          const float d = load(by[i]) * drawn.factor(first + uint32_t(i));
           const float t = hyperbolic_tangent(ROOT * (a + CUBE * a * a * a));
           const float slope = 0.5f * (1.0f + t) + 0.5f * a * (1.0f - t * t) * ROOT * (1.0f + 3.0f * CUBE * a * a);
           store(to_gate[i], d * b * slope);
@@ -218,14 +237,15 @@ void add_dropout(bool bf16, int threads, int64_t count, const void* residual, co
     using T = decltype(zero);
     const T *from = (const T*)x, *other = (const T*)residual;
     T* to = (T*)y;
-    share_out(count, 1, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(count, 1, threads, [=](int64_t begin, int64_t end, int) {
+      const Dropout drawn = dropout;
       if (other) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i)
-          store(to[i], load(other[i]) + load(from[i]) * dropout.factor(uint32_t(i)));
+          store(to[i], load(other[i]) + load(from[i]) * drawn.factor(uint32_t(i)));
       } else {
 #pragma omp simd
-        for (int64_t i = begin; i < end; ++i) store(to[i], load(from[i]) * dropout.factor(uint32_t(i)));
+        for (int64_t i = begin; i < end; ++i) store(to[i], load(from[i]) * drawn.factor(uint32_t(i)));
       }
     });
   });
@@ -242,7 +262,8 @@ void attention_probabilities(bool bf16, int threads, int64_t examples, int64_t h
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
     T *in = (T*)scores, *out = (T*)dropped;
-    share_out(examples * heads * queries, 4 * keys, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(examples * heads * queries, 4 * keys, threads, [=](int64_t begin, int64_t end, int) {
+      const Dropout drawn = dropout;
       std::vector<float> line(keys);
       float* l = line.data();
       for (int64_t row = begin; row < end; ++row) {
@@ -272,7 +293,7 @@ void attention_probabilities(bool bf16, int threads, int64_t examples, int64_t h
           const uint32_t first = uint32_t(row * keys);
 #pragma omp simd
           for (int64_t i = 0; i < seen; ++i) {
-            const float kept = dropout.factor(first + uint32_t(i)), probability = l[i] * factor;
+            const float kept = drawn.factor(first + uint32_t(i)), probability = l[i] * factor;
             store(to[i], probability * kept);
             store(from[i], kept > 0 ? probability : -probability);
           }
@@ -295,7 +316,7 @@ void attention_probabilities_backward(bool bf16, int threads, int64_t examples, 
   const float scale = 1.0f / (1.0f - p);
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
-    share_out(heads * queries, 4 * keys * examples, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(heads * queries, 4 * keys * examples, threads, [=](int64_t begin, int64_t end, int) {
       for (int64_t line = begin; line < end; ++line) {
         float* bias = sums ? sums + line * keys : nullptr;
         for (int64_t example = 0; example < examples; ++example) {
@@ -332,13 +353,59 @@ void attention_probabilities_backward(bool bf16, int threads, int64_t examples, 
   });
 }
 
+// ---- attention of one query a head (examples, heads, width), while a text is written: y = softmax(q kT + bias) v over
+// the first lengths[example] keys. Keys and values lie `by_example`, `by_head` and `width` elements apart.
+
+void attend(bool bf16, int threads, int64_t examples, int64_t heads, int64_t width, int64_t by_example,
+            int64_t by_head, const void* q, const void* k, const void* v, const float* bias, int64_t biases,
+            const int64_t* lengths, void* y) {
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    int64_t longest = 1;
+    for (int64_t i = 0; i < examples; ++i) longest = std::max(longest, lengths[i]);
+    share_out(examples * heads, 4 * width * longest, threads, [=](int64_t begin, int64_t end, int) {
+      std::vector<float> shares(longest), query(width), sums(width);
+      float *l = shares.data(), *to = sums.data(), *from = query.data();
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t head = row % heads, example = row / heads, seen = lengths[example];
+        const T* keys = (const T*)k + example * by_example + head * by_head;
+        const T* values = (const T*)v + example * by_example + head * by_head;
+        for (int64_t i = 0; i < width; ++i) from[i] = load(((const T*)q)[row * width + i]);
+        float highest = -INFINITY, sum = 0;
+        for (int64_t t = 0; t < seen; ++t) {
+          float score = 0;
+#pragma omp simd reduction(+ : score)
+          for (int64_t i = 0; i < width; ++i) score += from[i] * load(keys[t * width + i]);
+          l[t] = score + (bias ? bias[head * biases + t] : 0.0f);
+          highest = std::max(highest, l[t]);
+        }
+#pragma omp simd reduction(+ : sum)
+        for (int64_t t = 0; t < seen; ++t) {
+          l[t] = exponential(l[t] - highest);
+          sum += l[t];
+        }
+        std::fill(to, to + width, 0.0f);
+        for (int64_t t = 0; t < seen; ++t) {
+          const float share = l[t];
+#pragma omp simd
+          for (int64_t i = 0; i < width; ++i) to[i] += share * load(values[t * width + i]);
+        }
+        T* out = (T*)y + row * width;
+        const float factor = 1.0f / sum;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) store(out[i], to[i] * factor);
+      }
+    });
+  });
+}
+
 // ---- cross-entropy of each row; the logits become its gradient
 
 void cross_entropy(bool bf16, int threads, int64_t rows, int64_t width, void* logits, const int64_t* targets,
                    float* losses) {
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
-    share_out(rows, width, threads, [&](int64_t begin, int64_t end, int) {
+    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
       for (int64_t row = begin; row < end; ++row) {
         T* line = (T*)logits + row * width;
         const float wanted = load(line[targets[row]]);
@@ -369,13 +436,14 @@ double squared_norm(bool bf16, int threads, int64_t count, const void* gradient)
     using T = decltype(zero);
     const T* from = (const T*)gradient;
     std::vector<double> sums(threads, 0.0);
-    share_out(count, 1, threads, [&](int64_t begin, int64_t end, int thread) {
+    double* parts = sums.data();
+    share_out(count, 1, threads, [=](int64_t begin, int64_t end, int thread) {
       for (int64_t start = begin; start < end; start += 4096) {
         const int64_t stop = std::min(end, start + 4096);
         float part = 0;
 #pragma omp simd reduction(+ : part)
         for (int64_t i = start; i < stop; ++i) part += load(from[i]) * load(from[i]);
-        sums[thread] += part;
+        parts[thread] += part;
       }
     });
     for (double sum : sums) total += sum;
@@ -389,7 +457,7 @@ void adamw(int threads, int64_t count, void* weights, int16_t* rests, const void
            float* seconds, float scale, float beta1, float beta2, float eps, float shrink, float size, float root) {
   Bf16* weight = (Bf16*)weights;
   const Bf16* gradient = (const Bf16*)gradients;
-  share_out(count, 1, threads, [&](int64_t begin, int64_t end, int) {
+  share_out(count, 1, threads, [=](int64_t begin, int64_t end, int) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
       const float g = load(gradient[i]) * scale;

@@ -57,16 +57,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Ten
 
 
 @torch.no_grad()
-def attention_shares(scores: Tensor, bias: Tensor | None, lengths: Tensor) -> Tensor:
-    """softmax(scores + bias) over the first `lengths` keys, without gradient; the scores are overwritten.
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Tensor) -> Tensor:
+    """softmax(q kᵀ + bias) v of one query a head over the first `lengths` keys, without gradient: (B, 1, H·K).
 
-    Scores (B, H, Sq, Sk), bias (H, Sq, Sk) in fp32 or None, lengths (B).
+    q (B, 1, H·K), k and v (B, H, T, K) laid out alike, with the rows of a head one after another; bias (H, at least T)
+    in fp32 or None; lengths (B).
     """
-    if _native(scores):
-        scores = scores.contiguous()
-        call("attention_probabilities", scores, *scores.shape, scores, bias, lengths, False, 0.0, 0, None)
-        return scores
-    return _shares(scores, bias, lengths, causal=False).to(scores.dtype)
+    if _native(q) and k.stride() == v.stride() and k.stride(2) == k.shape[3] and k.stride(3) == 1:
+        heads, width = k.shape[1], k.shape[3]
+        q, y = q.contiguous(), torch.empty_like(q)
+        biases = 0 if bias is None else bias.stride(0)
+        sizes = (len(q), heads, width, k.stride(0), k.stride(1))
+        call("attend", q, *sizes, q, k, v, bias, biases, lengths, y)
+        return y
+    rows = q.view(len(q), k.shape[1], 1, k.shape[3])
+    bias = None if bias is None else bias[:, None, : k.shape[2]]
+    shares = _shares(rows @ k.transpose(-1, -2), bias, lengths, causal=False).to(v.dtype)
+    return (shares @ v).flatten(1)[:, None]
 
 
 def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -178,6 +185,51 @@ class _Attention(Function):
         call("attention_probabilities_backward", q, *shares.shape, scores, shares, ctx.p, dbias, dropped)
         dv = (shares if dropped is None else dropped).transpose(-1, -2) @ dy
         return scores @ k, scores.transpose(-1, -2) @ q, dv, dbias, None, None, None, None
+
+
+class LowRank(Function):
+    """x Wᵀ + dropout(x) Aᵀ Bᵀ with a frozen W: x (..., in), W (out, in), A (R, in), B (out, R), where A holds several
+    adapters of `ranks` that sum to R, each with a dropout of its own. Of all that, x alone is kept for the backward
+    pass, and the dropped inputs are drawn again.
+    """
+
+    @staticmethod
+    def suits(x: Tensor, weight: Tensor) -> bool:
+        return _native(x) and not weight.requires_grad
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, ranks: list[int], p: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        ctx.drawn = [(rank, p, _seed(p)) for rank in ranks]
+        inner = torch.cat(
+            [_dropped(rows, *drawn) @ part.T for part, (_, *drawn) in zip(a.split(ranks), ctx.drawn, strict=True)], 1
+        )
+        ctx.save_for_backward(rows, weight, a, b, inner)
+        return torch.addmm(rows @ weight.T, inner, b.T).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        x, weight, a, b, inner = ctx.saved_tensors
+        shape, dy = dy.shape, dy.reshape(-1, dy.shape[-1])
+        dinner, db = dy @ b, dy.T @ inner
+        dx = dy @ weight if ctx.needs_input_grad[0] else None
+        da, done = torch.empty_like(a), 0
+        for rank, p, seed in ctx.drawn:
+            part, by = slice(done, done + rank), dinner[:, done : done + rank]
+            torch.mm(by.T, _dropped(x, p, seed), out=da[part])
+            if dx is not None:
+                through = by @ a[part]
+                call("add_dropout", dx, dx.numel(), dx, through, p, seed, dx)
+            done += rank
+        return None if dx is None else dx.view(*shape[:-1], -1), None, da, db, None, None
+
+
+def _dropped(x: Tensor, p: float, seed: int) -> Tensor:
+    if p == 0:
+        return x
+    y = torch.empty_like(x)
+    call("add_dropout", x, x.numel(), None, x, p, seed, y)
+    return y
 
 
 class _CrossEntropy(Function):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuneoff.model.fast.operations import dropout
+from tuneoff.model.fast.operations import LowRank, dropout
 
 
 def project(x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
@@ -18,31 +18,33 @@ def project(x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
     A layer is torch's, or peft's LoRA around one: y = W x + scaling · B A dropout(x) (Hu et al. 2021, equation 3).
     """
     weights = [_base(layer).weight for layer in layers]
-    y = functional.linear(x, torch.cat(weights) if len(weights) > 1 else weights[0])
+    weight = torch.cat(weights) if len(weights) > 1 else weights[0]
     adapted = [layer for layer in layers if _adapter(layer) is not None]
     if not adapted:
-        return y
-    return y + _low_rank(x, layers, adapted)
-
-
-def _low_rank(x: Tensor, layers: Sequence[nn.Module], adapted: Sequence[Any]) -> Tensor:
-    """The updates of `adapted`, at their places among the outputs of `layers`."""
+        return functional.linear(x, weight)
     p = _dropout(adapted[0]) if adapted[0].training else 0.0
-    if p == 0:
-        inner = functional.linear(x, torch.cat([_a(layer) for layer in adapted]))
-    else:  # each adapter draws its own
-        inner = torch.cat([functional.linear(dropout(x, p), _a(layer)) for layer in adapted], dim=-1)
+    downs, up = [_a(layer) for layer in adapted], _up(layers, adapted)
+    if LowRank.suits(x, weight):
+        return LowRank.apply(x, weight, torch.cat(downs), up, [len(down) for down in downs], p)
+    # Each adapter draws its own dropout.
+    inner = [functional.linear(dropout(x, p), down) for down in downs]
+    return functional.linear(x, weight) + functional.linear(torch.cat(inner, dim=-1), up)
+
+
+def _up(layers: Sequence[nn.Module], adapted: Sequence[Any]) -> Tensor:
+    """scaling · B of every adapter at its place: (sum of outs, sum of ranks), 0 elsewhere."""
     ranks = iter([_a(layer).shape[0] for layer in adapted])
-    blocks, done, total = [], 0, inner.shape[-1]
+    total = sum(_a(layer).shape[0] for layer in adapted)
+    blocks, done = [], 0
     for layer in layers:
-        size = _base(layer).weight.shape[0]
-        block = x.new_zeros(size, total)
+        weight = _base(layer).weight
+        block = weight.new_zeros(weight.shape[0], total)
         if _adapter(layer) is not None:
             rank = next(ranks)
             block = functional.pad(_b(layer), (done, total - done - rank))
             done += rank
         blocks.append(block)
-    return functional.linear(inner, torch.cat(blocks))
+    return torch.cat(blocks)
 
 
 def suits(layer: nn.Module) -> bool:

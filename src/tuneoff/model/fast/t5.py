@@ -85,7 +85,7 @@ class FastT5:
         # The keys and values of all layers in one product.
         crossing = [block.layer[1].EncDecAttention for block in stack.block]
         seen = project(encoded, [layer for a in crossing for layer in (a.k, a.v)])
-        heads = _split(seen, crossing[0].key_value_proj_dim).unflatten(1, (2 * len(crossing), -1))
+        heads = _split(seen, crossing[0].key_value_proj_dim).unflatten(1, (2 * len(crossing), -1)).unbind(1)
         x = dropout(x, p)
         bias = _bias(stack, x.shape[1])
         own = torch.full_like(lengths, x.shape[1])
@@ -93,7 +93,7 @@ class FastT5:
             x = _self_attention(block.layer[0], x, bias, own, True, p)
             layer = block.layer[1]
             q = _split(project(_norm(layer.layer_norm, x), [crossing[n].q]), crossing[n].key_value_proj_dim)
-            y = attention(q, heads[:, 2 * n], heads[:, 2 * n + 1], None, lengths, False, p)
+            y = attention(q, heads[2 * n], heads[2 * n + 1], None, lengths, False, p)
             x = add_dropout(x, project(_join(y), [crossing[n].o]), p)
             x = _feed_forward(block.layer[2], x, p)
         return dropout(_norm(stack.final_layer_norm, x), p)
