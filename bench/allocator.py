@@ -19,9 +19,9 @@ from pathlib import Path
 
 from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.recipe import Trial, load_recipe
 from tuneoff.records import Prepared
-from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.run.stop import Stop

@@ -33,9 +33,9 @@ from tuneoff.model.device import synchronize
 from tuneoff.model.engine import Engine
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.recipe.schema import Recipe, TrainingSpec
 from tuneoff.records import Prepared
-from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.train.loop import Training, Work

@@ -4,6 +4,7 @@
     ├── RecipeError             a recipe that cannot be carried out: all of its problems at once
     ├── DataError               a source, split, column or row that cannot be read
     ├── ModelError              a model, tokenizer or method that cannot be loaded or built
+    ├── DoesNotFitError         an arm that is predicted to need more memory than there is
     └── RunFolderError          a folder that is no run, or cannot be used now
         ├── RunBusyError        another process is at work on this run
         └── RecipeChangedError  the folder holds a run of another recipe
@@ -49,6 +50,10 @@ class DataError(TuneoffError):
 
 class ModelError(TuneoffError):
     """A model, tokenizer or method that cannot be loaded or built."""
+
+
+class DoesNotFitError(TuneoffError):
+    """An arm that is predicted to need more memory than there is."""
 
 
 class RunFolderError(TuneoffError):

@@ -129,6 +129,11 @@ class RunFolder:
         return self.path / "prepared.json"
 
     @property
+    def plan(self) -> Path:
+        """What the run was predicted to take, and the micro-batch that its trials train in."""
+        return self.path / "plan.json"
+
+    @property
     def base(self) -> Path:
         """The original model with its tokenizer, where the recipe builds one of random weights."""
         return self.path / "base"

@@ -22,8 +22,9 @@ def test_the_commands_and_flags_are_these() -> None:
     """Settings live in the recipe; a new flag is a decision."""
     flags = {name: {o for p in c.params for o in p.opts} for name, c in commands().items()}
     assert flags == {
-        "run": {"recipe", "--out", "--set", "--json"}, "show": {"run", "--json"}, "recipes": set(),
-        "report": {"runs", "--out"},
+        "run": {"recipe", "--out", "--set", "--force", "--json"}, "show": {"run", "--json"}, "recipes": set(),
+        "report": {"runs", "--out"}, "generate": {"run", "file", "--arm", "--seed"},
+        "plan": {"recipe", "--set", "--device", "--sweep", "--calibrate", "--json"},
     }  # fmt: skip
 
 

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from tests.conftest import recipe_values, write_jsonl
 from tuneoff.errors import DataError, RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder
+from tuneoff.plan.inputs import read_inputs
 from tuneoff.recipe import Recipe, Trial, trials, write_recipe
 from tuneoff.records import Prepared, TrialResult, read_predictions
-from tuneoff.plan.inputs import read_inputs
 from tuneoff.run.events import Reporter
 from tuneoff.run.prepare import prepare
 from tuneoff.run.stop import Stop

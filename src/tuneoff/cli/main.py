@@ -7,6 +7,8 @@ import sys
 import typer
 
 from tuneoff import __version__
+from tuneoff.cli.generate import generate
+from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
 from tuneoff.cli.report import report
 from tuneoff.cli.run import run
@@ -24,8 +26,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
+app.command()(plan)
 app.command()(show)
 app.command()(report)
+app.command()(generate)
 app.command()(recipes)
 
 

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.status import Status
 
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
-from tuneoff.records import Prepared, TrialResult, Tuning
+from tuneoff.records import Plan, Prepared, TrialResult, Tuning
+from tuneoff.report.plan import planned_lines
 from tuneoff.report.table import duration_text, tuning_text
 from tuneoff.run.events import Event
 
@@ -28,6 +30,29 @@ def watch(folder: RunFolder) -> Iterator[Lines | Bars]:
     bars = Bars(console)
     with bars.live:
         yield bars
+
+
+@contextmanager
+def telling() -> Iterator[Phases]:
+    """Who is told how a plan goes: a spinner with the phase at work where standard error is a terminal."""
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        yield Phases(status)
+
+
+class Phases:
+    """The phase at work, and how far it is."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._name = ""
+
+    def phase(self, name: str) -> None:
+        self._name = name
+        self._status.update(name)
+
+    def progress(self, done: int, total: int) -> None:
+        self._status.update(f"{self._name} {done}/{total}")
 
 
 class Lines:
@@ -56,6 +81,10 @@ class Lines:
 
     def prepared(self, prepared: Prepared) -> None:
         for line in _summary(prepared):
+            self.say(line)
+
+    def planned(self, plan: Plan) -> None:
+        for line in planned_lines(plan):
             self.say(line)
 
     def tuned(self, tuning: Tuning) -> None:
@@ -99,6 +128,10 @@ class Bars:
     def prepared(self, prepared: Prepared) -> None:
         self._clear()
         for line in _summary(prepared):
+            self.say(line)
+
+    def planned(self, plan: Plan) -> None:
+        for line in planned_lines(plan):
             self.say(line)
 
     def tuned(self, tuning: Tuning) -> None:

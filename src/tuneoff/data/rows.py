@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -42,7 +42,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             return
         with _open(path) as file:
             if kind == ".jsonl":
-                yield from _jsonl(file, path.name)
+                yield from read_jsonl(file, path.name)
             elif kind == ".json":
                 yield from _json(file, path.name)
             else:
@@ -55,7 +55,8 @@ def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
-def _jsonl(file: IO[bytes], name: str) -> Iterator[Row]:
+def read_jsonl(file: Iterable[bytes], name: str) -> Iterator[Row]:
+    """The rows of jsonl's lines as they come; `name` is what errors call the file."""
     for number, line in enumerate(file, start=1):
         where = f"{name}:{number}"
         if not line.strip():

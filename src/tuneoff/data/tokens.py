@@ -48,6 +48,11 @@ class Tokeniser:
         """Columns `id`, `input`, `references` and `input_ids` (the prompt alone), in the cache."""
         return self._cached(examples, "generation", progress)
 
+    def prompts(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of prompts, each as in `for_generation`."""
+        tail_length = len(self._encode([self.tail])[0]) if self.tail else 0
+        return [keep_tail(ids, self.max_source_length, tail_length)[0] for ids in self._encode(texts)]
+
     def _cached(
         self, examples: Examples, use: Literal["training", "generation"], progress: Callable[[int, int], None]
     ) -> tuple[Path, SplitStatistics]:

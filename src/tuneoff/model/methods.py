@@ -13,8 +13,8 @@ from tuneoff.errors import ModelError, Problem, nearest
 from tuneoff.model.base import ModelClass, build_model, model_class
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
     import torch
+    from peft import PeftConfig
     from transformers import PretrainedConfig, PreTrainedModel
 
 OWN = ("none", "full")

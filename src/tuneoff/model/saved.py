@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from tuneoff.errors import ModelError
 from tuneoff.folder import sync_folder
+from tuneoff.model.base import load_model
+from tuneoff.model.methods import uses_peft
+from tuneoff.records import Prepared
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -32,6 +36,17 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> No
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
+
+
+def load_arm(prepared: Prepared, method: str, saved: Path, dtype: torch.dtype) -> Any:
+    """What an arm generates with: the original model, the trained one (`saved`), or the original with its adapter.
+
+    Raises ModelError.
+    """
+    if method == "full":
+        return load_model(str(saved), None, prepared.model_class, dtype)
+    model = load_model(prepared.model_path, prepared.model_revision, prepared.model_class, dtype)
+    return load_adapter(model, saved) if uses_peft(method) else model
 
 
 def load_adapter(model: PreTrainedModel, path: Path) -> Any:

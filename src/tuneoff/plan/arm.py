@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ class ArmPlanner:
                 return known.model_copy(
                     update={
                         "evaluate_peak": self.generating.peak,
-                        "seconds": self._seconds(None),
+                        **self._times(None),
                         "fits": [self.fit(device) for device in devices],
                     }
                 )
@@ -122,7 +123,7 @@ class ArmPlanner:
                     "longest": self.step(micro_batch),
                     "typical": self.training.memory(self._micros(typical, micro_batch)[:2]),
                     "evaluate_peak": self.generating.peak,
-                    "seconds": self._seconds(micro_batch),
+                    **self._times(micro_batch),
                     "fits": [self.fit(device) for device in devices],
                 }
             )
@@ -179,8 +180,8 @@ class ArmPlanner:
         total[-1] = 1  # what a step does whatever its lengths
         return total
 
-    def _seconds(self, micro_batch: int | None) -> dict[str, Range]:
-        """Training (None: there is none), evaluation and both."""
+    def _times(self, micro_batch: int | None) -> dict[str, Any]:
+        """Seconds of training (None: there is none), of evaluation and of both; and what they are reckoned by."""
         speed = self._speed(micro_batch)
         generating, evaluation = self.generating, self._setting.recipe.evaluation
         usual = self._setting.inputs.data[evaluation.split]
@@ -189,10 +190,10 @@ class ArmPlanner:
         least, most = (speed.seconds(generating.token * count) for count in (short, evaluation.max_new_tokens))
         evaluate = Range(value=reading.value + least.value, low=reading.low + least.low, high=reading.high + most.high)
         if micro_batch is None:
-            return {"evaluate": evaluate, "total": evaluate}
+            return {"seconds": {"evaluate": evaluate, "total": evaluate}, "speed": speed.source}
         train = speed.seconds(self._work(micro_batch))
         total = Range(**{key: getattr(train, key) + getattr(evaluate, key) for key in ("value", "low", "high")})
-        return {"train": train, "evaluate": evaluate, "total": total}
+        return {"seconds": {"train": train, "evaluate": evaluate, "total": total}, "speed": speed.source}
 
     def _work(self, micro_batch: int) -> Work:
         """The work of all steps: that of a few is counted, and is linear in `_features`."""
@@ -236,7 +237,6 @@ class ArmPlanner:
         if smallest != wanted:
             advice.append(Advice(change=f"training.micro_batch={smallest}", peak=self.needs(smallest), fits=False))
         for change, other in self._others():
-            peak = None
             try:
                 peak = other.needs(1)
             except Exception:  # a variant that cannot be computed is no advice

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import psutil
 
 from tuneoff.data.tokens import load_tokens
-from tuneoff.errors import RecipeError, Problem, TuneoffError
+from tuneoff.errors import Problem, RecipeError, TuneoffError
 from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.methods import check_method
 from tuneoff.plan.arm import ArmPlanner, Setting
@@ -57,7 +57,7 @@ def make_plan(
     )
 
 
-def sweep(arms: Mapping[str, ArmSpec], text: str) -> dict[str, ArmSpec]:
+def sweep_arms(arms: Mapping[str, ArmSpec], text: str) -> dict[str, ArmSpec]:
     """`r=4,8,16` → every arm whose method has that setting, once for each value; the others as they are.
 
     Raises RecipeError where no arm has it, or a value does not suit.

@@ -64,7 +64,7 @@ def rough(dtype: torch.dtype) -> Speed:
     a, b = torch.randn(2, 1024, 1024).to(dtype)
     product = _median(lambda: a @ b)
     source = torch.zeros(2**24)
-    copy = _median(lambda: source.clone())
+    copy = _median(source.clone)
     return Speed(
         flop=product / (2 * 1024**3) / EFFICIENCY,
         byte=copy / (2 * source.nbytes),

@@ -9,7 +9,7 @@ from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
 from tuneoff.recipe.schema import ArmSpec
-from tuneoff.records import Prediction, TrialResult, Tuning, read_predictions
+from tuneoff.records import Plan, PlannedArm, Prediction, TrialResult, Tuning, read_predictions
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Arm:
     folders: dict[int, TrialFolder]
     results: dict[int, TrialResult | None]
     tuning: Tuning | None
+    planned: PlannedArm | None = None
 
     @cached_property
     def done(self) -> dict[int, TrialResult]:
@@ -56,6 +57,8 @@ class Arm:
 def read_arms(folder: RunFolder, recipe: Recipe, prefix: str = "") -> list[Arm]:
     """Every arm of the run, in the recipe's order, under `prefix` and its name. Raises RunFolderError."""
     every = trials(recipe)
+    plan = Plan.read(folder.plan) if folder.plan.is_file() else None
+    planned = {arm.arm: arm for arm in plan.arms} if plan else {}
     arms = []
     for name, spec in recipe.arms.items():
         own = [trial for trial in every if trial.arm == name]
@@ -67,6 +70,7 @@ def read_arms(folder: RunFolder, recipe: Recipe, prefix: str = "") -> list[Arm]:
                 folders={t.seed: folder.trial(t.arm, t.seed) for t in own},
                 results={t.seed: _result(folder, t) for t in own},
                 tuning=Tuning.read(tuning) if tuning.is_file() else None,
+                planned=planned.get(name),
             )
         )
     return arms

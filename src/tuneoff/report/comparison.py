@@ -10,7 +10,7 @@ import numpy as np
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import read_recipe
-from tuneoff.records import Parameters, Prepared, Record, Tuning
+from tuneoff.records import Parameters, Prepared, Range, Record, Tuning
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.score.evidence import Evidence, weigh
 
@@ -30,6 +30,8 @@ class ArmRow(Record):
     total_seconds: float | None
     train_peak_bytes: float | None
     evaluate_peak_bytes: float | None
+    predicted_peak_bytes: int | None
+    predicted_seconds: dict[str, Range] | None
     rouge: dict[str, float] | None
     length_ratio: float | None
     empty_outputs: int
@@ -136,6 +138,8 @@ def _row(arm: Arm) -> ArmRow:
         total_seconds=_mean([sum(r.seconds.values()) - r.seconds.get("measure", 0.0) for r in done if r.seconds]),
         train_peak_bytes=_mean([r.memory.train.peak for r in done if r.memory and r.memory.train]),
         evaluate_peak_bytes=_mean([r.memory.evaluate.peak for r in done if r.memory]),
+        predicted_peak_bytes=arm.planned.longest.peak if arm.planned and arm.planned.longest else None,
+        predicted_seconds=arm.planned.seconds if arm.planned else None,
         rouge={metric: fmean(getattr(s, metric).mean for s in scores) for metric in ROUGE} if scores else None,
         length_ratio=_mean([s.length_ratio for s in scores]),
         empty_outputs=sum(s.empty_outputs for s in scores),

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneoff.folder import RunFolder
-from tuneoff.records import Tuning
+from tuneoff.records import Range, Tuning
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.verdict import verdict
 
@@ -79,6 +79,7 @@ def notes(comparison: Comparison) -> list[str]:
             notes.append(
                 f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens"
             )
+    notes += [line for row in comparison.arms for line in _predicted(row)]
     evidence = comparison.evidence
     if evidence is not None and len(evidence.seeds) > 1:
         by_seed = {arm: means["rouge1"] for arm, means in evidence.by_seed.items()}
@@ -88,6 +89,16 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")
     return notes
+
+
+def _predicted(row: ArmRow) -> list[str]:
+    """What the plan said of an arm's training, beside what was measured."""
+    if not row.seeds or not row.predicted_peak_bytes or not row.train_peak_bytes:
+        return []
+    off = 100 * (row.predicted_peak_bytes / row.train_peak_bytes - 1)
+    text = f"{row.arm}: memory predicted {bytes_text(row.predicted_peak_bytes)} ({off:+.1f} %)"
+    train = (row.predicted_seconds or {}).get("train")
+    return [f"{text}, training {range_text(train)}" if train else text]
 
 
 def _per_example(comparison: Comparison) -> str:
@@ -157,6 +168,11 @@ def duration_text(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
+
+
+def range_text(seconds: Range | None) -> str:
+    """`2m 10s – 4m 00s`."""
+    return NONE if seconds is None else f"{duration_text(seconds.low)} – {duration_text(seconds.high)}"
 
 
 def bytes_text(size: float | None) -> str:

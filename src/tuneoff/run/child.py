@@ -1,4 +1,5 @@
-"""The entry of a child process: `python -m tuneoff.run.child RUN prepare`, `… try ARM SEED RATE`, `… trial ARM SEED`.
+"""The entry of a child process: `python -m tuneoff.run.child RUN` with `prepare [--force]`, `try ARM SEED RATE` or
+`trial ARM SEED`.
 
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
 which the parent keeps as the log. Exit statuses: 0 finished, 1 failed (told by an event), 2 the
@@ -14,10 +15,10 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from tuneoff.errors import TuneoffError
+from tuneoff.errors import DoesNotFitError, TuneoffError
 from tuneoff.folder import RunFolder, write_json
 from tuneoff.recipe import Recipe, Trial, read_recipe
-from tuneoff.records import FailureKind, Prepared, Tuning
+from tuneoff.records import FailureKind, Plan, Prepared, Tuning
 from tuneoff.run.events import Reporter
 from tuneoff.run.stop import STOPPED, Stop, StoppedError
 
@@ -32,9 +33,9 @@ def main(arguments: list[str], report: Reporter) -> int:
     try:
         recipe = read_recipe(folder.recipe).recipe
         if arguments[1] == "prepare":
-            _prepare(recipe, folder, report)
+            _prepare(recipe, folder, report, force="--force" in arguments)
             return FINISHED
-        trial = Trial(arguments[2], int(arguments[3]))
+        recipe, trial = _as_planned(recipe, folder), Trial(arguments[2], int(arguments[3]))
         if arguments[1] == "try":
             return _try(recipe, folder, trial, float(arguments[4]), report, stop)
         return _carry_out(recipe, folder, trial, report, stop)
@@ -48,13 +49,30 @@ def main(arguments: list[str], report: Reporter) -> int:
         return FAILED
 
 
-def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter) -> None:
+def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter, force: bool) -> None:
     from tuneoff.measure.environment import describe_environment
     from tuneoff.model.device import pick_device
+    from tuneoff.plan.inputs import read_inputs
+    from tuneoff.plan.planner import make_plan
+    from tuneoff.plan.refusal import refusals
     from tuneoff.run.prepare import prepare
 
-    prepare(recipe, folder, report)
+    inputs = read_inputs(recipe, folder.base, report)
+    if not folder.plan.is_file():  # one that trials were begun by stands
+        make_plan(recipe, inputs, report).write(folder.plan)
+    problems = refusals(Plan.read(folder.plan))
+    if problems and not force:
+        raise DoesNotFitError("\n".join([*problems, "To run it all the same: --force"]))
+    prepare(recipe, folder, inputs)
     write_json(folder.environment, describe_environment(pick_device()))
+
+
+def _as_planned(recipe: Recipe, folder: RunFolder) -> Recipe:
+    """`recipe` with the plan's micro-batch where it leaves that open."""
+    if recipe.training.micro_batch is not None or not folder.plan.is_file():
+        return recipe
+    training = recipe.training.model_copy(update={"micro_batch": Plan.read(folder.plan).micro_batch})
+    return recipe.model_copy(update={"training": training})
 
 
 def _carry_out(recipe: Recipe, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:

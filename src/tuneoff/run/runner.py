@@ -15,7 +15,7 @@ from tuneoff.errors import RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, read_recipe, trials, write_recipe
 from tuneoff.recipe.load import differences
-from tuneoff.records import Failure, Prepared, TrialResult, Try, Tuning
+from tuneoff.records import Failure, Plan, Prepared, TrialResult, Try, Tuning
 from tuneoff.run.events import Event
 from tuneoff.run.process import Child
 
@@ -29,6 +29,8 @@ class Listener(Protocol):
 
     def prepared(self, prepared: Prepared) -> None: ...
 
+    def planned(self, plan: Plan) -> None: ...
+
     def tuned(self, tuning: Tuning) -> None: ...
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None: ...
@@ -41,16 +43,16 @@ class InterruptedRunError(Exception):
 class Run:
     """One recipe in one folder."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, listener: Listener) -> None:
-        self._recipe, self._folder, self._listener = recipe, folder, listener
+    def __init__(self, recipe: Recipe, folder: RunFolder, listener: Listener, force: bool = False) -> None:
+        self._recipe, self._folder, self._listener, self._force = recipe, folder, listener, force
         self._child: Child | None = None
         self._stop_asked = False
 
     def carry_out(self) -> bool:
         """Run or resume; True where every trial is done.
 
-        Raises RunBusyError, RecipeChangedError, the mistakes that preparing finds, and
-        InterruptedRunError.
+        Raises RunBusyError, RecipeChangedError, the mistakes that preparing finds (an arm that does not fit among
+        them, unless `force`), and InterruptedRunError.
         """
         with self._folder.lock(), self._signals():
             self._claim()
@@ -73,6 +75,7 @@ class Run:
         """
         if not self._folder.recipe.is_file() or not self._folder.prepared.is_file():
             shutil.rmtree(self._folder.base, ignore_errors=True)
+            self._folder.plan.unlink(missing_ok=True)
             write_recipe(self._recipe, self._folder.recipe)
             return
         try:
@@ -96,8 +99,9 @@ class Run:
 
     def _prepare(self) -> None:
         self._listener.begins(None)
-        self._launch(["prepare"], self._folder.prepare_log)
+        self._launch(["prepare", *(["--force"] if self._force else [])], self._folder.prepare_log)
         self._listener.prepared(Prepared.read(self._folder.prepared))
+        self._listener.planned(Plan.read(self._folder.plan))
 
     def _carry_out_trial(self, trial: Trial) -> TrialResult:
         folder, arm = self._trial_folder(trial), self._recipe.arms[trial.arm]
@@ -146,7 +150,7 @@ class Run:
         """Carry out `work` in a child. A failure of preparing, or the user's mistake in it, is raised."""
         if self._stop_asked:
             raise InterruptedRunError
-        preparing = work == ["prepare"]
+        preparing = work[0] == "prepare"
         self._child = Child([str(self._folder.path.resolve()), *work], log)
         try:
             ended = self._child.listen(self._listener.tells)

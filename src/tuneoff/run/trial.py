@@ -7,7 +7,6 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
-import torch
 
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
@@ -17,11 +16,10 @@ from tuneoff.measure.clock import Clock
 from tuneoff.measure.environment import describe_environment
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.measure.parameters import count_parameters
-from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device, pick_precision, synchronize
 from tuneoff.model.engine import pick_engine
 from tuneoff.model.methods import uses_peft
-from tuneoff.model.saved import load_adapter, save_whole
+from tuneoff.model.saved import load_arm, save_whole
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import (
@@ -165,10 +163,7 @@ class TrialRun:
         with self._phase("tokenise"):
             test = load_tokens(prepared.tokens[evaluation.split])
         with self._phase("load"):
-            full = self._arm.method == "full"
-            model = self._load(self._precision.dtype, saved=full)
-            if uses_peft(self._arm.method):
-                model = load_adapter(model, self._folder.model)
+            model = load_arm(prepared, self._arm.method, self._folder.model, self._precision.dtype)
             model.to(self._device)
             engine = pick_engine(self._recipe.training, model).name
             if engine == "fast" and uses_peft(self._arm.method):
@@ -241,8 +236,3 @@ class TrialRun:
                 "seed": self._trial.seed,
             }
         )
-
-    def _load(self, dtype: torch.dtype, saved: bool = False) -> Any:
-        if saved:
-            return load_model(str(self._folder.model), None, self._prepared.model_class, dtype)
-        return load_model(self._prepared.model_path, self._prepared.model_revision, self._prepared.model_class, dtype)

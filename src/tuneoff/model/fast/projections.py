@@ -32,7 +32,7 @@ def project(x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
 
 
 def _up(layers: Sequence[nn.Module], adapted: Sequence[Any]) -> Tensor:
-    """scaling · B of every adapter at its place: (sum of outs, sum of ranks), 0 elsewhere."""
+    """B of every adapter at its place, scaled: (sum of outs, sum of ranks), 0 elsewhere."""
     ranks = iter([_a(layer).shape[0] for layer in adapted])
     total = sum(_a(layer).shape[0] for layer in adapted)
     blocks, done = [], 0

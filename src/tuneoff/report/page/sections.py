@@ -16,7 +16,7 @@ from tuneoff.report.svg import Format
 from tuneoff.report.table import bytes_text, count_text, duration_text
 
 PAIRS = 12  # charts of paired differences, at most
-PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers")
+PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "libraries")
 PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate")
 
 
@@ -37,7 +37,7 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
     made = [
         _costs(comparison, colours),
         _learning(arms, colours),
-        _memory(finished),
+        _memory(arms),
         _time(finished),
         _spread(scores),
         _pairs(scores, comparison, colours),
@@ -92,14 +92,24 @@ def _learning(arms: Sequence[Arm], colours: Mapping[str, int]) -> Section:
     return Section("Learning", "Lines: training loss. Dots: loss on the validation split after each epoch.", charts)
 
 
-def _memory(results: Mapping[str, TrialResult]) -> Section:
-    bars = {
-        arm: {part: float(size) for part, size in result.memory.train.components.items()}
-        for arm, result in results.items()
-        if result.memory and result.memory.train and result.memory.train.components
-    }
-    words = "The tensors alive at the peak of a step on the largest batch, by what they are for."
+def _memory(arms: Sequence[Arm]) -> Section:
+    bars: dict[str, dict[str, float]] = {}
+    for arm in arms:
+        memory = arm.first.memory if arm.first else None
+        if arm.planned and arm.planned.longest:
+            bars[f"{arm.name} (plan)"] = _floats(arm.planned.longest.components)
+        if memory and memory.train and memory.train.components:
+            tensors, peak = _floats(memory.train.components), memory.train.peak
+            bars[arm.name] = {**tensors, "libraries": max(0.0, (peak or 0.0) - sum(tensors.values()))}
+    words = (
+        "At the peak of a step on the largest batch: the tensors alive, by what they are for, and what the process "
+        "holds besides. (plan): predicted before anything was trained."
+    )
     return Section("Memory of a training step", words, [stacked(bars, PARTS, words, bytes_text)] if bars else [])
+
+
+def _floats(components: Mapping[str, int]) -> dict[str, float]:
+    return {part: float(size) for part, size in components.items()}
 
 
 def _time(results: Mapping[str, TrialResult]) -> Section:

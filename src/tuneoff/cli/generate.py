@@ -1,0 +1,58 @@
+"""`tuneoff generate`: what a finished arm writes for new dialogues."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneoff.errors import TuneoffError
+from tuneoff.use.rows import Given, read_given
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="Text or jsonl; - is standard input.")] = "-",
+    arm: Annotated[str, typer.Option(help="Which arm writes.")] = ...,  # type: ignore[assignment]
+    seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
+) -> None:
+    """Write a line for each dialogue, in their order, as they come.
+
+    FILE holds text (dialogues with an empty line between them: a line of text comes out for each) or jsonl with the
+    data's columns (the same objects come out, with `prediction`).
+    """
+    from tuneoff.errors import DataError
+    from tuneoff.folder import RunFolder
+    from tuneoff.use.writer import Finished, Writer
+
+    finished = Finished(RunFolder(run), arm, seed)
+    try:
+        lines: Iterable[bytes] = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise DataError(f"{file}: cannot read: {error.strerror}") from None
+    writer = Writer(finished)
+    given = read_given(lines, "standard input" if file == "-" else file, writer.columns)
+    while True:
+        batch, bad = _take(given, finished.recipe.evaluation.batch_size)
+        for one, written in zip(batch, writer.write([one.columns for one in batch]), strict=True):
+            typer.echo(one.line(written.text))
+        sys.stdout.flush()
+        if bad is not None:
+            raise bad
+        if not batch:
+            return
+
+
+def _take(given: Iterator[Given], count: int) -> tuple[list[Given], TuneoffError | None]:
+    """The next inputs, and the mistake that ended them: what stands before a bad line is written all the same."""
+    taken: list[Given] = []
+    try:
+        for one in islice(given, count):
+            taken.append(one)
+    except TuneoffError as error:
+        return taken, error
+    return taken, None

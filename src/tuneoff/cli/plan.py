@@ -1,0 +1,51 @@
+"""`tuneoff plan`: what a recipe will take, before anything is downloaded or trained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that ships.")] = "demo",
+    set: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a key, e.g. training.micro_batch=4.")
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(metavar="MEMORY", help="Whether it fits there too, e.g. 16GB.")
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUES", help="Each value of a method's setting, e.g. r=4,8,16.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Time a few real steps here first: narrower times, for later plans too.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Predict the memory and time of every arm, from the model's config and the data alone."""
+    from rich.console import Console
+
+    from tuneoff.cli.progress import telling
+    from tuneoff.errors import RecipeError
+    from tuneoff.plan.fit import parse_device
+    from tuneoff.recipe import load_recipe
+    from tuneoff.report.plan import print_plan
+
+    loaded = load_recipe(recipe, set or [])
+    devices = [parse_device(text) for text in device or []]
+    wanted = loaded.recipe
+    from tuneoff.plan.inputs import read_inputs
+    from tuneoff.plan.planner import make_plan, sweep_arms
+
+    try:
+        if sweep is not None:
+            wanted = wanted.model_copy(update={"arms": sweep_arms(wanted.arms, sweep)})
+        with telling() as tell:
+            made = make_plan(wanted, read_inputs(wanted, None, tell), tell, devices, calibrate)
+    except RecipeError as error:
+        raise loaded.locate(error) from None
+    if json:
+        typer.echo(made.model_dump_json(indent=2))
+    else:
+        print_plan(made, Console(highlight=False))

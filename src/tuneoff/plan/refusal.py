@@ -1,0 +1,25 @@
+"""Why a plan cannot be carried out here, and what would make it."""
+
+from __future__ import annotations
+
+from tuneoff.records import Plan
+
+GIB = 2**30
+
+
+def refusals(plan: Plan) -> list[str]:
+    """A line for each arm that is predicted not to fit this machine, with the advice for it."""
+    lines = []
+    for arm in plan.arms:
+        here = next(iter(arm.fits), None)
+        if here is None or here.fits:
+            continue
+        peak = max(arm.longest.peak if arm.longest else 0, arm.evaluate_peak or 0) + plan.libraries
+        lines.append(
+            f"arm {arm.arm} is predicted to need {peak / GIB:.1f} GiB, and {here.device} has "
+            f"{here.capacity / GIB:.1f} GiB."
+        )
+        for advice in here.advice:
+            known = "" if advice.peak is None else f" would need {advice.peak / GIB:.1f} GiB"
+            lines.append(f"  {advice.change}{known}{', which fits' if advice.fits else ''}")
+    return lines

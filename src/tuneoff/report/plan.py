@@ -1,0 +1,118 @@
+"""A plan on the terminal, at 80 columns: what each arm takes, by component, and where it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tuneoff.records import Plan, PlannedArm, PlannedStep
+from tuneoff.report.table import NONE, bytes_text, count_text, range_text
+
+PARTS = ("weights", "gradients", "optimizer", "activations", "temporary")
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """The whole of what `tuneoff plan` prints."""
+    console.print(_arms(plan))
+    for note in _notes(plan):
+        console.print(Padding(Text(note), (0, 0, 0, 1)))
+    components = [arm for arm in plan.arms if arm.longest]
+    if components:
+        console.print()
+        console.print(_components(components))
+    console.print()
+    console.print(_fits(plan.arms))
+    for line in _advice(plan.arms):
+        console.print(Padding(Text(line), (0, 0, 0, 1)))
+
+
+def planned_lines(plan: Plan) -> list[str]:
+    """A line for each arm: what a run says before it begins."""
+    return [
+        f"plan {arm.arm}: not predicted ({arm.not_predicted})"
+        if arm.not_predicted
+        else f"plan {arm.arm}: {bytes_text(_peak(arm))} at most, {range_text((arm.seconds or {}).get('total'))}"
+        for arm in plan.arms
+    ]
+
+
+def _peak(arm: PlannedArm) -> int:
+    return max(arm.longest.peak if arm.longest else 0, arm.evaluate_peak or 0)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    table.add_column(headers[0], overflow="fold", max_width=16)
+    for header in headers[1:]:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def _arms(plan: Plan) -> Table:
+    table = _table("arm", "trainable", "training", "typical", "generating", "saved", "time")
+    for arm in plan.arms:
+        table.add_row(
+            arm.arm,
+            count_text(arm.parameters.trainable) if arm.parameters else NONE,
+            bytes_text(arm.longest.peak if arm.longest else None),
+            bytes_text(arm.typical.peak if arm.typical else None),
+            bytes_text(arm.evaluate_peak),
+            bytes_text(arm.saved_bytes),
+            range_text((arm.seconds or {}).get("total")),
+        )
+    return table
+
+
+def _notes(plan: Plan) -> list[str]:
+    notes = [f"{plan.steps:,} optimizer steps in micro-batches of {plan.micro_batch}; precision {plan.precision}"]
+    longest = next((arm.longest for arm in plan.arms if arm.longest), None)
+    typical = next((arm.typical for arm in plan.arms if arm.typical), None)
+    if longest and typical:
+        notes.append(f"training: the peak on the longest batch ({_shape(longest)}); typical: {_shape(typical)}")
+    notes.append(f"over the {bytes_text(plan.libraries)} of the libraries; generating: on the longest batch")
+    for source in dict.fromkeys(arm.speed for arm in plan.arms if arm.speed):
+        notes.append(f"time of training and evaluation by {source}")
+    for arm in plan.arms:
+        if arm.not_predicted:
+            states = ", ".join(f"{part} {bytes_text(size)}" for part, size in arm.states.items())
+            notes.append(f"{arm.arm}: not predicted ({arm.not_predicted}); model states alone: {states}")
+    return notes
+
+
+def _shape(step: PlannedStep) -> str:
+    target = f" + {step.target_tokens}" if step.target_tokens else ""
+    return f"{step.examples} × {step.source_tokens}{target} tokens"
+
+
+def _components(arms: Sequence[PlannedArm]) -> Table:
+    table = _table("at the peak", *PARTS)
+    for arm in arms:
+        assert arm.longest is not None
+        table.add_row(arm.arm, *(bytes_text(arm.longest.components.get(part, 0)) for part in PARTS))
+    return table
+
+
+def _fits(arms: Sequence[PlannedArm]) -> Table:
+    devices = next((arm.fits for arm in arms if arm.fits), [])
+    table = _table("fits", *(f"{d.device} ({bytes_text(d.capacity)})" for d in devices))
+    for arm in arms:
+        cells = []
+        for fit in arm.fits:
+            size = f", micro-batch {fit.micro_batch}" if fit.micro_batch else ""
+            cells.append(f"yes{size}" if fit.fits else "no")
+        table.add_row(arm.arm, *(cells or [NONE] * len(devices)))
+    return table
+
+
+def _advice(arms: Sequence[PlannedArm]) -> list[str]:
+    lines = []
+    for arm in arms:
+        for fit in arm.fits:
+            for advice in fit.advice:
+                peak = "" if advice.peak is None else f": {bytes_text(advice.peak)}"
+                lines.append(f"{arm.arm} on {fit.device}: {advice.change}{peak}{'' if advice.fits else ' (too much)'}")
+    return lines

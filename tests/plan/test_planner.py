@@ -1,0 +1,149 @@
+"""Plans of small models, against the steps that they predict."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import recipe_values
+from tuneoff.data.order import epoch_order
+from tuneoff.data.tokens import load_tokens
+from tuneoff.errors import RecipeError, TuneoffError
+from tuneoff.model.device import Precision
+from tuneoff.plan import planner
+from tuneoff.plan.arm import ArmPlanner, Setting
+from tuneoff.plan.fit import Device, parse_device, this_machine
+from tuneoff.plan.inputs import Inputs, read_inputs
+from tuneoff.plan.planner import make_plan, sweep_arms
+from tuneoff.plan.refusal import refusals
+from tuneoff.plan.speed import Speeds
+from tuneoff.plan.training import FakeTraining
+from tuneoff.plan.work import Work
+from tuneoff.recipe import Recipe
+from tuneoff.run.events import Reporter
+from tuneoff.train.loop import Work as Examples
+
+QUIET = Reporter(io.StringIO())
+
+
+def begin(data_folder: Path, kind: str = "seq2seq", **training: Any) -> tuple[Recipe, Inputs]:
+    values = recipe_values(data_folder, kind)
+    values["training"] |= training
+    recipe = Recipe.model_validate(values)
+    return recipe, read_inputs(recipe, None, QUIET)
+
+
+def examples_of(recipe: Recipe, inputs: Inputs) -> Examples:
+    size = recipe.training.examples_per_step
+    return Examples(load_tokens(inputs.tokens["train"]), None, 0, size, 10)
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
+def test_every_arm_is_predicted_in_full(kind: str, data_folder: Path) -> None:
+    plan = make_plan(*begin(data_folder, kind), QUIET, [Device("64MB", 64 * 10**6)])
+    original, full, lora = plan.arms
+    assert [arm.not_predicted for arm in plan.arms] == [None] * 3
+    assert original.longest is None and original.saved_bytes is None
+    assert full.longest is not None and lora.longest is not None and full.typical is not None
+    assert full.longest.components["optimizer"] == 8 * full.parameters.trainable + _counters(full.method)  # type: ignore[union-attr]
+    assert lora.longest.peak < full.longest.peak
+    assert lora.saved_bytes == 4 * lora.parameters.trainable  # type: ignore[union-attr]
+    assert full.typical.peak <= full.longest.peak
+    assert all(arm.fits[0].fits and not arm.fits[1].fits for arm in (full, lora))  # libraries alone need more
+    for arm in plan.arms:
+        assert arm.seconds is not None and arm.evaluate_peak
+        assert arm.seconds["total"].low < arm.seconds["total"].value < arm.seconds["total"].high
+
+
+def _counters(_: str) -> int:
+    """AdamW of transformers counts each weight's steps in a tensor of its own."""
+    return pytest.approx(0, abs=4096)  # type: ignore[return-value]
+
+
+def test_the_work_of_all_steps_is_the_sum_of_each(data_folder: Path) -> None:
+    """A few are counted, and the others follow from their lengths: to the last operation."""
+    recipe, inputs = begin(data_folder)
+    examples = examples_of(recipe, inputs)
+    setting = Setting(recipe, inputs, examples, Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
+    arm = ArmPlanner("full", recipe.arms["full"], setting)
+    training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
+    order = epoch_order(examples.lengths, 8, 0, 0)
+    steps = [order[start : start + 8] for start in range(0, len(order), 8)]
+    counted = Work()
+    for step in steps:
+        counted += training.work([step])
+    predicted = arm._work(8)
+    assert predicted.parts() == pytest.approx([part * 10 / len(steps) for part in counted.parts()], rel=0.02)
+
+
+def test_the_micro_batch_is_the_largest_that_fits(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, inputs = begin(data_folder)
+    examples = examples_of(recipe, inputs)
+    training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
+    longest = epoch_order(examples.lengths, 8, 0, 0)[:8]
+    peaks = {n: training.memory([longest[i : i + n] for i in range(0, 8, n)][:2]).peak for n in (1, 2, 4, 8)}
+    assert peaks[1] < peaks[2] < peaks[4]
+    monkeypatch.setattr(planner.psutil, "Process", _NoLibraries)
+    for n, needed in ((8, peaks[8]), (2, peaks[2])):
+        monkeypatch.setattr(planner, "this_machine", lambda needed=needed: Device("here", needed))
+        plan = make_plan(recipe, inputs, QUIET)
+        assert plan.micro_batch == n and not refusals(plan)
+    fitting = plan.arms[1].fits[0].advice[0]
+    assert (fitting.change, fitting.peak, fitting.fits) == ("training.micro_batch=2", peaks[2], True)
+
+
+class _NoLibraries:
+    def memory_info(self) -> Any:
+        return type("Info", (), {"rss": 0})
+
+
+def test_what_fits_nowhere_is_refused_with_advice(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "this_machine", lambda: Device("this machine", 10**6))
+    lines = refusals(make_plan(*begin(data_folder), QUIET))
+    assert any(line.startswith("arm full is predicted to need") for line in lines)
+    assert any("training.activation_checkpointing=true" in line for line in lines)
+    assert any("LoRA (r=8) in its place" in line for line in lines)
+
+
+def test_what_needs_values_is_told_with_arithmetic(data_folder: Path) -> None:
+    recipe, inputs = begin(data_folder)
+    pissa = recipe.arms["lora"].model_copy(update={"init_lora_weights": "pissa"})
+    plan = make_plan(recipe.model_copy(update={"arms": {"pissa": pissa}}), inputs, QUIET)
+    assert plan.arms[0].not_predicted is not None
+    assert plan.arms[0].longest is None
+    assert plan.micro_batch == recipe.training.examples_per_step
+
+
+def test_a_sweep_makes_an_arm_of_every_value(data_folder: Path) -> None:
+    recipe, inputs = begin(data_folder)
+    arms = sweep_arms(recipe.arms, "r=2,8")
+    assert list(arms) == ["original", "full", "lora-r2", "lora-r8"]
+    plan = make_plan(recipe.model_copy(update={"arms": arms}), inputs, QUIET)
+    small, large = plan.arms[2:]
+    assert small.parameters and large.parameters
+    assert 4 * small.parameters.trainable == large.parameters.trainable
+    for text, error in (("r", TuneoffError), ("r=two", RecipeError), ("rr=2", TuneoffError)):
+        with pytest.raises(error):
+            sweep_arms(recipe.arms, text)
+
+
+def test_devices_are_amounts_of_memory() -> None:
+    assert parse_device("16GB").capacity == 16 * 10**9
+    assert parse_device("1.5 GiB").capacity == 3 * 2**29
+    assert this_machine().capacity > 2**28
+    for text in ("16", "GB", "0GB", "-1GB", "16TB"):
+        with pytest.raises(TuneoffError, match="--device takes an amount of memory"):
+            parse_device(text)
+
+
+def test_calibrated_speeds_are_kept_for_the_model_and_lent_to_others(data_folder: Path) -> None:
+    recipe, inputs = begin(data_folder)
+    plan = make_plan(recipe, inputs, QUIET, calibrate=True)
+    assert plan.arms[1].speed is not None and "real steps here" in plan.arms[1].speed
+    again = make_plan(recipe, inputs, QUIET)
+    assert again.arms[1].speed == plan.arms[1].speed
+    found = Speeds(__import__("torch").device("cpu")).find("fast fp32 all", "another")
+    assert found is not None and found.spread >= 0.5
