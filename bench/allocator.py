@@ -19,13 +19,13 @@ from pathlib import Path
 
 from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
-from tuneoff.plan.inputs import read_inputs
+from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe import Trial, load_recipe
 from tuneoff.records import Prepared
-from tuneoff.run.events import Reporter
-from tuneoff.run.prepare import prepare
-from tuneoff.run.stop import Stop
-from tuneoff.run.trial import TrialRun
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.prepare import prepare
+from tuneoff.runner.stop import Stop
+from tuneoff.runner.trial import TrialRun
 
 RECIPE = load_recipe("demo", ["training.max_steps=40", "data.limit={train: 640, validation: 8, test: 8}"]).recipe
 

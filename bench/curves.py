@@ -25,11 +25,11 @@ from tuneoff.model.base import load_model
 from tuneoff.model.engine import Engine
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.plan.inputs import read_inputs
+from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe.schema import TrainingSpec
 from tuneoff.records import Prepared
-from tuneoff.run.events import Reporter
-from tuneoff.run.prepare import prepare
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.prepare import prepare
 from tuneoff.train.loop import Training, Work
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))

@@ -33,11 +33,11 @@ from tuneoff.model.device import synchronize
 from tuneoff.model.engine import Engine
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.plan.inputs import read_inputs
+from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe.schema import Recipe, TrainingSpec
 from tuneoff.records import Prepared
-from tuneoff.run.events import Reporter
-from tuneoff.run.prepare import prepare
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.prepare import prepare
 from tuneoff.train.loop import Training, Work
 
 WARM_UP = 10  # steps, told apart: compilation, autotuning, the allocator's first blocks

@@ -37,10 +37,10 @@ from tuneoff.model.fast.projections import project
 from tuneoff.model.fast.t5 import FastT5
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.plan.inputs import read_inputs
+from tuneoff.planner.inputs import read_inputs
 from tuneoff.records import Prepared
-from tuneoff.run.events import Reporter
-from tuneoff.run.prepare import prepare
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.prepare import prepare
 from tuneoff.train import adamw
 from tuneoff.train.adamw import ExactAdamW
 

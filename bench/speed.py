@@ -28,9 +28,9 @@ from speed_flops import model_flops
 from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
-from tuneoff.plan.inputs import read_inputs
-from tuneoff.run.events import Reporter
-from tuneoff.run.prepare import prepare
+from tuneoff.planner.inputs import read_inputs
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.prepare import prepare
 
 EXAMPLES = 160  # of a round
 NOTEBOOK_STEPS = {

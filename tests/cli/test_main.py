@@ -40,7 +40,7 @@ def test_version_and_recipes() -> None:
     assert all(name in printed for name in shipped_recipes())
 
 
-@pytest.mark.parametrize("module", ["tuneoff.cli.main", "tuneoff.report.page", "tuneoff.run.runner", "tuneoff.recipe"])
+@pytest.mark.parametrize("module", ["tuneoff.cli.main", "tuneoff.report.page", "tuneoff.runner.run", "tuneoff.recipe"])
 def test_light_modules_stay_light(module: str) -> None:
     heavy = "{'torch', 'transformers', 'peft', 'datasets', 'accelerate', 'scipy', 'rouge_score'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"

@@ -28,15 +28,15 @@ def plan(
 
     from tuneoff.cli.progress import telling
     from tuneoff.errors import RecipeError
-    from tuneoff.plan.fit import parse_device
+    from tuneoff.planner.fit import parse_device
     from tuneoff.recipe import load_recipe
     from tuneoff.report.plan import print_plan
 
     loaded = load_recipe(recipe, set or [])
     devices = [parse_device(text) for text in device or []]
     wanted = loaded.recipe
-    from tuneoff.plan.inputs import read_inputs
-    from tuneoff.plan.planner import make_plan, sweep_arms
+    from tuneoff.planner.inputs import read_inputs
+    from tuneoff.planner.plan import make_plan, sweep_arms
 
     try:
         if sweep is not None:

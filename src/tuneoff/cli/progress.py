@@ -15,7 +15,7 @@ from tuneoff.recipe import Trial
 from tuneoff.records import Plan, Prepared, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
 from tuneoff.report.table import duration_text, tuning_text
-from tuneoff.run.events import Event
+from tuneoff.runner.events import Event
 
 PLAIN_INTERVAL = 10.0  # seconds between two plain lines of progress
 

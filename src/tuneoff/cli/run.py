@@ -28,7 +28,7 @@ def run(
     from tuneoff.folder import RunFolder
     from tuneoff.recipe import load_recipe, read_recipe
     from tuneoff.report.page import write_report
-    from tuneoff.run.runner import InterruptedRunError, PrepareFailedError, Run
+    from tuneoff.runner.run import InterruptedRunError, PrepareFailedError, Run
 
     if recipe is None and out is not None and RunFolder(out).recipe.is_file():
         loaded = read_recipe(RunFolder(out).recipe, set or [])

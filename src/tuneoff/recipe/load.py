@@ -66,12 +66,23 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
         raise RecipeError([Problem((), f"{where}: not YAML: {getattr(error, 'problem', error)}")]) from None
     if not isinstance(values, dict):
         raise RecipeError([Problem((), f"{path.name}: a recipe is a mapping with model, data, prompt and arms")])
+    return make_recipe(values, overrides, path.stem, path.name, lines)
+
+
+def make_recipe(
+    values: dict[str, Any],
+    overrides: Iterable[str] = (),
+    name: str = "recipe",
+    source: str = "the recipe",
+    lines: Mapping[tuple[str, ...], int] | None = None,
+) -> LoadedRecipe:
+    """The recipe of values as YAML has them (which overrides change). Raises RecipeError, by `lines` where given."""
     for override in overrides:
         _override(values, override)
     try:
-        return LoadedRecipe(Recipe.model_validate(values), path.stem, path.name, lines)
+        return LoadedRecipe(Recipe.model_validate(values), name, source, lines or {})
     except ValidationError as error:
-        raise _located(_problems(error), path.name, lines) from None
+        raise _located(_problems(error), source, lines or {}) from None
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tuneoff.plan.speed import FLOOR, fit
-from tuneoff.plan.work import Work
+from tuneoff.planner.speed import FLOOR, fit
+from tuneoff.planner.work import Work
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -9,7 +9,7 @@ from tuneoff.errors import RecipeChangedError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import build_model
 from tuneoff.model.saved import save_whole
-from tuneoff.plan.inputs import Inputs
+from tuneoff.planner.inputs import Inputs
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import Prepared
 

@@ -9,9 +9,9 @@ from tuneoff.model.device import pick_device, pick_precision, synchronize
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import Prepared, Try, read_history
-from tuneoff.run.beginning import begin, load_work
-from tuneoff.run.events import Reporter
-from tuneoff.run.stop import Stop, StoppedError
+from tuneoff.runner.beginning import begin, load_work
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.stop import Stop, StoppedError
 from tuneoff.train.loop import count_steps
 
 SHARE = 4  # a try takes this part of the arm's steps, where the recipe does not say how many

@@ -10,10 +10,10 @@ from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import Problem, RecipeError, TuneoffError
 from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.methods import check_method
-from tuneoff.plan.arm import ArmPlanner, Setting
-from tuneoff.plan.fit import Device, this_machine
-from tuneoff.plan.inputs import Inputs, Telling
-from tuneoff.plan.speed import Speeds
+from tuneoff.planner.arm import ArmPlanner, Setting
+from tuneoff.planner.fit import Device, this_machine
+from tuneoff.planner.inputs import Inputs, Telling
+from tuneoff.planner.speed import Speeds
 from tuneoff.recipe.schema import ArmSpec, Recipe
 from tuneoff.records import Plan
 from tuneoff.train.loop import Work, count_steps

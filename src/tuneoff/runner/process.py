@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tuneoff.errors import TuneoffError
 from tuneoff.records import Failure, FailureKind
-from tuneoff.run.child import FAILED, FINISHED, MISTAKE
-from tuneoff.run.events import Event, as_error, parse_event
-from tuneoff.run.stop import STOPPED
+from tuneoff.runner.child import FAILED, FINISHED, MISTAKE
+from tuneoff.runner.events import Event, as_error, parse_event
+from tuneoff.runner.stop import STOPPED
 
-ENTRY = ["-m", "tuneoff.run.child"]
+ENTRY = ["-m", "tuneoff.runner.child"]
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
 CHILD_ENVIRONMENT = {

@@ -1,4 +1,4 @@
-"""The entry of a child process: `python -m tuneoff.run.child RUN` with `prepare [--force]`, `try ARM SEED RATE` or
+"""The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare [--force]`, `try ARM SEED RATE` or
 `trial ARM SEED`.
 
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
@@ -19,8 +19,8 @@ from tuneoff.errors import DoesNotFitError, TuneoffError
 from tuneoff.folder import RunFolder, write_json
 from tuneoff.recipe import Recipe, Trial, read_recipe
 from tuneoff.records import FailureKind, Plan, Prepared, Tuning
-from tuneoff.run.events import Reporter
-from tuneoff.run.stop import STOPPED, Stop, StoppedError
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.stop import STOPPED, Stop, StoppedError
 
 FINISHED, FAILED, MISTAKE = 0, 1, 2
 
@@ -52,10 +52,10 @@ def main(arguments: list[str], report: Reporter) -> int:
 def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter, force: bool) -> None:
     from tuneoff.measure.environment import describe_environment
     from tuneoff.model.device import pick_device
-    from tuneoff.plan.inputs import read_inputs
-    from tuneoff.plan.planner import make_plan
-    from tuneoff.plan.refusal import refusals
-    from tuneoff.run.prepare import prepare
+    from tuneoff.planner.inputs import read_inputs
+    from tuneoff.planner.plan import make_plan
+    from tuneoff.planner.refusal import refusals
+    from tuneoff.runner.prepare import prepare
 
     inputs = read_inputs(recipe, folder.base, report)
     if not folder.plan.is_file():  # one that trials were begun by stands
@@ -76,7 +76,7 @@ def _as_planned(recipe: Recipe, folder: RunFolder) -> Recipe:
 
 
 def _carry_out(recipe: Recipe, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
-    from tuneoff.run.trial import TrialRun
+    from tuneoff.runner.trial import TrialRun
 
     own = folder.trial(trial.arm, trial.seed)
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))
@@ -91,7 +91,7 @@ def _carry_out(recipe: Recipe, folder: RunFolder, trial: Trial, report: Reporter
 
 
 def _try(recipe: Recipe, folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: Stop) -> int:
-    from tuneoff.run.trying import try_rate
+    from tuneoff.runner.trying import try_rate
 
     own = folder.rate(trial.arm, rate)
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))

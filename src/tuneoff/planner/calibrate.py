@@ -20,10 +20,10 @@ from tuneoff.model.base import build_model
 from tuneoff.model.device import Precision, pick_device, synchronize
 from tuneoff.model.engine import pick_engine
 from tuneoff.model.methods import adapt, held_dtype, uses_peft
-from tuneoff.plan.inputs import Inputs
-from tuneoff.plan.speed import Speed, fit
-from tuneoff.plan.training import FakeTraining, Micros
-from tuneoff.plan.work import Work
+from tuneoff.planner.inputs import Inputs
+from tuneoff.planner.speed import Speed, fit
+from tuneoff.planner.training import FakeTraining, Micros
+from tuneoff.planner.work import Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.train.loop import Training
 from tuneoff.train.loop import Work as Examples

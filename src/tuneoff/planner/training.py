@@ -18,9 +18,9 @@ from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.device import Precision
 from tuneoff.model.engine import PickedEngine, pick_engine
 from tuneoff.model.methods import held_dtype
-from tuneoff.plan.fake import FakeWorld
-from tuneoff.plan.inputs import Inputs
-from tuneoff.plan.work import CountWork, Work
+from tuneoff.planner.fake import FakeWorld
+from tuneoff.planner.inputs import Inputs
+from tuneoff.planner.work import CountWork, Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.records import PlannedStep
 from tuneoff.train.adamw import ExactAdamW

@@ -16,8 +16,8 @@ from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, read_recipe, trials, write_recipe
 from tuneoff.recipe.load import differences
 from tuneoff.records import Failure, Plan, Prepared, TrialResult, Try, Tuning
-from tuneoff.run.events import Event
-from tuneoff.run.process import Child
+from tuneoff.runner.events import Event
+from tuneoff.runner.process import Child
 
 
 class Listener(Protocol):

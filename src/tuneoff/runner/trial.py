@@ -31,9 +31,9 @@ from tuneoff.records import (
     Trained,
     TrialResult,
 )
-from tuneoff.run.beginning import begin, load_work
-from tuneoff.run.events import Reporter
-from tuneoff.run.stop import Stop, StoppedError
+from tuneoff.runner.beginning import begin, load_work
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.stop import Stop, StoppedError
 from tuneoff.score.rouge import rouge, rouge_version
 from tuneoff.score.summary import summarise
 from tuneoff.signature import signature

@@ -13,17 +13,17 @@ from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import RecipeError, TuneoffError
 from tuneoff.model.device import Precision
-from tuneoff.plan import planner
-from tuneoff.plan.arm import ArmPlanner, Setting
-from tuneoff.plan.fit import Device, parse_device, this_machine
-from tuneoff.plan.inputs import Inputs, read_inputs
-from tuneoff.plan.planner import make_plan, sweep_arms
-from tuneoff.plan.refusal import refusals
-from tuneoff.plan.speed import Speeds
-from tuneoff.plan.training import FakeTraining
-from tuneoff.plan.work import Work
+from tuneoff.planner import plan as planner
+from tuneoff.planner.arm import ArmPlanner, Setting
+from tuneoff.planner.fit import Device, parse_device, this_machine
+from tuneoff.planner.inputs import Inputs, read_inputs
+from tuneoff.planner.plan import make_plan, sweep_arms
+from tuneoff.planner.refusal import refusals
+from tuneoff.planner.speed import Speeds
+from tuneoff.planner.training import FakeTraining
+from tuneoff.planner.work import Work
 from tuneoff.recipe import Recipe
-from tuneoff.run.events import Reporter
+from tuneoff.runner.events import Reporter
 from tuneoff.train.loop import Work as Examples
 
 QUIET = Reporter(io.StringIO())

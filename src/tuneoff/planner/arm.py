@@ -17,13 +17,13 @@ from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
 from tuneoff.model.device import Precision
 from tuneoff.model.methods import adapt, held_dtype, uses_peft
-from tuneoff.plan.calibrate import calibrate, kind_of_step, widths_of
-from tuneoff.plan.fit import Device
-from tuneoff.plan.generation import FakeGeneration, Generating
-from tuneoff.plan.inputs import Inputs, Telling
-from tuneoff.plan.speed import Speed, Speeds, rough
-from tuneoff.plan.training import FakeTraining, Micros
-from tuneoff.plan.work import Work
+from tuneoff.planner.calibrate import calibrate, kind_of_step, widths_of
+from tuneoff.planner.fit import Device
+from tuneoff.planner.generation import FakeGeneration, Generating
+from tuneoff.planner.inputs import Inputs, Telling
+from tuneoff.planner.speed import Speed, Speeds, rough
+from tuneoff.planner.training import FakeTraining, Micros
+from tuneoff.planner.work import Work
 from tuneoff.recipe.schema import ArmSpec, Recipe, TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
 from tuneoff.train.loop import Work as Examples

@@ -16,7 +16,7 @@ import torch
 from tuneoff.data.tokens import cache_folder
 from tuneoff.folder import write_json
 from tuneoff.measure.environment import describe_environment
-from tuneoff.plan.work import Work
+from tuneoff.planner.work import Work
 from tuneoff.records import Range, Record
 
 FLOOR = 0.15  # of the interval of a calibrated prediction, either way

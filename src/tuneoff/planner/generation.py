@@ -13,9 +13,9 @@ from tuneoff.measure.components import track
 from tuneoff.model.device import Precision
 from tuneoff.model.engine import pick_engine
 from tuneoff.model.methods import uses_peft
-from tuneoff.plan.fake import FakeWorld
-from tuneoff.plan.inputs import Inputs
-from tuneoff.plan.work import CountWork, Work
+from tuneoff.planner.fake import FakeWorld
+from tuneoff.planner.inputs import Inputs
+from tuneoff.planner.work import CountWork, Work
 from tuneoff.recipe.schema import ArmSpec, EvaluationSpec, TrainingSpec
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tuneoff.errors import Problem, RecipeError, TuneoffError
-from tuneoff.run import process
-from tuneoff.run.child import _classify
-from tuneoff.run.events import Event, Reporter, as_error, parse_event
-from tuneoff.run.process import Child
+from tuneoff.runner import process
+from tuneoff.runner.child import _classify
+from tuneoff.runner.events import Event, Reporter, as_error, parse_event
+from tuneoff.runner.process import Child
 from tuneoff.train.trainer import NotANumberError
 
 

@@ -16,13 +16,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from tests.conftest import recipe_values, write_jsonl
 from tuneoff.errors import DataError, RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder
-from tuneoff.plan.inputs import read_inputs
+from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe import Recipe, Trial, trials, write_recipe
 from tuneoff.records import Prepared, TrialResult, read_predictions
-from tuneoff.run.events import Reporter
-from tuneoff.run.prepare import prepare
-from tuneoff.run.stop import Stop
-from tuneoff.run.trial import TrialRun
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.prepare import prepare
+from tuneoff.runner.stop import Stop
+from tuneoff.runner.trial import TrialRun
 
 CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
 

@@ -1,0 +1,43 @@
+"""The report's charts by themselves, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tuneoff.report.arms import Arm
+from tuneoff.report.comparison import Comparison
+from tuneoff.report.page.sections import sections
+
+STYLE = Path(__file__).parent / "page" / "page.css"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One section's charts as SVG, with the report's style."""
+
+    title: str
+    words: str
+    charts: list[Markup]
+
+    def _repr_html_(self) -> str:
+        style = STYLE.read_text(encoding="utf-8")
+        charts = "".join(f"<figure>{chart}</figure>" for chart in self.charts)
+        # A frame of its own: the page's style must not reach the notebook.
+        page = (
+            f"<style>{style}</style><h3>{self.title}</h3><p class='soft'>{self.words}</p>"
+            f"<div class='charts'>{charts}</div>"
+        )
+        return f'<iframe srcdoc="{Markup.escape(page)}" style="border:0;width:100%;height:{self._height}px"></iframe>'
+
+    @property
+    def _height(self) -> int:
+        return 460 * ((len(self.charts) + 1) // 2)
+
+
+def figures(arms: Sequence[Arm], comparison: Comparison) -> dict[str, Figure]:
+    """Every section that the run has something to show in, by its title."""
+    return {s.title: Figure(s.title, s.words, s.charts) for s in sections(arms, comparison)}
