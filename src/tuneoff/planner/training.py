@@ -28,6 +28,7 @@ from tuneoff.train.loop import Training
 from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
 
+KERNEL_BYTES = 2**19  # about what oneDNN keeps of each kind of matrix product (measured: docs/plan.md)
 EXACT_BYTES = 26  # a weight's, read and written in a step of ExactAdamW
 
 
@@ -62,15 +63,14 @@ class FakeTraining:
             )
             self._trainer = training.unstarted()
         self._optimizer: Any = self._trainer.optimizer
-        self._begun = False
 
     def memory(self, micro_batches: Micros) -> PlannedStep:
         """The peak of a step on these micro-batches (of which the first is the largest), by component."""
         with self._ready(micro_batches) as (batches, shape):
-            if not self._begun:  # the first makes the optimizer's state
+            with CountWork() as counter:  # the first makes the optimizer's state
                 self._step(batches)
-                self._begun = True
             components, _ = track(self._trainer.model, self._optimizer, lambda: self._step(batches))
+        components["kernels"] = KERNEL_BYTES * len(counter.products)
         return PlannedStep(
             examples=shape[0],
             source_tokens=shape[1],
@@ -83,7 +83,6 @@ class FakeTraining:
         """The work of such a step."""
         with self._ready(micro_batches) as (batches, _), CountWork() as counter:
             self._step(batches)
-        self._begun = True
         if isinstance(self._optimizer, ExactAdamW):  # in C++, and unseen
             return counter.done + Work(0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests))
         return counter.done

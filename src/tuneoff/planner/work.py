@@ -40,6 +40,7 @@ class CountWork(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.done = Work()
+        self.products: set[tuple[Any, ...]] = set()  # kinds of matrix products: operation, shapes, layouts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -48,6 +49,9 @@ class CountWork(TorchDispatchMode):
             return out
         packet = func._overloadpacket
         flops = 0.0
+        if packet in PRODUCTS:
+            tensors = [value for value in args if isinstance(value, torch.Tensor)]
+            self.products.add((packet, *((t.shape, t.stride(), t.dtype) for t in tensors)))
         if packet in flop_registry:
             flops = float(flop_registry[packet](*args, **kwargs, out_val=out))
         elif packet in FUSED:
@@ -70,6 +74,7 @@ def _attention(args: Any, q: int, k: int, v: int, products: float) -> float:
 
 
 aten = torch.ops.aten
+PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm}
 FACTORIES = {aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided}
 # Fused attention on the CPU has no formula in torch: 2 products forwards, 5 backwards.
 FUSED: dict[Any, Callable[[Any], float]] = {

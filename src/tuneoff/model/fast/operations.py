@@ -188,40 +188,65 @@ class _Attention(Function):
 
 
 class LowRank(Function):
-    """x Wᵀ + dropout(x) Aᵀ Bᵀ with a frozen W: x (..., in), W (out, in), A (R, in), B (out, R), where A holds several
-    adapters of `ranks` that sum to R, each with a dropout of its own. Of all that, x alone is kept for the backward
-    pass, and the dropped inputs are drawn again.
+    """n Wᵀ + dropout(n) Aᵀ Bᵀ of n = rms_norm(x), with W and the norm frozen: x (..., in), W (out, in), A (R, in),
+    B (out, R), where A holds several adapters of `ranks` that sum to R, each with a dropout of its own. `norm` is the
+    norm's weight, or None where x is taken as it is. Of all that, x alone is kept for the backward pass: n and the
+    dropped inputs are computed again.
     """
 
     @staticmethod
-    def suits(x: Tensor, weight: Tensor) -> bool:
-        return _native(x) and not weight.requires_grad
+    def suits(x: Tensor, *frozen: Tensor | None) -> bool:
+        return _native(x) and not any(weight is not None and weight.requires_grad for weight in frozen)
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, ranks: list[int], p: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        norm: Tensor | None,
+        eps: float,
+        weight: Tensor,
+        a: Tensor,
+        b: Tensor,
+        ranks: list[int],
+        p: float,
+    ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()
-        ctx.drawn = [(rank, p, _seed(p)) for rank in ranks]
-        inner = torch.cat(
-            [_dropped(rows, *drawn) @ part.T for part, (_, *drawn) in zip(a.split(ranks), ctx.drawn, strict=True)], 1
-        )
-        ctx.save_for_backward(rows, weight, a, b, inner)
-        return torch.addmm(rows @ weight.T, inner, b.T).view(*x.shape[:-1], -1)
+        ctx.drawn, ctx.eps = [(rank, p, _seed(p)) for rank in ranks], eps
+        normed, inverse = _normed(rows, norm, eps)
+        parts = zip(a.split(ranks), ctx.drawn, strict=True)
+        inner = torch.cat([_dropped(normed, *drawn) @ part.T for part, (_, *drawn) in parts], 1)
+        ctx.save_for_backward(rows, norm, inverse, weight, a, b, inner)
+        return torch.addmm(normed @ weight.T, inner, b.T).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, weight, a, b, inner = ctx.saved_tensors
+        x, norm, inverse, weight, a, b, inner = ctx.saved_tensors
         shape, dy = dy.shape, dy.reshape(-1, dy.shape[-1])
+        normed, _ = _normed(x, norm, ctx.eps)
         dinner, db = dy @ b, dy.T @ inner
         dx = dy @ weight if ctx.needs_input_grad[0] else None
         da, done = torch.empty_like(a), 0
         for rank, p, seed in ctx.drawn:
             part, by = slice(done, done + rank), dinner[:, done : done + rank]
-            torch.mm(by.T, _dropped(x, p, seed), out=da[part])
+            torch.mm(by.T, _dropped(normed, p, seed), out=da[part])
             if dx is not None:
                 through = by @ a[part]
                 call("add_dropout", dx, dx.numel(), dx, through, p, seed, dx)
             done += rank
-        return None if dx is None else dx.view(*shape[:-1], -1), None, da, db, None, None
+        if dx is not None:
+            if norm is not None:
+                call("rms_norm_backward", dx, *_rows(dx), dx, x, norm, inverse, dx, None)
+            dx = dx.view(*shape[:-1], -1)
+        return dx, None, None, None, da, db, None, None
+
+
+def _normed(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor | None]:
+    """The RMS norm, and the inverse of the rms; or x."""
+    if weight is None:
+        return x, None
+    y, inverse = torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
+    call("rms_norm", x, *_rows(x), x, weight, eps, y, inverse)
+    return y, inverse
 
 
 def _dropped(x: Tensor, p: float, seed: int) -> Tensor:

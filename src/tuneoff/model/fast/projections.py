@@ -9,26 +9,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuneoff.model.fast.operations import LowRank, dropout
+from tuneoff.model.fast.operations import LowRank, dropout, rms_norm
 
 
-def project(x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
+def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> Tensor:
     """The outputs of linear layers without bias on one input, side by side: (..., in) → (..., sum of outs).
 
-    A layer is torch's, or peft's LoRA around one: y = W x + scaling · B A dropout(x) (Hu et al. 2021, equation 3).
+    The input is normed first where a `norm` (T5's) is given. A layer is torch's, or peft's LoRA around one: y = W x + scaling · B A dropout(x) (Hu et al. 2021, equation 3).
     """
     weights = [_base(layer).weight for layer in layers]
     weight = torch.cat(weights) if len(weights) > 1 else weights[0]
     adapted = [layer for layer in layers if _adapter(layer) is not None]
     if not adapted:
-        return functional.linear(x, weight)
+        return functional.linear(_normed(x, norm), weight)
     p = _dropout(adapted[0]) if adapted[0].training else 0.0
     downs, up = [_a(layer) for layer in adapted], _up(layers, adapted)
-    if LowRank.suits(x, weight):
-        return LowRank.apply(x, weight, torch.cat(downs), up, [len(down) for down in downs], p)
+    scale, eps = (None, 0.0) if norm is None else (norm.weight, norm.variance_epsilon)
+    if LowRank.suits(x, weight, scale):
+        return LowRank.apply(x, scale, eps, weight, torch.cat(downs), up, [len(down) for down in downs], p)
+    x = _normed(x, norm)
     # Each adapter draws its own dropout.
     inner = [functional.linear(dropout(x, p), down) for down in downs]
     return functional.linear(x, weight) + functional.linear(torch.cat(inner, dim=-1), up)
+
+
+def _normed(x: Tensor, norm: Any) -> Tensor:
+    return x if norm is None else rms_norm(x, norm.weight, norm.variance_epsilon)
 
 
 def _up(layers: Sequence[nn.Module], adapted: Sequence[Any]) -> Tensor:

@@ -92,7 +92,7 @@ class FastT5:
         for n, block in enumerate(stack.block):
             x = _self_attention(block.layer[0], x, bias, own, True, p)
             layer = block.layer[1]
-            q = _split(project(_norm(layer.layer_norm, x), [crossing[n].q]), crossing[n].key_value_proj_dim)
+            q = _split(project(x, [crossing[n].q], layer.layer_norm), crossing[n].key_value_proj_dim)
             y = attention(q, heads[2 * n], heads[2 * n + 1], None, lengths, False, p)
             x = add_dropout(x, project(_join(y), [crossing[n].o]), p)
             x = _feed_forward(block.layer[2], x, p)
@@ -101,14 +101,14 @@ class FastT5:
 
 def _self_attention(layer: Any, x: Tensor, bias: Tensor, lengths: Tensor, causal: bool, p: float) -> Tensor:
     own = layer.SelfAttention
-    qkv = _split(project(_norm(layer.layer_norm, x), [own.q, own.k, own.v]), own.key_value_proj_dim)
+    qkv = _split(project(x, [own.q, own.k, own.v], layer.layer_norm), own.key_value_proj_dim)
     q, k, v = qkv.chunk(3, dim=1)
     return add_dropout(x, project(_join(attention(q, k, v, bias, lengths, causal, p)), [own.o]), p)
 
 
 def _feed_forward(layer: Any, x: Tensor, p: float) -> Tensor:
     dense = layer.DenseReluDense
-    h = project(_norm(layer.layer_norm, x), [dense.wi_0, dense.wi_1])
+    h = project(x, [dense.wi_0, dense.wi_1], layer.layer_norm)
     return add_dropout(x, project(gated_gelu(h, p), [dense.wo]), p)
 
 
