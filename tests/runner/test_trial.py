@@ -162,7 +162,7 @@ def test_bad_rows_stop_it_with_their_place_or_are_counted(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"split 'train': train.jsonl:2 has null in 'dialogue'"):
         prepared_for(recipe, folder)
     lenient = recipe.model_copy(update={"data": recipe.data.model_copy(update={"on_bad_row": "skip"})})
-    prepared = prepare(lenient, folder, Reporter(io.StringIO()))
+    prepared = prepared_for(lenient, folder)
     assert prepared.data["train"].skipped_rows == 1
     assert "train: 1 bad rows left out (train.jsonl:2 has null in 'dialogue')" in prepared.warnings
     assert "validation" not in prepared.data
@@ -179,4 +179,4 @@ def test_other_data_under_finished_trials_are_refused(data_folder: Path, tmp_pat
     assert (folder.base / "tokenizer.json").read_bytes() == tokenizer
     values["data"]["limit"] = {"train": 30}
     with pytest.raises(RecipeChangedError, match="the train data are not those"):
-        prepare(Recipe.model_validate(values), folder, Reporter(io.StringIO()))
+        prepared_for(Recipe.model_validate(values), folder)

@@ -78,7 +78,7 @@ def _by_component(by_category: dict[str, int]) -> dict[str, int]:
 
 def _tracker_class(mem_tracker: Any) -> Any:
     class Tracker(mem_tracker.MemTracker):
-        """MemTracker that admits frozen parameters and keeps each category's own maximum."""
+        """MemTracker that admits frozen parameters and several calls, and keeps each category's own maximum."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -95,6 +95,16 @@ def _tracker_class(mem_tracker: Any) -> Any:
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(False)
+
+        def _pre_fw_hook(self, module: Any, inputs: Any) -> None:
+            # The original admits each module's call from outside once. What it forgets here is per module alone.
+            if module in self.memory_tracking and not self._mod_tracker.is_bw and self._called_from_outside(module):
+                self.reset_mod_stats()
+            super()._pre_fw_hook(module, inputs)
+
+        def _called_from_outside(self, module: Any) -> bool:
+            own = self._mod_tracker.get_known_fqn(module)
+            return set(self._mod_tracker.parents) - {own} == {"Global"}
 
         def _update_peak_stats(self, peak_state: Any) -> None:
             super()._update_peak_stats(peak_state)

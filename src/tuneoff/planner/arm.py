@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,35 +14,20 @@ from tuneoff.data.order import epoch_order
 from tuneoff.errors import ModelError
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
-from tuneoff.model.device import Precision
+from tuneoff.model.engine import PickedEngine
 from tuneoff.model.methods import adapt, held_dtype, uses_peft
-from tuneoff.planner.calibrate import calibrate, kind_of_step, widths_of
+from tuneoff.planner.calibrate import calibrate, kind_of_step
+from tuneoff.planner.depth import widths_of
 from tuneoff.planner.fit import Device
-from tuneoff.planner.generation import FakeGeneration, Generating
-from tuneoff.planner.inputs import Inputs, Telling
-from tuneoff.planner.speed import Speed, Speeds, rough
-from tuneoff.planner.training import FakeTraining, Micros
+from tuneoff.planner.predictor import Predictor, Setting
+from tuneoff.planner.speed import Speed, rough
+from tuneoff.planner.training import Micros
 from tuneoff.planner.work import Work
-from tuneoff.recipe.schema import ArmSpec, Recipe, TrainingSpec
+from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
-from tuneoff.train.loop import Work as Examples
 
 SAMPLES = 8  # steps whose work is counted, for the work of all
 PADDING = 8  # lengths are multiples of it
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all arms of a plan share."""
-
-    recipe: Recipe
-    inputs: Inputs
-    examples: Examples
-    precision: Precision
-    libraries: int
-    speeds: Speeds
-    calibrate: bool
-    tell: Telling
 
 
 class ArmPlanner:
@@ -52,37 +36,40 @@ class ArmPlanner:
     def __init__(self, name: str, arm: ArmSpec, setting: Setting, spec: TrainingSpec | None = None) -> None:
         self.name, self._arm, self._setting = name, arm, setting
         self._spec = spec or setting.recipe.training
+        self._predictor = Predictor(arm, setting, self._spec)
         self._peaks: dict[int, PlannedStep] = {}
+
+    @property
+    def _engine(self) -> PickedEngine:
+        return self._predictor.training.engine
 
     @property
     def trains(self) -> bool:
         return self._arm.trains
 
-    @cached_property
-    def training(self) -> FakeTraining:
-        """Raises ModelError, or whatever a method does that needs values."""
-        s = self._setting
-        return FakeTraining(self._arm, s.inputs, s.examples, self._spec, s.precision)
-
-    @cached_property
-    def generating(self) -> Generating:
-        s = self._setting
-        return FakeGeneration(self._arm, s.inputs, self._spec, s.recipe.evaluation, s.precision).predict()
-
     def step(self, micro_batch: int) -> PlannedStep:
         """The peak of the longest step in micro-batches of this size."""
         if micro_batch not in self._peaks:
-            self._peaks[micro_batch] = self.training.memory(self._micros(self._order[0], micro_batch)[:2])
+            self._peaks[micro_batch] = self._predictor.memory(self._longest(micro_batch))
         return self._peaks[micro_batch]
+
+    def _longest(self, micro_batch: int) -> Micros:
+        """Two micro-batches of the longest step: beside the second's activations lie the first's gradients."""
+        return self._micros(self._order[0], micro_batch)[:2]
 
     def needs(self, micro_batch: int) -> int:
         """Bytes that a process of the arm holds at most, its libraries included."""
         train = self.step(micro_batch).peak if self._arm.trains else 0
-        return self._setting.libraries + max(train, self.generating.peak)
+        return self._setting.libraries + max(train, self._predictor.generating.peak)
 
     def largest(self, capacity: int) -> int | None:
         """The largest micro-batch with which the arm fits."""
-        return next((size for size in self.sizes if self.needs(size) <= capacity), None)
+        whole, smallest = self.sizes[0], self.sizes[-1]
+        if self.needs(whole) <= capacity:
+            return whole
+        if self.needs(smallest) > capacity:
+            return None
+        return next(size for size in self.sizes if self.needs(size) <= capacity)
 
     @property
     def sizes(self) -> list[int]:
@@ -111,7 +98,7 @@ class ArmPlanner:
             if not self._arm.trains:
                 return known.model_copy(
                     update={
-                        "evaluate_peak": self.generating.peak,
+                        "evaluate_peak": self._predictor.generating.peak,
                         **self._times(None),
                         "fits": [self.fit(device) for device in devices],
                     }
@@ -119,10 +106,10 @@ class ArmPlanner:
             typical = self._order[len(self._order) // 2]
             return known.model_copy(
                 update={
-                    "engine": f"{self.training.engine.name}: {self.training.engine.reason}",
-                    "longest": self.step(micro_batch),
-                    "typical": self.training.memory(self._micros(typical, micro_batch)[:2]),
-                    "evaluate_peak": self.generating.peak,
+                    "engine": f"{self._engine.name}: {self._engine.reason}",
+                    "longest": self._predictor.training.memory(self._longest(micro_batch)),
+                    "typical": self._predictor.memory(self._micros(typical, micro_batch)[:2]),
+                    "evaluate_peak": self._predictor.generating.peak,
                     **self._times(micro_batch),
                     "fits": [self.fit(device) for device in devices],
                 }
@@ -183,7 +170,7 @@ class ArmPlanner:
     def _times(self, micro_batch: int | None) -> dict[str, Any]:
         """Seconds of training (None: there is none), of evaluation and of both; and what they are reckoned by."""
         speed = self._speed(micro_batch)
-        generating, evaluation = self.generating, self._setting.recipe.evaluation
+        generating, evaluation = self._predictor.generating, self._setting.recipe.evaluation
         usual = self._setting.inputs.data[evaluation.split]
         short = max(1.0, usual.target_tokens / max(1, usual.references))
         reading = speed.seconds(generating.reading)
@@ -200,7 +187,7 @@ class ArmPlanner:
         steps = [self._micros(step, micro_batch) for step in self._order]
         chosen = self._sample(micro_batch, SAMPLES)
         matrix = np.array([self._features(micros) for micros in chosen])
-        works = np.array([self.training.work(micros).parts() for micros in chosen])
+        works = np.array([self._predictor.work(micros).parts() for micros in chosen])
         scale = matrix.max(0).clip(min=1.0)
         weights, *_ = np.linalg.lstsq(matrix / scale, works, rcond=None)
         epoch = sum(self._features(micros) for micros in steps) / scale @ weights
@@ -217,7 +204,7 @@ class ArmPlanner:
         if micro_batch is None:
             kinds = [f"{engine} {s.precision.name} {which}" for engine in ("fast", "plain") for which in ("few", "all")]
         else:
-            kinds = [kind_of_step(self._arm, self.training.engine.name, s.precision)]
+            kinds = [kind_of_step(self._arm, self._engine.name, s.precision)]
         model = widths_of(s.inputs.config)
         if s.calibrate and micro_batch is not None:
             s.tell.phase(f"calibrate {self.name}")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
@@ -20,6 +17,7 @@ from tuneoff.model.base import build_model
 from tuneoff.model.device import Precision, pick_device, synchronize
 from tuneoff.model.engine import pick_engine
 from tuneoff.model.methods import adapt, held_dtype, uses_peft
+from tuneoff.planner.depth import shallow
 from tuneoff.planner.inputs import Inputs
 from tuneoff.planner.speed import Speed, fit
 from tuneoff.planner.training import FakeTraining, Micros
@@ -29,10 +27,6 @@ from tuneoff.train.loop import Training
 from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
-DEPTH = ("num_layers", "num_decoder_layers", "num_hidden_layers", "encoder_layers", "decoder_layers", "n_layer")
 DEPTHS = (1, 3)  # what grows with depth, and what does not
 REPEATS = 3
 
@@ -40,12 +34,6 @@ REPEATS = 3
 def kind_of_step(arm: ArmSpec, engine: str, precision: Precision) -> str:
     """What a speed holds for: steps of this engine and precision, with weight gradients for all or for a few."""
     return f"{engine} {precision.name} {'few' if uses_peft(arm.method) else 'all'}"
-
-
-def widths_of(config: PretrainedConfig) -> str:
-    """What tells models apart whatever their depth."""
-    values = {key: value for key, value in config.to_dict().items() if key not in DEPTH}
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def calibrate(
@@ -60,21 +48,13 @@ def calibrate(
     """The speed that explains real steps of `arm` (`steps` give their micro-batches), each timed a few times."""
     samples: list[tuple[Work, float]] = []
     for depth in DEPTHS:
-        shallow = replace(inputs, config=_shallow(inputs.config, depth))
-        fake = FakeTraining(arm, shallow, examples, spec, precision)
-        measured = _measure(arm, shallow, examples, spec, precision, steps)
+        small = replace(inputs, config=shallow(inputs.config, depth))
+        fake = FakeTraining(arm, small, examples, spec, precision)
+        measured = _measure(arm, small, examples, spec, precision, steps)
         samples += [(fake.work(micros), seconds) for micros, seconds in zip(steps, measured, strict=True)]
         progress(len(samples), len(DEPTHS) * len(steps))
     count = REPEATS * len(samples)
     return fit(samples, f"{count} real steps here on models of {' and '.join(map(str, DEPTHS))} layers")
-
-
-def _shallow(config: PretrainedConfig, depth: int) -> PretrainedConfig:
-    own = copy.deepcopy(config)
-    for name in DEPTH:
-        if getattr(own, name, None) is not None:
-            setattr(own, name, min(depth, getattr(own, name)))
-    return own
 
 
 def _measure(

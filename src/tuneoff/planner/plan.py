@@ -10,9 +10,10 @@ from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import Problem, RecipeError, TuneoffError
 from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.methods import check_method
-from tuneoff.planner.arm import ArmPlanner, Setting
+from tuneoff.planner.arm import ArmPlanner
 from tuneoff.planner.fit import Device, this_machine
 from tuneoff.planner.inputs import Inputs, Telling
+from tuneoff.planner.predictor import Setting
 from tuneoff.planner.speed import Speeds
 from tuneoff.recipe.schema import ArmSpec, Recipe
 from tuneoff.records import Plan

@@ -67,9 +67,14 @@ class FakeTraining:
     def memory(self, micro_batches: Micros) -> PlannedStep:
         """The peak of a step on these micro-batches (of which the first is the largest), by component."""
         with self._ready(micro_batches) as (batches, shape):
-            with CountWork() as counter:  # the first makes the optimizer's state
-                self._step(batches)
-            components, _ = track(self._trainer.model, self._optimizer, lambda: self._step(batches))
+            self._make_optimizer_state()
+            counter = CountWork()
+
+            def step() -> None:
+                with counter:
+                    self._step(batches)
+
+            components, _ = track(self._trainer.model, self._optimizer, step)
         components["kernels"] = KERNEL_BYTES * len(counter.products)
         return PlannedStep(
             examples=shape[0],
@@ -86,6 +91,15 @@ class FakeTraining:
         if isinstance(self._optimizer, ExactAdamW):  # in C++, and unseen
             return counter.done + Work(0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests))
         return counter.done
+
+    def _make_optimizer_state(self) -> None:
+        """As after a first step: that is when the peak is."""
+        if self._optimizer.state:
+            return
+        for weight in self._trainer.model.parameters():
+            weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+        self._optimizer.step()
+        self._trainer.model.zero_grad()
 
     def _step(self, batches: list[Batch]) -> None:
         single_step(self._trainer, self._optimizer, batches)

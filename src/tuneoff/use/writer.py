@@ -82,6 +82,8 @@ class Writer:
         self, rows: Sequence[Mapping[str, str]], report: Callable[[int, int], None] = lambda *_: None
     ) -> list[Generated]:
         """The texts for rows that have the prompt's columns, in their order."""
+        if not rows:
+            return []
         evaluation = self._finished.recipe.evaluation
         return generate(
             self._model,

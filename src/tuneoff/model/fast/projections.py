@@ -15,7 +15,8 @@ from tuneoff.model.fast.operations import LowRank, dropout, rms_norm
 def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> Tensor:
     """The outputs of linear layers without bias on one input, side by side: (..., in) → (..., sum of outs).
 
-    The input is normed first where a `norm` (T5's) is given. A layer is torch's, or peft's LoRA around one: y = W x + scaling · B A dropout(x) (Hu et al. 2021, equation 3).
+    The input is normed first where a `norm` (T5's) is given. A layer is torch's, or peft's LoRA around one:
+    y = W x + scaling · B A dropout(x) (Hu et al. 2021, equation 3).
     """
     weights = [_base(layer).weight for layer in layers]
     weight = torch.cat(weights) if len(weights) > 1 else weights[0]
