@@ -72,9 +72,7 @@ def test_the_work_of_all_steps_is_the_sum_of_each(depth: int, data_folder: Path)
     training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
     order = epoch_order(examples.lengths, 8, 0, 0)
     steps = [order[start : start + 8] for start in range(0, len(order), 8)]
-    counted = Work()
-    for step in steps:
-        counted += training.work([step])
+    counted = sum((training.work(step) + training.updating for step in steps), Work())
     predicted = arm._work(8)
     assert predicted.parts() == pytest.approx([part * 10 / len(steps) for part in counted.parts()], rel=0.02)
 
@@ -84,11 +82,11 @@ def test_few_layers_tell_the_peak_of_many(kind: str, data_folder: Path) -> None:
     recipe, inputs = begin(data_folder, kind)
     for name in ("num_layers", "num_decoder_layers", "num_hidden_layers"):
         if hasattr(inputs.config, name):
-            setattr(inputs.config, name, 7)
+            setattr(inputs.config, name, 17)
     examples = examples_of(recipe, inputs)
     setting = Setting(recipe, inputs, examples, Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
     longest = [epoch_order(examples.lengths, 8, 0, 0)[:8]]
-    for arm in ("full", "lora"):
+    for arm in ("full", "lora") if kind == "causal" else ("lora",):
         predicted = Predictor(recipe.arms[arm], setting, recipe.training)
         exact = predicted.training.memory(longest)
         assert predicted.memory(longest).peak == pytest.approx(exact.peak, rel=0.02)

@@ -26,7 +26,7 @@ from tuneoff.planner.work import Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
 
-SAMPLES = 8  # steps whose work is counted, for the work of all
+SAMPLES = 7  # steps whose work is counted, for the work of all
 PADDING = 8  # lengths are multiples of it
 
 
@@ -56,6 +56,12 @@ class ArmPlanner:
     def _longest(self, micro_batch: int) -> Micros:
         """Two micro-batches of the longest step: beside the second's activations lie the first's gradients."""
         return self._micros(self._order[0], micro_batch)[:2]
+
+    def _longest_step(self, micro_batch: int) -> PlannedStep:
+        """The same as `step`, from all layers."""
+        if not self._predictor.deep:
+            return self.step(micro_batch)
+        return self._predictor.training.memory(self._longest(micro_batch))
 
     def needs(self, micro_batch: int) -> int:
         """Bytes that a process of the arm holds at most, its libraries included."""
@@ -107,7 +113,7 @@ class ArmPlanner:
             return known.model_copy(
                 update={
                     "engine": f"{self._engine.name}: {self._engine.reason}",
-                    "longest": self._predictor.training.memory(self._longest(micro_batch)),
+                    "longest": self._longest_step(micro_batch),
                     "typical": self._predictor.memory(self._micros(typical, micro_batch)[:2]),
                     "evaluate_peak": self._predictor.generating.peak,
                     **self._times(micro_batch),
@@ -150,22 +156,18 @@ class ArmPlanner:
         order = epoch_order(examples.lengths, examples.examples_per_step, examples.seed, 0)
         size = examples.examples_per_step
         first, *steps = [order[start : start + size] for start in range(0, len(order), size)]
-        return [first, *sorted(steps, key=lambda step: self._features([step])[0])]
+        return [first, *sorted(steps, key=lambda step: self._features(step)[0])]
 
     @staticmethod
     def _micros(step: list[int], size: int) -> Micros:
         return [step[start : start + size] for start in range(0, len(step), size)]
 
-    def _features(self, micros: Micros) -> np.ndarray:
-        """What the work of micro-batches is a sum of: padded tokens, pairs of them, and the targets' rows."""
-        total = np.zeros(7)
-        for chosen in micros:
-            lengths = [self._setting.examples.lengths[i] for i in chosen]
-            s, t = (-(-max(values) // PADDING) * PADDING for values in zip(*lengths, strict=True))
-            b, rows = len(chosen), sum(target for _, target in lengths)
-            total += (b * s, b * s * s, b * t, b * t * t, b * s * t, rows, 0)
-        total[-1] = 1  # what a step does whatever its lengths
-        return total
+    def _features(self, micro_batch: list[int]) -> np.ndarray:
+        """What the work of a micro-batch is a sum of: padded tokens, pairs of them, the targets' rows, and itself."""
+        lengths = [self._setting.examples.lengths[i] for i in micro_batch]
+        s, t = (-(-max(values) // PADDING) * PADDING for values in zip(*lengths, strict=True))
+        b, rows = len(micro_batch), sum(target for _, target in lengths)
+        return np.array([b * s, b * s * s, b * t, b * t * t, b * s * t, rows, 1.0])
 
     def _times(self, micro_batch: int | None) -> dict[str, Any]:
         """Seconds of training (None: there is none), of evaluation and of both; and what they are reckoned by."""
@@ -183,21 +185,17 @@ class ArmPlanner:
         return {"seconds": {"train": train, "evaluate": evaluate, "total": total}, "speed": speed.source}
 
     def _work(self, micro_batch: int) -> Work:
-        """The work of all steps: that of a few is counted, and is linear in `_features`."""
-        steps = [self._micros(step, micro_batch) for step in self._order]
-        chosen = self._sample(micro_batch, SAMPLES)
-        matrix = np.array([self._features(micros) for micros in chosen])
-        works = np.array([self._predictor.work(micros).parts() for micros in chosen])
+        """The work of all steps: that of a few micro-batches is counted, and is linear in `_features`."""
+        every = [micro for step in self._order for micro in self._micros(step, micro_batch)]
+        every.sort(key=lambda micro: self._features(micro)[0])
+        chosen = [every[place] for place in _spread(len(every), SAMPLES)]
+        matrix = np.array([self._features(micro) for micro in chosen])
+        works = np.array([self._predictor.work(micro).parts() for micro in chosen])
         scale = matrix.max(0).clip(min=1.0)
         weights, *_ = np.linalg.lstsq(matrix / scale, works, rcond=None)
-        epoch = sum(self._features(micros) for micros in steps) / scale @ weights
-        return Work(*epoch.tolist()) * (self._setting.examples.steps / len(steps))
-
-    def _sample(self, micro_batch: int, count: int) -> list[Micros]:
-        """Steps spread evenly from the shortest to the longest."""
-        ordered = [*self._order[1:], self._order[0]]
-        places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
-        return [self._micros(ordered[place], micro_batch) for place in dict.fromkeys(places.tolist())]
+        epoch = sum(self._features(micro) for micro in every) / scale @ weights
+        steps = self._setting.examples.steps
+        return Work(*epoch.tolist()) * (steps / len(self._order)) + self._predictor.updating * steps
 
     def _speed(self, micro_batch: int | None) -> Speed:
         s = self._setting
@@ -208,7 +206,8 @@ class ArmPlanner:
         model = widths_of(s.inputs.config)
         if s.calibrate and micro_batch is not None:
             s.tell.phase(f"calibrate {self.name}")
-            steps = self._sample(micro_batch, 3)
+            ordered = [*self._order[1:], self._order[0]]
+            steps = [self._micros(ordered[place], micro_batch) for place in _spread(len(ordered), 3)]
             speed = calibrate(self._arm, s.inputs, s.examples, self._spec, s.precision, steps, s.tell.progress)
             s.speeds.keep(kinds[0], model, speed)
         found = next((speed for kind in kinds if (speed := s.speeds.find(kind, model))), None)
@@ -223,7 +222,7 @@ class ArmPlanner:
         wanted = self._spec.micro_batch or self._spec.examples_per_step
         if smallest != wanted:
             advice.append(Advice(change=f"training.micro_batch={smallest}", peak=self.needs(smallest), fits=False))
-        for change, other in self._others():
+        for change, other in self._others:
             try:
                 peak = other.needs(1)
             except Exception:  # a variant that cannot be computed is no advice
@@ -233,6 +232,7 @@ class ArmPlanner:
                 break
         return advice
 
+    @cached_property
     def _others(self) -> list[tuple[str, ArmPlanner]]:
         """Variants of the arm that need less, each at a micro-batch of 1."""
         small = self._spec.model_copy(update={"micro_batch": 1})
@@ -252,3 +252,9 @@ class ArmPlanner:
             lower = self._arm.model_copy(update={"r": 8})
             found.append((f"{change}, arms.{self.name}.r=8", ArmPlanner(self.name, lower, self._setting, checkpointed)))
         return found
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Places spread evenly over `count`, from the first to the last."""
+    places = np.linspace(0, count - 1, min(wanted, count)).round().astype(int)
+    return list(dict.fromkeys(places.tolist()))

@@ -51,7 +51,8 @@ def calibrate(
         small = replace(inputs, config=shallow(inputs.config, depth))
         fake = FakeTraining(arm, small, examples, spec, precision)
         measured = _measure(arm, small, examples, spec, precision, steps)
-        samples += [(fake.work(micros), seconds) for micros, seconds in zip(steps, measured, strict=True)]
+        for micros, seconds in zip(steps, measured, strict=True):
+            samples.append((sum((fake.work(micro) for micro in micros), fake.updating), seconds))
         progress(len(samples), len(DEPTHS) * len(steps))
     count = REPEATS * len(samples)
     return fit(samples, f"{count} real steps here on models of {' and '.join(map(str, DEPTHS))} layers")

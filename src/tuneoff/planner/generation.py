@@ -43,7 +43,8 @@ class FakeGeneration:
         fast = pick_engine(training, model).name == "fast" and evaluation.num_beams == 1
         if fast and uses_peft(arm.method):  # merged, as a trial does
             model = self._world.model(inputs.config, "none", {}, precision.dtype, 1).eval()
-        self._model, self._fast = model, fast
+        self._model, self.fast = model, fast
+        self.plain_model = fast or not uses_peft(arm.method)  # without adapters
         self._causal = inputs.model_class == "causal"
         self._evaluation = evaluation
         self._lengths = sorted(
@@ -72,7 +73,7 @@ class FakeGeneration:
             self._write(cache)
 
         components, _ = track(self._model, None, read_and_write)
-        return sum(components.values()), 0 if self._fast else self._growth(cache, lengths)
+        return sum(components.values()), 0 if self.fast else self._growth(cache, lengths)
 
     def _count(self, lengths: list[int]) -> tuple[Work, Work]:
         with CountWork() as reading:
@@ -85,7 +86,7 @@ class FakeGeneration:
     def _read(self, lengths: list[int]) -> Any:
         """The inputs read, and the first token of each text written where transformers writes it at once."""
         ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
-        if self._fast:
+        if self.fast:
             greedy = GreedyT5(self._model)
             return greedy, greedy.begin(ids, lengths, self._evaluation.max_new_tokens)
         beams, mask = self._evaluation.num_beams, torch.ones_like(ids)
@@ -102,7 +103,7 @@ class FakeGeneration:
     @torch.no_grad()
     def _write(self, state: Any) -> None:
         """One more token for each text: the last."""
-        if self._fast:
+        if self.fast:
             greedy, search = state
             greedy.step(search, self._evaluation.max_new_tokens - 1)
             return

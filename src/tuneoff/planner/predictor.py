@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tuneoff.model.device import Precision
@@ -16,7 +16,9 @@ from tuneoff.recipe.schema import ArmSpec, Recipe, TrainingSpec
 from tuneoff.records import PlannedStep
 from tuneoff.train.loop import Work as Examples
 
-FEW = (4, 5)  # layers: the difference is a layer's; with fewer, the peak may lie elsewhere
+DEEP = 16  # layers, beyond which a peak is reckoned from few
+PEAK = (4, 5)  # of them: the difference is a layer's; with fewer, the peak may lie elsewhere
+WORK = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Setting:
     speeds: Speeds
     calibrate: bool
     tell: Telling
+    generated: dict[tuple[int | None, bool], Generating] = field(default_factory=dict)
 
 
 class Predictor:
@@ -38,8 +41,9 @@ class Predictor:
 
     def __init__(self, arm: ArmSpec, setting: Setting, spec: TrainingSpec) -> None:
         self._arm, self._setting, self._spec = arm, setting, spec
-        depth = depth_of(setting.inputs.config)
-        self._depth = depth if depth is not None and depth > FEW[-1] else None
+        self._layers = depth_of(setting.inputs.config) or 0  # 0: not to be reckoned with
+        self.deep = self._layers > DEEP
+        self._made: dict[int, FakeTraining] = {}
 
     @cached_property
     def training(self) -> FakeTraining:
@@ -47,34 +51,43 @@ class Predictor:
         return self._training(None)
 
     def memory(self, micro_batches: Micros) -> PlannedStep:
-        """The peak of a step: from few layers. `training.memory` is from all."""
-        if self._depth is None:
+        """The peak of a step: of a deep model from few layers, while `training.memory` is from all."""
+        if not self.deep:
             return self.training.memory(micro_batches)
-        two, three = (training.memory(micro_batches) for training in self._few)
-        components = {name: int(self._deep(size, three.components[name])) for name, size in two.components.items()}
+        two, three = (self._shallow(depth).memory(micro_batches) for depth in PEAK)
+        components = {
+            name: int(self._reckon(PEAK, size, three.components[name])) for name, size in two.components.items()
+        }
         return two.model_copy(update={"components": components, "peak": sum(components.values())})
 
-    def work(self, micro_batches: Micros) -> Work:
-        """The work of a step: from few layers, exactly."""
-        if self._depth is None:
-            return self.training.work(micro_batches)
-        two, three = (training.work(micro_batches) for training in self._few)
-        return self._deep_work(two, three)
+    def work(self, micro_batch: list[int]) -> Work:
+        """The work of a micro-batch, forward and backward: from few layers, exactly."""
+        if self._layers <= WORK[-1]:
+            return self.training.work(micro_batch)
+        return self._reckon_work(WORK, *(self._shallow(depth).work(micro_batch) for depth in WORK))
+
+    @property
+    def updating(self) -> Work:
+        """The work of an optimizer's step."""
+        if self._layers <= WORK[-1]:
+            return self.training.updating
+        return self._reckon_work(WORK, *(self._shallow(depth).updating for depth in WORK))
 
     @cached_property
     def generating(self) -> Generating:
-        if self._depth is None:
+        if not self.deep:
             return self._generation(None)
-        two, three = (self._generation(depth) for depth in FEW)
+        two, three = (self._generation(depth) for depth in PEAK)
         return Generating(
-            int(self._deep(two.peak, three.peak)),
-            self._deep_work(two.reading, three.reading),
-            self._deep_work(two.token, three.token),
+            int(self._reckon(PEAK, two.peak, three.peak)),
+            self._reckon_work(PEAK, two.reading, three.reading),
+            self._reckon_work(PEAK, two.token, three.token),
         )
 
-    @cached_property
-    def _few(self) -> tuple[FakeTraining, FakeTraining]:
-        return self._training(FEW[0]), self._training(FEW[1])
+    def _shallow(self, depth: int) -> FakeTraining:
+        if depth not in self._made:
+            self._made[depth] = self._training(depth)
+        return self._made[depth]
 
     def _training(self, depth: int | None) -> FakeTraining:
         s = self._setting
@@ -82,15 +95,19 @@ class Predictor:
 
     def _generation(self, depth: int | None) -> Generating:
         s = self._setting
-        return FakeGeneration(self._arm, self._inputs(depth), self._spec, s.recipe.evaluation, s.precision).predict()
+        fake = FakeGeneration(self._arm, self._inputs(depth), self._spec, s.recipe.evaluation, s.precision)
+        if not fake.plain_model:
+            return fake.predict()
+        if (depth, fake.fast) not in s.generated:  # the same for every arm that has no adapters when it writes
+            s.generated[depth, fake.fast] = fake.predict()
+        return s.generated[depth, fake.fast]
 
     def _inputs(self, depth: int | None) -> Inputs:
         inputs = self._setting.inputs
         return inputs if depth is None else replace(inputs, config=shallow(inputs.config, depth))
 
-    def _deep(self, two: float, three: float) -> float:
-        assert self._depth is not None
-        return max(0.0, two + (three - two) * (self._depth - FEW[0]))
+    def _reckon(self, depths: tuple[int, int], first: float, second: float) -> float:
+        return max(0.0, first + (second - first) * (self._layers - depths[0]) / (depths[1] - depths[0]))
 
-    def _deep_work(self, two: Work, three: Work) -> Work:
-        return Work(*(self._deep(a, b) for a, b in zip(two.parts(), three.parts(), strict=True)))
+    def _reckon_work(self, depths: tuple[int, int], first: Work, second: Work) -> Work:
+        return Work(*(self._reckon(depths, a, b) for a, b in zip(first.parts(), second.parts(), strict=True)))

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -59,12 +60,13 @@ def fit(samples: Sequence[tuple[Work, float]], source: str) -> Speed:
     return Speed(flop=flop, byte=byte, call=call, spread=max(FLOOR, 2 * residual), source=source)
 
 
+@cache
 def rough(dtype: torch.dtype) -> Speed:
     """From a product of 1024 × 1024 matrices and a copy of 64 MiB, in a second."""
     a, b = torch.randn(2, 1024, 1024).to(dtype)
     product = _median(lambda: a @ b)
-    source = torch.zeros(2**24)
-    copy = _median(source.clone)
+    source, to = torch.zeros(2, 2**24)
+    copy = _median(lambda: to.copy_(source))
     return Speed(
         flop=product / (2 * 1024**3) / EFFICIENCY,
         byte=copy / (2 * source.nbytes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,21 @@ class FakeTraining:
             components=components,
         )
 
-    def work(self, micro_batches: Micros) -> Work:
-        """The work of such a step."""
-        with self._ready(micro_batches) as (batches, _), CountWork() as counter:
-            self._step(batches)
+    def work(self, micro_batch: list[int]) -> Work:
+        """The work of a micro-batch, forward and backward."""
+        with self._ready([micro_batch]) as (batches, _), CountWork() as counter:
+            single_step(self._trainer, None, batches)
+        return counter.done
+
+    @cached_property
+    def updating(self) -> Work:
+        """The work of the optimizer's step."""
+        with self._world.entered([]):
+            self._make_optimizer_state()
+            self._make_gradients()
+            with CountWork() as counter:
+                self._optimizer.step()
+            self._trainer.model.zero_grad()
         if isinstance(self._optimizer, ExactAdamW):  # in C++, and unseen
             return counter.done + Work(0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests))
         return counter.done
@@ -96,10 +108,13 @@ class FakeTraining:
         """As after a first step: that is when the peak is."""
         if self._optimizer.state:
             return
-        for weight in self._trainer.model.parameters():
-            weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+        self._make_gradients()
         self._optimizer.step()
         self._trainer.model.zero_grad()
+
+    def _make_gradients(self) -> None:
+        for weight in self._trainer.model.parameters():
+            weight.grad = torch.empty_like(weight) if weight.requires_grad else None
 
     def _step(self, batches: list[Batch]) -> None:
         single_step(self._trainer, self._optimizer, batches)

@@ -12,7 +12,7 @@ from rich.text import Text
 from tuneoff.records import Plan, PlannedArm, PlannedStep
 from tuneoff.report.table import NONE, bytes_text, count_text, range_text
 
-PARTS = ("weights", "gradients", "optimizer", "activations", "temporary")
+PARTS = ("weights", "gradients", "optimizer", "activations")
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -46,14 +46,14 @@ def _peak(arm: PlannedArm) -> int:
 
 def _table(*headers: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
-    table.add_column(headers[0], overflow="fold", max_width=16)
+    table.add_column(headers[0], overflow="fold", min_width=min(8, len(headers[0]) + 4), max_width=16)
     for header in headers[1:]:
         table.add_column(header, justify="right", no_wrap=True)
     return table
 
 
 def _arms(plan: Plan) -> Table:
-    table = _table("arm", "trainable", "training", "typical", "generating", "saved", "time")
+    table = _table("arm", "learns", "training", "typical", "generating", "saved", "time")
     for arm in plan.arms:
         table.add_row(
             arm.arm,
@@ -89,10 +89,11 @@ def _shape(step: PlannedStep) -> str:
 
 
 def _components(arms: Sequence[PlannedArm]) -> Table:
-    table = _table("at the peak", *PARTS)
+    table = _table("at the peak", *PARTS, "other")
     for arm in arms:
         assert arm.longest is not None
-        table.add_row(arm.arm, *(bytes_text(arm.longest.components.get(part, 0)) for part in PARTS))
+        parts = [arm.longest.components.get(part, 0) for part in PARTS]
+        table.add_row(arm.arm, *map(bytes_text, [*parts, arm.longest.peak - sum(parts)]))
     return table
 
 

@@ -171,8 +171,10 @@ def duration_text(seconds: float | None) -> str:
 
 
 def range_text(seconds: Range | None) -> str:
-    """`2m 10s – 4m 00s`."""
-    return NONE if seconds is None else f"{duration_text(seconds.low)} – {duration_text(seconds.high)}"
+    """`2m10s–4m00s`."""
+    if seconds is None:
+        return NONE
+    return "–".join(duration_text(value).replace(" ", "") for value in (seconds.low, seconds.high))
 
 
 def bytes_text(size: float | None) -> str:

@@ -15,10 +15,11 @@ from tuneoff.train.trainer import ArmTrainer
 
 
 def single_step(trainer: ArmTrainer, optimizer: Any, batches: Sequence[Mapping[str, Any]]) -> None:
-    """A step on some micro-batches: forward and backward of each, and one update."""
+    """A step on some micro-batches: forward and backward of each, and one update (where there is an optimizer)."""
     for batch in batches:
         trainer.training_step(trainer.model_wrapped, dict(batch), num_items_in_batch=1)
-    optimizer.step()
+    if optimizer is not None:
+        optimizer.step()
     trainer.model.zero_grad()
 
 

@@ -16,7 +16,7 @@ from tuneoff.report.svg import Format
 from tuneoff.report.table import bytes_text, count_text, duration_text
 
 PAIRS = 12  # charts of paired differences, at most
-PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "libraries")
+PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "kernels", "libraries")
 PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate")
 
 
