@@ -3,55 +3,80 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
-from tests.cli.test_run import TUNEOFF, tuneoff, write_recipe
+import pytest
+from typer.testing import CliRunner
+
+from tests.cli.test_run import tuneoff, write_recipe
 from tests.conftest import dialogue, recipe_values, write_jsonl
+from tuneoff.cli.main import app
+from tuneoff.errors import TuneoffError
 
 
-def pipe(text: str, *arguments: str | Path, status: int = 0) -> tuple[str, str]:
-    command = [*TUNEOFF, "generate", *map(str, arguments)]
-    done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, timeout=200)
-    assert done.returncode == status, done.stderr
-    return done.stdout, done.stderr
+@pytest.fixture(scope="module")
+def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    tuneoff("run", write_recipe(folder / "r.yaml", recipe_values(data_folder)), "--out", folder / "run")
+    return folder / "run"
 
 
-def test_it_writes_what_the_trial_wrote_in_order_and_tells_bad_lines(data_folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    tuneoff("run", write_recipe(tmp_path / "r.yaml", recipe_values(data_folder)), "--out", run)
-    for arm in ("original", "full", "lora"):
-        lines = (run / "trials" / arm / "seed-0" / "predictions.jsonl").read_text().splitlines()
-        trial = [json.loads(line) for line in lines]
-        rows = [{"id": p["id"], "dialogue": p["input"], "note": "kept"} for p in trial]
-        write_jsonl(tmp_path / "rows.jsonl", rows)
-        written = [
-            json.loads(line) for line in tuneoff("generate", run, tmp_path / "rows.jsonl", "--arm", arm)[0].splitlines()
-        ]
-        assert [row["prediction"] for row in written] == [p["prediction"] for p in trial]
-        assert [{key: row[key] for key in ("id", "dialogue", "note")} for row in written] == rows
+def predictions(run: Path, arm: str) -> list[dict[str, str]]:
+    lines = (run / "trials" / arm / "seed-0" / "predictions.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
-    texts = [dialogue(n)[0] for n in (200, 201, 202)]
-    out, _ = pipe("\n\n\n".join(texts) + "\n", run, "--arm", "lora")
-    assert out.splitlines() == [" ".join(p["prediction"].split()) for p in trial[:3]]
 
-    good = json.dumps({"dialogue": texts[0]})
-    for bad, message in (
+def generate(*arguments: str | Path, given: str = "", mistake: bool = False) -> tuple[list[str], str]:
+    """The lines written, and the message of the mistake that must have ended it, or none."""
+    result = CliRunner().invoke(app, ["generate", *map(str, arguments)], input=given)
+    message = ""
+    if mistake:
+        assert isinstance(result.exception, TuneoffError), result.output
+        message = str(result.exception)
+    else:
+        assert result.exit_code == 0, result.output
+    return result.stdout.splitlines(), message
+
+
+@pytest.mark.parametrize("arm", ["original", "full", "lora"])
+def test_it_writes_what_the_trial_wrote_in_order(run: Path, arm: str, tmp_path: Path) -> None:
+    trial = predictions(run, arm)
+    rows = [{"id": p["id"], "dialogue": p["input"], "note": "kept"} for p in trial]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    written = [json.loads(line) for line in generate(run, tmp_path / "rows.jsonl", "--arm", arm)[0]]
+    assert [row.pop("prediction") for row in written] == [p["prediction"] for p in trial]
+    assert written == rows
+
+
+def test_text_has_an_empty_line_between_dialogues(run: Path) -> None:
+    given = "\n\n\n".join(dialogue(n)[0] for n in (200, 201, 202)) + "\n"
+    lines, _ = generate(run, "--arm", "lora", given=given)
+    assert lines == [" ".join(p["prediction"].split()) for p in predictions(run, "lora")[:3]]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
         ("{", "standard input:2 is not JSON"),
         ("[1]", "standard input:2 is no JSON object"),
         ('{"text": "x"}', "standard input:2 has no text in 'dialogue'"),
         ('{"dialogue": null}', "standard input:2 has no text in 'dialogue'"),
-    ):
-        out, err = pipe(f"{good}\n{bad}\n{good}\n", run, "--arm", "lora", status=2)
-        assert len(out.splitlines()) == 1  # what stood before it
-        assert err.splitlines()[-1].startswith(f"tuneoff: {message}")
+    ],
+)
+def test_a_bad_line_is_told_and_what_stands_before_it_is_written(run: Path, bad: str, message: str) -> None:
+    good = json.dumps({"dialogue": dialogue(200)[0]})
+    lines, told = generate(run, "--arm", "lora", given=f"{good}\n{bad}\n{good}\n", mistake=True)
+    assert len(lines) == 1
+    assert told.startswith(message)
+
+
+def test_other_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((run, "--arm", "loro"), "has no arm 'loro'; did you mean 'lora'?"),
         ((run, "--arm", "lora", "--seed", "7"), "arm lora at seed 7 has not finished"),
         ((tmp_path, "--arm", "lora"), "is not the folder of a run"),
         ((run, tmp_path / "nowhere.txt", "--arm", "lora"), "cannot read: No such file or directory"),
+        ((run, "--arm", "lora"), "is empty: a dialogue as text, or jsonl with dialogue"),
     ):
-        _, err = pipe("", *arguments, status=2)
-        assert message in err.splitlines()[-1]
-    _, err = pipe(" \n", run, "--arm", "lora", status=2)
-    assert "is empty: a dialogue as text, or jsonl with dialogue" in err
+        _, told = generate(*arguments, given=" \n", mistake=True)
+        assert message in told and "\n" not in told

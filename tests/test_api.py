@@ -1,0 +1,61 @@
+"""The Python API on a small run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+import tuneoff
+from tests.conftest import dialogue, recipe_values
+from tuneoff.errors import RecipeError, RunFolderError
+
+
+@pytest.fixture(scope="module")
+def results(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuneoff.Results:
+    return tuneoff.run(recipe_values(data_folder), out=tmp_path_factory.mktemp("api") / "run")
+
+
+def test_results_are_what_the_files_say(results: tuneoff.Results) -> None:
+    comparison: dict[str, Any] = json.loads((results.folder / "comparison.json").read_text())
+    table = results.table()
+    assert list(table.index) == ["original", "full", "lora"]
+    assert table.loc["full", "rouge1"] == pytest.approx(100 * comparison["arms"][1]["rouge"]["rouge1"])
+    predictions = results.predictions()
+    assert len(predictions) == 3 * 5
+    assert predictions[predictions.arm == "lora"].rouge1.mean() == pytest.approx(table.loc["lora", "rouge1"])
+    history = results.history()
+    assert set(history.arm) == {"full", "lora"} and history.loss.notna().any()
+    assert "Quality against cost" in results.figures()
+    assert results.figures()["Learning"]._repr_html_().startswith("<iframe srcdoc=")
+    assert "<table" in results._repr_html_()
+    assert results.verdict
+
+
+def test_models_are_plain_and_write_what_their_trials_wrote(results: tuneoff.Results) -> None:
+    assert isinstance(results.model("full"), PreTrainedModel)
+    assert isinstance(results.model("lora"), PeftModel)
+    written = results.writer("lora").write([{"dialogue": dialogue(200)[0]}])
+    lines = (results.folder / "trials" / "lora" / "seed-0" / "predictions.jsonl").read_text().splitlines()
+    assert written[0].text == json.loads(lines[0])["prediction"]
+    ids = results.tokenizer("lora")("Hello", return_tensors="pt")
+    assert results.model("lora").generate(**ids, max_new_tokens=3).shape[0] == 1
+
+
+def test_a_plan_needs_no_run(data_folder: Path) -> None:
+    plan = tuneoff.plan(recipe_values(data_folder), devices=["16GB"], sweep="r=2,4")
+    assert [arm.arm for arm in plan.arms] == ["original", "full", "lora-r2", "lora-r4"]
+    assert plan.arms[1].fits[1].device == "16GB"
+
+
+def test_mistakes_are_tuneoffs_own_errors(data_folder: Path, tmp_path: Path) -> None:
+    values = recipe_values(data_folder)
+    values["trainin"] = {}
+    with pytest.raises(RecipeError, match="did you mean 'training'"):
+        tuneoff.plan(values)
+    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+        tuneoff.load(tmp_path)
