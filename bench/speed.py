@@ -83,7 +83,7 @@ def matrix_peak(dtype: torch.dtype) -> float:
     return 2 * 2048**3 / median(seconds)
 
 
-def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
+def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -> dict[str, Any]:
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
     asked = recipe(shape, data, test=GENERATED)
@@ -98,9 +98,9 @@ def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
         work=str(work),
     )
     (work / "spec.json").write_text(json.dumps(vars(spec)))
-    ways = [Way(name, work / "spec.json", work / f"{name}.log") for name in WAYS]
-    train: dict[str, list[float]] = {name: [] for name in WAYS}
-    generate: dict[str, list[float]] = {name: [] for name in WAYS}
+    ways = [Way(name, work / "spec.json", work / f"{name}.log") for name in chosen]
+    train: dict[str, list[float]] = {name: [] for name in chosen}
+    generate: dict[str, list[float]] = {name: [] for name in chosen}
     peaks: list[float] = []
     memory: dict[str, float] = {}
     for number in range(rounds + 1):
@@ -140,20 +140,20 @@ def measure(shape: str, data: str, rounds: int, work: Path) -> dict[str, Any]:
                 "peak_bytes": memory[name],
                 "loss": losses[name],
             }
-            for name in WAYS
+            for name in chosen
         },
         "ratios": {
-            "full_vs_notebook": ratio(train, "tuneoff-full", "notebook"),
-            "full_vs_tuned": ratio(train, "tuneoff-full", "tuned"),
-            "lora_vs_full": ratio(train, "tuneoff-lora", "tuneoff-full"),
-            "generate_vs_notebook": ratio(generate, "tuneoff-full", "notebook"),
-            "generate_vs_tuned": ratio(generate, "tuneoff-full", "tuned"),
+            name: median(speeds[one]) / median(speeds[other])
+            for name, speeds, one, other in (
+                ("full_vs_notebook", train, "tuneoff-full", "notebook"),
+                ("full_vs_tuned", train, "tuneoff-full", "tuned"),
+                ("lora_vs_full", train, "tuneoff-lora", "tuneoff-full"),
+                ("generate_vs_notebook", generate, "tuneoff-full", "notebook"),
+                ("generate_vs_tuned", generate, "tuneoff-full", "tuned"),
+            )
+            if one in chosen and other in chosen
         },
     }
-
-
-def ratio(speeds: dict[str, list[float]], one: str, other: str) -> float:
-    return median(speeds[one]) / median(speeds[other])
 
 
 def table(result: dict[str, Any]) -> str:
@@ -183,11 +183,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="the folder of DialogSum's splits")
     parser.add_argument("--shape", choices=SHAPES, default="flan-t5-small")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where the figures go")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        result = measure(arguments.shape, arguments.data, arguments.rounds, Path(work))
+        result = measure(arguments.shape, arguments.data, arguments.rounds, arguments.ways, Path(work))
     print(table(result))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneoff.data.order import epoch_order
+from tuneoff.data.order import epoch_order, micro_batches, token_budget
 
 lengths = st.lists(st.tuples(st.integers(1, 600), st.integers(1, 130)), min_size=1, max_size=300)
 
@@ -41,3 +43,18 @@ def test_no_step_is_ragged_within_the_epoch() -> None:
     # Pools are a whole number of steps, so only the very last step can be incomplete.
     order = epoch_order([(5, 5)] * 1003, 8, 0, 0)
     assert len(order) == 1003
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_micro_batches_hold_every_example_once_within_the_budget(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    lengths = [(int(s), int(t)) for s, t in zip(draw.integers(1, 500, 16), draw.integers(1, 90, 16), strict=True)]
+    lengths.sort(reverse=True)
+    size = int(draw.integers(1, 9))
+    budget = token_budget(lengths, size)
+    parts = micro_batches(lengths, budget)
+    assert [i for part in parts for i in part] == list(range(16))
+    padded = [sum(-(-max(lengths[i][k] for i in part) // 8) * 8 for k in (0, 1)) * len(part) for part in parts]
+    assert max(padded) <= budget
+    assert len(parts) <= -(-16 // size)  # never more than as many of the longest would make
+    assert micro_batches(lengths, token_budget(lengths, 16)) == [list(range(16))]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import recipe_values
-from tuneoff.data.order import epoch_order
+from tuneoff.data.order import epoch_order, micro_batches, token_budget
 from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import RecipeError, TuneoffError
 from tuneoff.model.device import Precision
@@ -97,7 +97,12 @@ def test_the_micro_batch_is_the_largest_that_fits(data_folder: Path, monkeypatch
     examples = examples_of(recipe, inputs)
     training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
     longest = epoch_order(examples.lengths, 32, 0, 0)[:32]
-    peaks = {n: training.memory([longest[i : i + n] for i in range(0, 32, n)][:2]).peak for n in (1, 8, 16, 32)}
+
+    def peak(size: int) -> int:
+        parts = micro_batches([examples.lengths[i] for i in longest], token_budget(examples.lengths, size))
+        return training.memory([[longest[i] for i in part] for part in parts][:2]).peak
+
+    peaks = {n: peak(n) for n in (1, 8, 16, 32)}
     assert peaks[1] < peaks[8] < peaks[16] < peaks[32]
     monkeypatch.setattr(planner.psutil, "Process", _NoLibraries)
     monkeypatch.setattr(planner, "this_machine", lambda: Device("here", peaks[8]))

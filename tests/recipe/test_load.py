@@ -84,7 +84,6 @@ TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
         ({"model": {"name": "a/b", "config": {"model_type": "t5"}}}, "either `name`"),
         ({"model": {"config": {"d_model": 8}, "tokenizer": "x"}}, "needs `model_type`"),
         ({"model": {"config": {"model_type": "t5"}}}, "needs `tokenizer`"),
-        ({"training": {"examples_per_step": 8, "micro_batch": 3}}, "multiple"),
         ({"data": {"source": {"train": "a.jsonl"}, "input": "dialogue", "target": "b"}}, "needs `train` and `test`"),
     ],
 )

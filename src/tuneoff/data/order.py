@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+PADDING = 8  # batches are padded to a multiple of it
 STEPS_PER_POOL = 50  # how many steps' worth of examples are sorted together: more pads less and mixes less
 
 
@@ -34,3 +35,28 @@ def epoch_order(lengths: Sequence[tuple[int, int]], examples_per_step: int, seed
         longest = max(range(len(ordered)), key=lambda i: int((source + target)[ordered[i]].max()))
         ordered.insert(0, ordered.pop(longest))
     return [int(index) for step in (*ordered, *incomplete) for index in step]
+
+
+def token_budget(lengths: Sequence[tuple[int, int]], micro_batch: int) -> int:
+    """The padded tokens of `micro_batch` examples of the longest input and target: what a micro-batch may hold."""
+    return micro_batch * sum(max(map(_padded, side)) for side in zip(*lengths, strict=True))
+
+
+def micro_batches(lengths: Sequence[tuple[int, int]], budget: int) -> list[list[int]]:
+    """The positions of a step's examples in parts whose padded tokens stay within `budget`, in their order.
+
+    As many as there is room for go together: fewer of the long, more of the short. One alone is always a part.
+    """
+    parts: list[list[int]] = []
+    longest = (0, 0)
+    for position, (source, target) in enumerate(lengths):
+        longest = max(longest[0], source), max(longest[1], target)
+        if not parts or (len(parts[-1]) + 1) * (_padded(longest[0]) + _padded(longest[1])) > budget:
+            parts.append([])
+            longest = source, target
+        parts[-1].append(position)
+    return parts
+
+
+def _padded(length: int) -> int:
+    return -(-length // PADDING) * PADDING

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuneoff.data.order import epoch_order
+from tuneoff.data.order import PADDING, epoch_order, micro_batches, token_budget
 from tuneoff.errors import ModelError
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
@@ -27,7 +27,6 @@ from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
 
 SAMPLES = 7  # steps whose work is counted, for the work of all
-PADDING = 8  # lengths are multiples of it
 
 
 class ArmPlanner:
@@ -158,9 +157,13 @@ class ArmPlanner:
         first, *steps = [order[start : start + size] for start in range(0, len(order), size)]
         return [first, *sorted(steps, key=lambda step: self._features(step)[0])]
 
-    @staticmethod
-    def _micros(step: list[int], size: int) -> Micros:
-        return [step[start : start + size] for start in range(0, len(step), size)]
+    def _micros(self, step: list[int], size: int) -> Micros:
+        """A step's micro-batches where `size` of the longest examples go at once: split as the trainer does."""
+        if size >= self._setting.examples.examples_per_step:
+            return [step]
+        lengths = self._setting.examples.lengths
+        parts = micro_batches([lengths[i] for i in step], token_budget(lengths, size))
+        return [[step[i] for i in part] for part in parts]
 
     def _features(self, micro_batch: list[int]) -> np.ndarray:
         """What the work of a micro-batch is a sum of: padded tokens, pairs of them, the targets' rows, and itself."""

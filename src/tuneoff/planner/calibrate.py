@@ -75,7 +75,7 @@ def _measure(
             model,
             inputs.tokenizer,
             examples,
-            spec,
+            spec.model_copy(update={"micro_batch": None}),  # micro-batches are given one by one
             learning_rate=1e-6,
             bf16=precision.name == "bf16",
             engine=pick_engine(spec, model).name,

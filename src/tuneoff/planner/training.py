@@ -55,7 +55,7 @@ class FakeTraining:
                 model,
                 inputs.tokenizer,
                 examples,
-                spec,
+                spec.model_copy(update={"micro_batch": None}),  # micro-batches are given one by one
                 learning_rate=1e-3,
                 bf16=precision.name == "bf16",
                 engine=self.engine.name,

@@ -141,15 +141,6 @@ class TrainingSpec(Spec):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     report_to: list[Text] = []
 
-    @model_validator(mode="after")
-    def _whole_micro_batches(self) -> Self:
-        if self.micro_batch is not None and self.examples_per_step % self.micro_batch:
-            raise ValueError(
-                f"`examples_per_step` ({self.examples_per_step}) must be a multiple "
-                f"of `micro_batch` ({self.micro_batch})"
-            )
-        return self
-
 
 class EvaluationSpec(Spec):
     """What is generated and scored, by greedy search or beams; the share of full's score that is to be kept."""

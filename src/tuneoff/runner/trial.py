@@ -6,7 +6,8 @@ import gc
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
+import datasets  # noqa: F401  before memory is measured: no trial is to be charged for a library
+import peft  # noqa: F401
 
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate

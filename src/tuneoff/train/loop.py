@@ -11,7 +11,7 @@ import torch
 from transformers import DataCollatorForSeq2Seq, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from tuneoff.data.order import epoch_order
+from tuneoff.data.order import PADDING, epoch_order, token_budget
 from tuneoff.data.tokens import IGNORED
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
@@ -90,16 +90,15 @@ class Training:
         self._clock = clock
         self._folder = folder
         self._spec = spec
-        micro_batch = spec.micro_batch or spec.examples_per_step
+        at_once = min(spec.micro_batch or spec.examples_per_step, spec.examples_per_step)
         arguments = TrainingArguments(
             output_dir=str(folder.checkpoints),
             run_name=folder.name,
             seed=work.seed,
             max_steps=work.steps,
             learning_rate=learning_rate,
-            per_device_train_batch_size=micro_batch,
-            per_device_eval_batch_size=4 * micro_batch,
-            gradient_accumulation_steps=spec.examples_per_step // micro_batch,
+            per_device_train_batch_size=spec.examples_per_step,  # a whole step, which the trainer splits
+            per_device_eval_batch_size=4 * at_once,
             activation_checkpointing=spec.activation_checkpointing,
             bf16=bf16 and engine == "plain",  # autocast; the fast path's weights are bf16 themselves
             lr_scheduler_type=spec.lr_scheduler_type,
@@ -124,13 +123,14 @@ class Training:
             sampler=StepSampler(work.lengths, work.examples_per_step, work.seed),
             model_class=model_class(base.config),
             fast=FastT5(model) if engine == "fast" else None,
+            budget=token_budget(work.lengths, at_once) if at_once < spec.examples_per_step else None,
             clock=clock,
             model=model,
             optimizer_cls_and_kwargs=(ExactAdamW, own) if self._exact else None,
             args=arguments,
             train_dataset=work.train,
             eval_dataset=work.validation,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model=base, pad_to_multiple_of=8),
+            data_collator=DataCollatorForSeq2Seq(tokenizer, model=base, pad_to_multiple_of=PADDING),
             callbacks=[MethodStep()],
         )
         self._trainer.remove_callback(PrinterCallback)

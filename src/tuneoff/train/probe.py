@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ def single_step(trainer: ArmTrainer, optimizer: Any, batches: Sequence[Mapping[s
 
 
 def probe_step(trainer: ArmTrainer, meter: MemoryMeter) -> PhaseMemory:
-    """Peak and components of a step on the largest micro-batches, with the optimizer's state there.
+    """Peak and components of the longest step, with the optimizer's state there.
 
     Three real steps at a learning rate of 0: one that makes the optimizer's state, one under the
     meter, one under the tracker of components. Weights, optimizer, gradients and random state are
@@ -34,8 +33,7 @@ def probe_step(trainer: ArmTrainer, meter: MemoryMeter) -> PhaseMemory:
     rates = [group["lr"] for group in optimizer.param_groups]
     cpu_state = torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    # The longest comes first; from the second on, gradients lie beside the activations.
-    batches = list(islice(trainer.get_train_dataloader(), min(2, trainer.args.gradient_accumulation_steps)))
+    batches = [next(iter(trainer.get_train_dataloader()))]  # the longest comes first
 
     def step() -> None:
         single_step(trainer, optimizer, batches)

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer
 
-from tuneoff.data.order import epoch_order
+from tuneoff.data.order import PADDING, epoch_order, micro_batches
 from tuneoff.data.tokens import IGNORED
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import ModelClass
@@ -48,10 +48,18 @@ class ArmTrainer(Trainer):
     """The one loop: a method changes the model, never this."""
 
     def __init__(
-        self, *, sampler: StepSampler, model_class: ModelClass, fast: FastT5 | None, clock: Clock, **arguments: Any
+        self,
+        *,
+        sampler: StepSampler,
+        model_class: ModelClass,
+        fast: FastT5 | None,
+        budget: int | None,
+        clock: Clock,
+        **arguments: Any,
     ) -> None:
         super().__init__(compute_loss_func=token_loss(model_class), **arguments)
         self._fast = fast
+        self._budget = budget
         self.model_accepts_loss_kwargs = False  # the loss is ours: the model need not know the step's tokens
         self._sampler = sampler
         self._model_class = model_class
@@ -64,6 +72,17 @@ class ArmTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> StepSampler:
         return self._sampler
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Forward and backward of a step's examples, in micro-batches within the budget; the sum of their losses."""
+        parts = [inputs] if self._budget is None else split_step(inputs, self._budget)
+        losses = [super(ArmTrainer, self).training_step(model, part, num_items_in_batch) for part in parts]
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,
@@ -117,3 +136,30 @@ class ArmTrainer(Trainer):
         metrics = {"eval_loss": total / count}
         self.log(metrics)
         return metrics
+
+
+def split_step(inputs: dict[str, torch.Tensor], budget: int) -> list[dict[str, torch.Tensor]]:
+    """A collated step as micro-batches of at most `budget` padded tokens, each without the padding it does not need."""
+    mask, labels = inputs["attention_mask"], inputs["labels"]
+    one_sequence = labels.shape == mask.shape  # of a decoder-only model, whose labels lie under its input
+    left = bool((mask[:, 0] == 0).any())
+    sources, targets = mask.sum(1).tolist(), (labels != IGNORED).sum(1).tolist()
+    lengths = list(zip(sources, targets, strict=True))
+    parts = []
+    for chosen in micro_batches(lengths, budget):
+        source = _width(max(sources[i] for i in chosen))
+        target = source if one_sequence else _width(max(targets[i] for i in chosen))
+        parts.append(
+            {
+                name: value[chosen][:, -width:] if left else value[chosen][:, :width]
+                for name, value, width in (
+                    *((name, value, source) for name, value in inputs.items() if name != "labels"),
+                    ("labels", labels, target),
+                )
+            }
+        )
+    return parts
+
+
+def _width(length: int) -> int:
+    return -(-length // PADDING) * PADDING
