@@ -6,7 +6,6 @@ import sys
 
 import typer
 
-from tuneoff import __version__
 from tuneoff.cli.generate import generate
 from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
@@ -14,6 +13,7 @@ from tuneoff.cli.report import report
 from tuneoff.cli.run import run
 from tuneoff.cli.show import show
 from tuneoff.errors import TuneoffError
+from tuneoff.version import __version__
 
 MISTAKE = 2
 

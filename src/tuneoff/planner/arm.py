@@ -213,8 +213,8 @@ class ArmPlanner:
             steps = [self._micros(ordered[place], micro_batch) for place in _spread(len(ordered), 3)]
             speed = calibrate(self._arm, s.inputs, s.examples, self._spec, s.precision, steps, s.tell.progress)
             s.speeds.keep(kinds[0], model, speed)
-        found = next((speed for kind in kinds if (speed := s.speeds.find(kind, model))), None)
-        return found or rough(s.precision.dtype)
+        known = (s.speeds.find(kind, model) for kind in kinds)
+        return next((speed for speed in known if speed), rough(s.precision.dtype))
 
     def _advice(self, device: Device, fitting: int | None) -> list[Advice]:
         """Changes that make the arm smaller, from the least to the most; after the first that fits, no more."""
@@ -247,7 +247,7 @@ class ArmPlanner:
         if not self._spec.activation_checkpointing:
             found.append((change, ArmPlanner(self.name, self._arm, self._setting, checkpointed)))
         if not uses_peft(self._arm.method):
-            lora = ArmSpec(method="lora", learning_rate=1e-3, r=8)  # type: ignore[call-arg]
+            lora = ArmSpec(method="lora", learning_rate=1e-3, r=8)
             found.append(
                 (f"{change}, and LoRA (r=8) in its place", ArmPlanner("lora", lora, self._setting, checkpointed))
             )

@@ -29,7 +29,9 @@ from tuneoff.train.loop import Training
 from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
 
-KERNEL_BYTES = 2**19  # about what oneDNN keeps of each kind of matrix product (measured: docs/plan.md)
+# What the process takes besides tensors, as measured (docs/plan.md): objects, threads and data, and what oneDNN keeps
+# of each kind of matrix product.
+PROCESS_BYTES, KERNEL_BYTES = 34 * 2**20, 2**19
 EXACT_BYTES = 26  # a weight's, read and written in a step of ExactAdamW
 
 
@@ -76,7 +78,7 @@ class FakeTraining:
                     self._step(batches)
 
             components, _ = track(self._trainer.model, self._optimizer, step)
-        components["kernels"] = KERNEL_BYTES * len(counter.products)
+        components["process"] = PROCESS_BYTES + KERNEL_BYTES * len(counter.products)
         return PlannedStep(
             examples=shape[0],
             source_tokens=shape[1],

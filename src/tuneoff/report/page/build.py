@@ -13,7 +13,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tuneoff import __version__
 from tuneoff.folder import RunFolder, write_whole
 from tuneoff.recipe import read_recipe
 from tuneoff.report.arms import Arm
@@ -24,6 +23,7 @@ from tuneoff.report.page.sections import sections
 from tuneoff.report.table import COLUMNS, notes, table_cells
 from tuneoff.report.verdict import verdict
 from tuneoff.score.evidence import Evidence
+from tuneoff.version import __version__
 
 HERE = Path(__file__).parent
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}

@@ -16,7 +16,7 @@ from tuneoff.report.svg import Format
 from tuneoff.report.table import bytes_text, count_text, duration_text
 
 PAIRS = 12  # charts of paired differences, at most
-PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "kernels", "libraries")
+PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "process")
 PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate")
 
 
@@ -100,7 +100,7 @@ def _memory(arms: Sequence[Arm]) -> Section:
             bars[f"{arm.name} (plan)"] = _floats(arm.planned.longest.components)
         if memory and memory.train and memory.train.components:
             tensors, peak = _floats(memory.train.components), memory.train.peak
-            bars[arm.name] = {**tensors, "libraries": max(0.0, (peak or 0.0) - sum(tensors.values()))}
+            bars[arm.name] = {**tensors, "process": max(0.0, (peak or 0.0) - sum(tensors.values()))}
     words = (
         "At the peak of a step on the largest batch: the tensors alive, by what they are for, and what the process "
         "holds besides. (plan): predicted before anything was trained."
