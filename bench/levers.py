@@ -47,9 +47,9 @@ from tuneoff.train.adamw import ExactAdamW
 STEPS, EXAMPLES_PER_STEP, NEW_TOKENS = 10, 8, 64
 
 
-def apart(x: Tensor, layers: Any) -> Tensor:
-    """Each projection by itself."""
-    return torch.cat([project(x, [layer]) for layer in layers], dim=-1)
+def apart(x: Tensor, layers: list[nn.Module], norm: Any = None) -> Tensor:
+    """The same outputs by a product for each layer."""
+    return torch.cat([project(x, [layer], norm) for layer in layers], dim=-1)
 
 
 class AllRows(FastT5):

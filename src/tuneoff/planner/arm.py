@@ -177,7 +177,7 @@ class ArmPlanner:
         speed = self._speed(micro_batch)
         generating, evaluation = self._predictor.generating, self._setting.recipe.evaluation
         usual = self._setting.inputs.data[evaluation.split]
-        short = max(1.0, usual.target_tokens / max(1, usual.references))
+        short = min(max(1.0, usual.target_tokens / max(1, usual.references)), evaluation.max_new_tokens)
         reading = speed.seconds(generating.reading)
         least, most = (speed.seconds(generating.token * count) for count in (short, evaluation.max_new_tokens))
         evaluate = Range(value=reading.value + least.value, low=reading.low + least.low, high=reading.high + most.high)
