@@ -30,8 +30,8 @@ class ArmRow(Record):
     total_seconds: float | None
     train_peak_bytes: float | None
     evaluate_peak_bytes: float | None
-    predicted_peak_bytes: int | None
-    predicted_seconds: dict[str, Range] | None
+    predicted_peak_bytes: int | None = None
+    predicted_seconds: dict[str, Range] | None = None
     rouge: dict[str, float] | None
     length_ratio: float | None
     empty_outputs: int
