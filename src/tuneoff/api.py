@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
 
-    from tuneoff.recipe import Recipe
     from tuneoff.recipe.load import LoadedRecipe
     from tuneoff.records import Plan
     from tuneoff.report.arms import Arm
@@ -60,16 +59,11 @@ def plan(
     `devices` are amounts of memory ("16GB"), `sweep` a setting and its values ("r=4,8,16"). Raises TuneoffError.
     """
     from tuneoff.cli.progress import telling
-    from tuneoff.planner.fit import parse_device
-    from tuneoff.planner.inputs import read_inputs
-    from tuneoff.planner.plan import make_plan, sweep_arms
+    from tuneoff.planner.plan import plan_recipe
 
-    wanted: Recipe = _loaded(recipe, set).recipe
-    if sweep is not None:
-        wanted = wanted.model_copy(update={"arms": sweep_arms(wanted.arms, sweep)})
-    sizes = [parse_device(text) for text in devices]
+    loaded = _loaded(recipe, set)
     with telling() as tell:
-        return make_plan(wanted, read_inputs(wanted, None, tell), tell, sizes, calibrate)
+        return plan_recipe(loaded.recipe, tell, devices=devices, sweep=sweep, calibrate=calibrate)
 
 
 def load(run: str | Path) -> Results:

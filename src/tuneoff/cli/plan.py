@@ -28,21 +28,14 @@ def plan(
 
     from tuneoff.cli.progress import telling
     from tuneoff.errors import RecipeError
-    from tuneoff.planner.fit import parse_device
+    from tuneoff.planner.plan import plan_recipe
     from tuneoff.recipe import load_recipe
     from tuneoff.report.plan import print_plan
 
     loaded = load_recipe(recipe, set or [])
-    devices = [parse_device(text) for text in device or []]
-    wanted = loaded.recipe
-    from tuneoff.planner.inputs import read_inputs
-    from tuneoff.planner.plan import make_plan, sweep_arms
-
     try:
-        if sweep is not None:
-            wanted = wanted.model_copy(update={"arms": sweep_arms(wanted.arms, sweep)})
         with telling() as tell:
-            made = make_plan(wanted, read_inputs(wanted, None, tell), tell, devices, calibrate)
+            made = plan_recipe(loaded.recipe, tell, devices=device or [], sweep=sweep, calibrate=calibrate)
     except RecipeError as error:
         raise loaded.locate(error) from None
     if json:

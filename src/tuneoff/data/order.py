@@ -39,7 +39,7 @@ def epoch_order(lengths: Sequence[tuple[int, int]], examples_per_step: int, seed
 
 def token_budget(lengths: Sequence[tuple[int, int]], micro_batch: int) -> int:
     """The padded tokens of `micro_batch` examples of the longest input and target: what a micro-batch may hold."""
-    return micro_batch * sum(max(map(_padded, side)) for side in zip(*lengths, strict=True))
+    return micro_batch * sum(max(map(padded, side)) for side in zip(*lengths, strict=True))
 
 
 def micro_batches(lengths: Sequence[tuple[int, int]], budget: int) -> list[list[int]]:
@@ -51,12 +51,13 @@ def micro_batches(lengths: Sequence[tuple[int, int]], budget: int) -> list[list[
     longest = (0, 0)
     for position, (source, target) in enumerate(lengths):
         longest = max(longest[0], source), max(longest[1], target)
-        if not parts or (len(parts[-1]) + 1) * (_padded(longest[0]) + _padded(longest[1])) > budget:
+        if not parts or (len(parts[-1]) + 1) * (padded(longest[0]) + padded(longest[1])) > budget:
             parts.append([])
             longest = source, target
         parts[-1].append(position)
     return parts
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
+    """The length that a batch gives it."""
     return -(-length // PADDING) * PADDING

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuneoff.data.order import PADDING, epoch_order, micro_batches, token_budget
+from tuneoff.data.order import epoch_order, micro_batches, padded, token_budget
 from tuneoff.errors import ModelError
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
@@ -168,7 +168,7 @@ class ArmPlanner:
     def _features(self, micro_batch: list[int]) -> np.ndarray:
         """What the work of a micro-batch is a sum of: padded tokens, pairs of them, the targets' rows, and itself."""
         lengths = [self._setting.examples.lengths[i] for i in micro_batch]
-        s, t = (-(-max(values) // PADDING) * PADDING for values in zip(*lengths, strict=True))
+        s, t = (padded(max(values)) for values in zip(*lengths, strict=True))
         b, rows = len(micro_batch), sum(target for _, target in lengths)
         return np.array([b * s, b * s * s, b * t, b * t * t, b * s * t, rows, 1.0])
 
@@ -203,9 +203,9 @@ class ArmPlanner:
     def _speed(self, micro_batch: int | None) -> Speed:
         s = self._setting
         if micro_batch is None:
-            kinds = [f"{engine} {s.precision.name} {which}" for engine in ("fast", "plain") for which in ("few", "all")]
+            kinds = [kind_of_step(engine, s.precision, few) for engine in ("fast", "plain") for few in (True, False)]
         else:
-            kinds = [kind_of_step(self._arm, self._engine.name, s.precision)]
+            kinds = [kind_of_step(self._engine.name, s.precision, uses_peft(self._arm.method))]
         model = widths_of(s.inputs.config)
         if s.calibrate and micro_batch is not None:
             s.tell.phase(f"calibrate {self.name}")

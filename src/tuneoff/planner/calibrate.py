@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
-from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
-from tuneoff.measure.clock import Clock
 from tuneoff.model.base import build_model
 from tuneoff.model.device import Precision, pick_device, synchronize
-from tuneoff.model.engine import pick_engine
-from tuneoff.model.methods import adapt, held_dtype, uses_peft
+from tuneoff.model.methods import adapt, held_dtype
 from tuneoff.planner.depth import shallow
 from tuneoff.planner.inputs import Inputs
 from tuneoff.planner.speed import Speed, fit
-from tuneoff.planner.training import FakeTraining, Micros
+from tuneoff.planner.training import FakeTraining, Micros, trainer_for_steps
 from tuneoff.planner.work import Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
-from tuneoff.train.loop import Training
 from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
 
@@ -31,9 +25,9 @@ DEPTHS = (1, 3)  # what grows with depth, and what does not
 REPEATS = 3
 
 
-def kind_of_step(arm: ArmSpec, engine: str, precision: Precision) -> str:
+def kind_of_step(engine: str, precision: Precision, few: bool) -> str:
     """What a speed holds for: steps of this engine and precision, with weight gradients for all or for a few."""
-    return f"{engine} {precision.name} {'few' if uses_peft(arm.method) else 'all'}"
+    return f"{engine} {precision.name} {'few' if few else 'all'}"
 
 
 def calibrate(
@@ -70,19 +64,7 @@ def _measure(
     device = pick_device()
     model = build_model(copy.deepcopy(inputs.config)).to(held_dtype(arm.method, precision.dtype))
     model = adapt(model, arm.method, dict(arm.settings), inputs.model_class, examples.steps)
-    with tempfile.TemporaryDirectory() as folder:
-        training = Training(
-            model,
-            inputs.tokenizer,
-            examples,
-            spec.model_copy(update={"micro_batch": None}),  # micro-batches are given one by one
-            learning_rate=1e-6,
-            bf16=precision.name == "bf16",
-            engine=pick_engine(spec, model).name,
-            folder=TrialFolder(Path(folder)),
-            clock=Clock(lambda: None),
-        )
-        trainer = training.unstarted()
+    trainer = trainer_for_steps(model, inputs, examples, spec, precision)
     allocator.quick()
     medians = []
     for micros in steps:

@@ -11,13 +11,23 @@ from tuneoff.errors import Problem, RecipeError, TuneoffError
 from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.methods import check_method
 from tuneoff.planner.arm import ArmPlanner
-from tuneoff.planner.fit import Device, this_machine
-from tuneoff.planner.inputs import Inputs, Telling
+from tuneoff.planner.fit import Device, parse_device, this_machine
+from tuneoff.planner.inputs import Inputs, Telling, read_inputs
 from tuneoff.planner.predictor import Setting
 from tuneoff.planner.speed import Speeds
 from tuneoff.recipe.schema import ArmSpec, Recipe
 from tuneoff.records import Plan
 from tuneoff.train.loop import Work, count_steps
+
+
+def plan_recipe(
+    recipe: Recipe, tell: Telling, *, devices: Sequence[str] = (), sweep: str | None = None, calibrate: bool = False
+) -> Plan:
+    """The plan of a recipe that has no run yet: `devices` as `16GB`, `sweep` as `r=4,8,16`. Raises TuneoffError."""
+    sizes = [parse_device(text) for text in devices]
+    if sweep is not None:
+        recipe = recipe.model_copy(update={"arms": sweep_arms(recipe.arms, sweep)})
+    return make_plan(recipe, read_inputs(recipe, None, tell), tell, sizes, calibrate)
 
 
 def make_plan(

@@ -28,6 +28,7 @@ from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.loop import Training
 from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
+from tuneoff.train.trainer import ArmTrainer
 
 # What the process takes besides tensors, as measured (docs/plan.md): objects, threads and data, and what oneDNN keeps
 # of each kind of matrix product.
@@ -37,6 +38,25 @@ EXACT_BYTES = 26  # a weight's, read and written in a step of ExactAdamW
 
 Micros = list[list[int]]  # the examples of each micro-batch
 Batch = dict[str, torch.Tensor]
+
+
+def trainer_for_steps(
+    model: Any, inputs: Inputs, examples: Examples, spec: TrainingSpec, precision: Precision
+) -> ArmTrainer:
+    """The trainer of an adapted model, for single steps on micro-batches that are given one by one."""
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(
+            model,
+            inputs.tokenizer,
+            examples,
+            spec.model_copy(update={"micro_batch": None}),
+            learning_rate=1e-6,
+            bf16=precision.name == "bf16",
+            engine=pick_engine(spec, model).name,
+            folder=TrialFolder(Path(folder)),
+            clock=Clock(lambda: None),
+        )
+        return training.unstarted()
 
 
 class FakeTraining:
@@ -49,22 +69,11 @@ class FakeTraining:
         dtype = held_dtype(arm.method, precision.dtype)
         model = self._world.model(inputs.config, arm.method, arm.settings, dtype, examples.steps)
         self.parameters = count_parameters(model)
-        self.engine: PickedEngine = pick_engine(spec, model)
         self._causal = inputs.model_class == "causal"
         self._examples = examples
-        with tempfile.TemporaryDirectory() as folder, self._world.entered([]):
-            training = Training(
-                model,
-                inputs.tokenizer,
-                examples,
-                spec.model_copy(update={"micro_batch": None}),  # micro-batches are given one by one
-                learning_rate=1e-3,
-                bf16=precision.name == "bf16",
-                engine=self.engine.name,
-                folder=TrialFolder(Path(folder)),
-                clock=Clock(lambda: None),
-            )
-            self._trainer = training.unstarted()
+        self.engine: PickedEngine = pick_engine(spec, model)
+        with self._world.entered([]):
+            self._trainer = trainer_for_steps(model, inputs, examples, spec, precision)
         self._optimizer: Any = self._trainer.optimizer
 
     def memory(self, micro_batches: Micros) -> PlannedStep:

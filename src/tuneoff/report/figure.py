@@ -10,18 +10,14 @@ from markupsafe import Markup
 
 from tuneoff.report.arms import Arm
 from tuneoff.report.comparison import Comparison
-from tuneoff.report.page.sections import sections
+from tuneoff.report.page.sections import Section, sections
 
 STYLE = Path(__file__).parent / "page" / "page.css"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One section's charts as SVG, with the report's style."""
-
-    title: str
-    words: str
-    charts: list[Markup]
+class Figure(Section):
+    """One section that shows itself in a notebook, in the report's style."""
 
     def _repr_html_(self) -> str:
         style = STYLE.read_text(encoding="utf-8")

@@ -6,8 +6,7 @@ import gc
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import datasets  # noqa: F401  before memory is measured: no trial is to be charged for a library
-import peft  # noqa: F401
+import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
 
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer
 
-from tuneoff.data.order import PADDING, epoch_order, micro_batches
+from tuneoff.data.order import epoch_order, micro_batches, padded
 from tuneoff.data.tokens import IGNORED
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import ModelClass
@@ -147,8 +147,8 @@ def split_step(inputs: dict[str, torch.Tensor], budget: int) -> list[dict[str, t
     lengths = list(zip(sources, targets, strict=True))
     parts = []
     for chosen in micro_batches(lengths, budget):
-        source = _width(max(sources[i] for i in chosen))
-        target = source if one_sequence else _width(max(targets[i] for i in chosen))
+        source = padded(max(sources[i] for i in chosen))
+        target = source if one_sequence else padded(max(targets[i] for i in chosen))
         parts.append(
             {
                 name: value[chosen][:, -width:] if left else value[chosen][:, :width]
@@ -159,7 +159,3 @@ def split_step(inputs: dict[str, torch.Tensor], budget: int) -> list[dict[str, t
             }
         )
     return parts
-
-
-def _width(length: int) -> int:
-    return -(-length // PADDING) * PADDING
