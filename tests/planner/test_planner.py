@@ -77,9 +77,9 @@ def test_the_work_of_all_steps_is_the_sum_of_each(depth: int, data_folder: Path)
     assert predicted.parts() == pytest.approx([part * 10 / len(steps) for part in counted.parts()], rel=0.02)
 
 
-@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
-def test_few_layers_tell_the_peak_of_many(kind: str, data_folder: Path) -> None:
-    recipe, inputs = begin(data_folder, kind)
+@pytest.mark.parametrize(("kind", "checkpointing"), [("seq2seq", False), ("causal", False), ("causal", True)])
+def test_few_layers_tell_the_peak_of_many(kind: str, checkpointing: bool, data_folder: Path) -> None:
+    recipe, inputs = begin(data_folder, kind, activation_checkpointing=checkpointing)
     for name in ("num_layers", "num_decoder_layers", "num_hidden_layers"):
         if hasattr(inputs.config, name):
             setattr(inputs.config, name, 17)
@@ -90,6 +90,21 @@ def test_few_layers_tell_the_peak_of_many(kind: str, data_folder: Path) -> None:
         predicted = Predictor(recipe.arms[arm], setting, recipe.training)
         exact = predicted.training.memory(longest)
         assert predicted.memory(longest).peak == pytest.approx(exact.peak, rel=0.02)
+
+
+def test_checkpointing_keeps_no_second_copy_of_the_weights(data_folder: Path) -> None:
+    """Autocast's cache would: a bf16 copy of each layer's until the forward pass is over."""
+    recipe, inputs = begin(data_folder, "causal", activation_checkpointing=True, precision="bf16")
+    inputs.config.hidden_size, inputs.config.intermediate_size, inputs.config.head_dim = 256, 512, 64
+    examples = examples_of(recipe, inputs)
+    activations, weights = {}, {}
+    for depth in (4, 8):
+        inputs.config.num_hidden_layers = depth
+        training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("bf16", ""))
+        step = training.phases([[0], [1]])["forward"]  # of the second, beside the first's gradients
+        activations[depth], weights[depth] = step.components["activations"], step.components["weights"]
+    kept = step.source_tokens * inputs.config.hidden_size * 4  # what enters a layer
+    assert activations[8] - activations[4] <= 4 * 2 * kept < (weights[8] - weights[4]) / 2 / 2
 
 
 def test_the_micro_batch_is_the_largest_that_fits(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

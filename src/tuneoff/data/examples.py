@@ -126,7 +126,9 @@ class _Reader:
                 return f"has {type(value).__name__} in {name!r}, where text belongs"
             if not value.strip():
                 return f"is empty in {name!r}"
-            if any("\ud800" <= character <= "\udfff" for character in value):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
                 return f"has a lone surrogate in {name!r}, which is no Unicode text"
         return None
 

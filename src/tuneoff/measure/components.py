@@ -8,6 +8,7 @@ are `not measured`, with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tuneoff.records import PhaseMemory
@@ -30,15 +31,28 @@ def measure_components(memory: PhaseMemory, model: Any, optimizer: Any, step: Ca
     `step` runs forward, backward and the optimizer's step on the largest batch.
     """
     try:
-        at_peak, own = track(model, optimizer, step)
+        tracked = track(model, optimizer, step)
     except Exception as error:  # a private API: whatever it raises, the run must go on without it
         reason = f"components: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return memory.model_copy(update={"not_measured": reason})
-    return memory.model_copy(update={"components": at_peak, "components_own_peaks": own})
+    return memory.model_copy(update={"components": tracked.at_peak, "components_own_peaks": tracked.own})
 
 
-def track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes of each component at the moment of the step's peak, and each one's own maximum. Raises what torch does.
+@dataclass(frozen=True)
+class Tracked:
+    """Bytes by component: at the peak of each phase (forward, backward, update), and each one's own maximum."""
+
+    phases: dict[str, dict[str, int]]
+    own: dict[str, int]
+
+    @property
+    def at_peak(self) -> dict[str, int]:
+        """The components at the moment of the whole step's peak."""
+        return max(self.phases.values(), key=lambda components: sum(components.values()))
+
+
+def track(model: Any, optimizer: Any, step: Callable[[], None]) -> Tracked:
+    """The components of a step. Raises what torch does.
 
     `optimizer` is None for a step that trains nothing.
     """
@@ -48,17 +62,23 @@ def track(model: Any, optimizer: Any, step: Callable[[], None]) -> tuple[dict[st
     tracker.track_external(model, *([] if optimizer is None else [optimizer]))
     with tracker:
         step()
-    snapshot = tracker.get_tracker_snapshot("peak")
-    at_peak = {str(getattr(k, "value", k)): v for device in snapshot.values() for k, v in device.items()}
-    # MemTracker files all that the optimizer's step makes under its state; what goes with the step is temporary.
     state = _state_bytes(optimizer)
-    at_peak, own = _by_component(at_peak), _by_component(tracker.own_peaks)
-    at_peak["temporary"] += at_peak["optimizer"] - state
+    rests = sum(rest.nbytes for rest in getattr(optimizer, "rests", []))  # what bf16 weights lack to their fp32 masters
+
+    def components(by_category: dict[str, int]) -> dict[str, int]:
+        own = _by_component(by_category)
+        # MemTracker files all that the optimizer's step makes under its state; what goes with the step is temporary.
+        own["temporary"] += own["optimizer"] - state
+        own["optimizer"] = state
+        own["weights"] += rests
+        return own
+
+    phases = {phase: components(snapshot) for phase, snapshot in tracker.phase_peaks.items()}
+    own = _by_component(tracker.own_peaks)
     own["temporary"] = max(own["temporary"], own["optimizer"] - state)
-    at_peak["optimizer"] = own["optimizer"] = state
-    for categories in (at_peak, own):  # what bf16 weights lack to their fp32 masters
-        categories["weights"] += sum(rest.nbytes for rest in getattr(optimizer, "rests", []))
-    return at_peak, own
+    own["optimizer"] = state
+    own["weights"] += rests
+    return Tracked(phases, own)
 
 
 def _state_bytes(optimizer: Any) -> int:
@@ -78,11 +98,12 @@ def _by_component(by_category: dict[str, int]) -> dict[str, int]:
 
 def _tracker_class(mem_tracker: Any) -> Any:
     class Tracker(mem_tracker.MemTracker):
-        """MemTracker that admits frozen parameters and several calls, and keeps each category's own maximum."""
+        """MemTracker that admits frozen parameters and several calls, and keeps the peaks of phases and categories."""
 
         def __init__(self) -> None:
             super().__init__()
             self.own_peaks: dict[str, int] = {}
+            self.phase_peaks: dict[str, dict[str, int]] = {}
 
         def _track_module_params_and_buffers(self, module: Any, install_grad_hooks: bool = True) -> Any:
             # The original hooks every parameter, and autograd refuses hooks on frozen ones: let them
@@ -107,10 +128,16 @@ def _tracker_class(mem_tracker: Any) -> Any:
             return set(self._mod_tracker.parents) - {own} == {"Global"}
 
         def _update_peak_stats(self, peak_state: Any) -> None:
-            super()._update_peak_stats(peak_state)
+            # Not the original's, which goes through every module at every operation, for peaks that nobody reads here.
+            phase = "update" if self._in_opt else "backward" if self._mod_tracker.is_bw else "forward"
+            now: dict[str, int] = {}
             for categories in self._curr_mem_snap.values():
                 for category, size in categories.items():
                     name = str(getattr(category, "value", category))
-                    self.own_peaks[name] = max(self.own_peaks.get(name, 0), size)
+                    now[name] = now.get(name, 0) + size
+            for name, size in now.items():
+                self.own_peaks[name] = max(self.own_peaks.get(name, 0), size)
+            if phase not in self.phase_peaks or now["Total"] > self.phase_peaks[phase]["Total"]:
+                self.phase_peaks[phase] = now
 
     return Tracker

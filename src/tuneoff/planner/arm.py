@@ -162,8 +162,13 @@ class ArmPlanner:
         if size >= self._setting.examples.examples_per_step:
             return [step]
         lengths = self._setting.examples.lengths
-        parts = micro_batches([lengths[i] for i in step], token_budget(lengths, size))
+        parts = micro_batches([lengths[i] for i in step], size * self._budget)
         return [[step[i] for i in part] for part in parts]
+
+    @cached_property
+    def _budget(self) -> int:
+        """Of a micro-batch of one: it grows with the size."""
+        return token_budget(self._setting.examples.lengths, 1)
 
     def _features(self, micro_batch: list[int]) -> np.ndarray:
         """What the work of a micro-batch is a sum of: padded tokens, pairs of them, the targets' rows, and itself."""

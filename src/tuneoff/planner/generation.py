@@ -72,8 +72,8 @@ class FakeGeneration:
             cache = self._read(lengths)
             self._write(cache)
 
-        components, _ = track(self._model, None, read_and_write)
-        return sum(components.values()), 0 if self.fast else self._growth(cache, lengths)
+        tracked = track(self._model, None, read_and_write)
+        return sum(tracked.at_peak.values()), 0 if self.fast else self._growth(cache, lengths)
 
     def _count(self, lengths: list[int]) -> tuple[Work, Work]:
         with CountWork() as reading:

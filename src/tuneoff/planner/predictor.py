@@ -54,11 +54,16 @@ class Predictor:
         """The peak of a step: of a deep model from few layers, while `training.memory` is from all."""
         if not self.deep:
             return self.training.memory(micro_batches)
-        two, three = (self._shallow(depth).memory(micro_batches) for depth in PEAK)
+        # Each phase by itself: with depth the peak may move from one to another.
+        fewer, more = (self._shallow(depth).phases(micro_batches) for depth in PEAK)
+        reckoned = [self._reckon_step(fewer[phase], more[phase]) for phase in fewer]
+        return max(reckoned, key=lambda step: step.peak)
+
+    def _reckon_step(self, fewer: PlannedStep, more: PlannedStep) -> PlannedStep:
         components = {
-            name: int(self._reckon(PEAK, size, three.components[name])) for name, size in two.components.items()
+            name: int(self._reckon(PEAK, size, more.components[name])) for name, size in fewer.components.items()
         }
-        return two.model_copy(update={"components": components, "peak": sum(components.values())})
+        return fewer.model_copy(update={"components": components, "peak": sum(components.values())})
 
     def work(self, micro_batch: list[int]) -> Work:
         """The work of a micro-batch, forward and backward: from few layers, exactly."""

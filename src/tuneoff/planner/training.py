@@ -78,6 +78,10 @@ class FakeTraining:
 
     def memory(self, micro_batches: Micros) -> PlannedStep:
         """The peak of a step on these micro-batches (of which the first is the largest), by component."""
+        return max(self.phases(micro_batches).values(), key=lambda step: step.peak)
+
+    def phases(self, micro_batches: Micros) -> dict[str, PlannedStep]:
+        """The peak of each phase of that step: forward, backward, update."""
         with self._ready(micro_batches) as (batches, shape):
             self._make_optimizer_state()
             counter = CountWork()
@@ -86,15 +90,18 @@ class FakeTraining:
                 with counter:
                     self._step(batches)
 
-            components, _ = track(self._trainer.model, self._optimizer, step)
-        components["process"] = PROCESS_BYTES + KERNEL_BYTES * len(counter.products)
-        return PlannedStep(
-            examples=shape[0],
-            source_tokens=shape[1],
-            target_tokens=0 if self._causal else shape[2],
-            peak=sum(components.values()),
-            components=components,
-        )
+            tracked = track(self._trainer.model, self._optimizer, step)
+        process = PROCESS_BYTES + KERNEL_BYTES * len(counter.products)
+        return {
+            phase: PlannedStep(
+                examples=shape[0],
+                source_tokens=shape[1],
+                target_tokens=0 if self._causal else shape[2],
+                peak=sum(components.values()) + process,
+                components={**components, "process": process},
+            )
+            for phase, components in tracked.phases.items()
+        }
 
     def work(self, micro_batch: list[int]) -> Work:
         """The work of a micro-batch, forward and backward."""

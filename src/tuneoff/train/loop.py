@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import AutocastKwargs
 from transformers import DataCollatorForSeq2Seq, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -134,6 +135,9 @@ class Training:
             callbacks=[MethodStep()],
         )
         self._trainer.remove_callback(PrinterCallback)
+        if spec.activation_checkpointing:
+            # Else autocast keeps a bf16 copy of every weight until the forward pass is over: all that was to be saved.
+            self._trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
 
     def run(
         self,
