@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 import torch
 
@@ -27,6 +28,17 @@ def test_the_first_case_has_the_course_s_parameter_counts() -> None:
         adapted = adapt(model, lora.method, lora.settings, "seq2seq", steps=1)
     counts = count_parameters(adapted)
     assert (counts.trainable, counts.total) == (3_538_944, 251_116_800)
+
+
+def test_a_hub_name_is_pinned_to_the_commit_it_was_loaded_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    stored = tmp_path / "models--org--tiny"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text(commit)
+    make_config(small_untied()).save_pretrained(stored / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert load_config("org/tiny", None)._commit_hash == commit
+    assert load_config(str(stored / "snapshots" / commit), None)._commit_hash is None
 
 
 def small_untied() -> dict[str, object]:

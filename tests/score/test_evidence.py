@@ -59,6 +59,14 @@ def test_the_gain_is_no_share_of_nothing() -> None:
     assert judged.gained is None
 
 
+def test_the_gain_is_a_number_where_some_samples_draw_none_of_it() -> None:
+    scores = np.zeros((3, 1, 5))
+    scores[1:, 0, :3] = [[0.2, 0.2, 0.2], [0.1, 0.1, 0.1]]
+    (judged,) = weigh({"rouge1": scores}, ARMS, [0], original="original", baseline="full", keep=0.97).non_inferiority
+    assert judged.gained is not None
+    assert judged.gained.low == judged.gained.value == judged.gained.high == pytest.approx(0.5)
+
+
 def test_identical_arms_do_not_differ() -> None:
     scores = np.tile(np.random.default_rng(2).random((1, 1, 80)), (3, 1, 1))
     evidence = weigh({"rouge1": scores}, ARMS, [0], original="original", baseline="full", keep=0.97)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.errors import ModelError, nearest
@@ -24,9 +25,19 @@ def load_config(name: str, revision: str | None) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # missing, malformed, remote code: transformers raises several types
         raise _cannot_load(name, error) from error
+    config._commit_hash = _commit(name, revision)  # transformers 5.23 itself leaves it out
     # T5 reads `tie_word_embeddings: false` as "do not scale", and ties all the same (transformers 5).
     config.untie_output = getattr(config, "scale_decoder_outputs", True) is False
     return config
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit that the config of a hub name was just loaded from; None for a folder."""
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    if Path(name).is_dir():
+        return None
+    return extract_commit_hash(cached_file(name, "config.json", revision=revision, local_files_only=True), None)
 
 
 def make_config(values: dict[str, Any]) -> PretrainedConfig:

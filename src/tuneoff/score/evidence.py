@@ -157,7 +157,9 @@ def _judged(
         margin = float((1 - keep) * seen[full])
         gained = None
         if first is not None and np.percentile(drawn[:, full] - drawn[:, first], TAIL) > 0:
-            shares = (drawn[:, n] - drawn[:, first]) / (drawn[:, full] - drawn[:, first])
+            gain = drawn[:, full] - drawn[:, first]
+            some = gain != 0  # few dialogues of few scores may be drawn without any
+            shares = (drawn[some, n] - drawn[some, first]) / gain[some]
             gained = _interval(float((seen[n] - seen[first]) / (seen[full] - seen[first])), shares)
         results.append(
             NonInferiority(
