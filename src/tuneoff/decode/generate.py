@@ -13,15 +13,18 @@ from tuneoff.model.base import ModelClass
 from tuneoff.model.engine import Engine
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class Generated:
-    """The text written for one input; `truncated` where it reached `max_new_tokens` without an EOS."""
+    """The text written for one input, in `tokens` (an EOS included); `truncated` where it reached `max_new_tokens`
+    without an EOS.
+    """
 
     text: str
     truncated: bool
+    tokens: int
 
 
 @torch.no_grad()
@@ -42,23 +45,9 @@ def generate(
     Greedy search, or beam search with `num_beams` > 1; never sampling. `report` is told inputs done
     and in all after each batch. The fast engine searches greedily alone.
     """
-    from transformers import GenerationConfig
-
     model.eval()
     device = next(model.parameters()).device
-    own = model.generation_config
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        num_beams=num_beams,
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-        # A pretrained model may know more ends than its tokenizer (chat models do).
-        eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-        forced_bos_token_id=own.forced_bos_token_id,
-        forced_eos_token_id=own.forced_eos_token_id,
-    )
+    settings = search_settings(model, tokenizer, max_new_tokens, num_beams)
     forced = settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None
     greedy = GreedyT5(model) if engine == "fast" and num_beams == 1 and not forced else None
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
@@ -80,6 +69,28 @@ def generate(
             written = written[:, batch["input_ids"].shape[1] if model_class == "causal" else 1 :]
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         for i, ids, text in zip(chosen, written.tolist(), texts, strict=True):
-            outputs[i] = Generated(text.strip(), truncated=not any(end in ids for end in ends))
+            ended = next((n for n, token in enumerate(ids, start=1) if token in ends), None)
+            outputs[i] = Generated(text.strip(), truncated=ended is None, tokens=ended or len(ids))
         report(start + len(chosen), len(inputs))
     return [output for output in outputs if output is not None]
+
+
+def search_settings(
+    model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, num_beams: int
+) -> GenerationConfig:
+    """How `generate` searches. What it leaves open, transformers takes from the model's own generation config."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        num_beams=num_beams,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        # A pretrained model may know more ends than its tokenizer (chat models do).
+        eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        forced_eos_token_id=own.forced_eos_token_id,
+    )

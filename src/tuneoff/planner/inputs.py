@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tuneoff.builtin import located
-from tuneoff.data.examples import Examples, read_examples
+from tuneoff.data.examples import Examples
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import Source, open_source
+from tuneoff.data.splits import Split, read_split
 from tuneoff.data.tokens import Tokeniser
-from tuneoff.errors import DataError, RecipeError
+from tuneoff.errors import RecipeError
 from tuneoff.model.base import ModelClass, fit_config, load_config, make_config, model_class
 from tuneoff.model.methods import check_applies, check_method
 from tuneoff.model.tokenizer import load_tokenizer, train_tokenizer
@@ -20,8 +21,6 @@ from tuneoff.records import SplitStatistics
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
-
-Split = Literal["train", "validation", "test"]
 
 
 class Telling(Protocol):
@@ -114,23 +113,7 @@ def _splits(recipe: Recipe, source: Source) -> dict[Split, Examples]:
     asked_for = "validation" in recipe.data.splits.model_fields_set or recipe.evaluation.split == "validation"
     if not asked_for and source.files is not None and "validation" not in source.files:
         del names["validation"]  # no validation loss, and nothing else changes
-    return {split: _read(recipe, source, split, name) for split, name in names.items() if name is not None}
-
-
-def _read(recipe: Recipe, source: Source, split: Split, name: str) -> Examples:
-    data = recipe.data
-    try:
-        return read_examples(
-            source.rows(name),
-            input=data.input,
-            target=data.target,
-            prompt=Prompt(recipe.prompt),
-            group_references=split == recipe.evaluation.split,
-            limit=getattr(data.limit, split),
-            skip_bad_rows=data.on_bad_row == "skip",
-        )
-    except DataError as error:
-        raise DataError(f"data, split {name!r}: {error}") from None
+    return {split: read_split(recipe, source, split, name) for split, name in names.items() if name is not None}
 
 
 def _tokenizer(

@@ -1,0 +1,41 @@
+"""`tuneoff export`: a finished arm as a folder that its own library loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    arm: Annotated[str, typer.Option(help="Which arm.")] = ...,  # type: ignore[assignment]
+    to: Annotated[Path, typer.Option(help="A folder that is not there yet.")] = ...,  # type: ignore[assignment]
+    format: Annotated[str, typer.Option(help="adapter, merged, ctranslate2 or onnx.")] = ...,  # type: ignore[assignment]
+    seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, too: private where it is new.")
+    ] = None,
+) -> None:
+    """Export an arm with a model card, verified: its own library must write what the trial wrote."""
+    from tuneoff.cli.progress import telling
+    from tuneoff.folder import RunFolder
+    from tuneoff.report.table import bytes_text
+    from tuneoff.use.export import export as export_arm
+    from tuneoff.use.export.push import check_name
+    from tuneoff.use.export.push import push as upload
+
+    if push is not None:
+        check_name(push)
+    with telling() as tell:
+        exported = export_arm(RunFolder(run), arm, to, format, tell, seed)
+    size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
+    typer.echo(f"{to}: {arm} as {format}, {bytes_text(size)}")
+    for line in exported.verification.lines():
+        typer.echo(line)
+    if push is not None:
+        with telling() as tell:
+            tell.phase(f"push to {push}")
+            url = upload(to, push, f"{arm} of {exported.run}, exported as {format}")
+        typer.echo(f"pushed to {url}")

@@ -1,0 +1,221 @@
+"""A finished arm and its export → the model card, as the hub reads it: metadata, then Markdown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tuneoff.builtin import PREFIX
+from tuneoff.folder import RunFolder
+from tuneoff.recipe import Recipe
+from tuneoff.records import Prepared, TrialResult
+from tuneoff.report.card.records import Exported
+from tuneoff.report.comparison import compare
+from tuneoff.report.table import COLUMNS, bytes_text, count_text, duration_text, notes, table_cells
+from tuneoff.report.verdict import verdict
+from tuneoff.version import __version__
+
+HERE = Path(__file__).parent
+METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+LIBRARIES = {"adapter": "peft", "merged": "transformers", "ctranslate2": "ctranslate2", "onnx": "onnx"}
+INSTALL = {
+    "adapter": "peft transformers torch",
+    "merged": "transformers torch",
+    "ctranslate2": "ctranslate2 tokenizers",
+    "onnx": "onnxruntime tokenizers numpy",
+}
+# What is known of what ships with tuneoff.
+LICENCES = {
+    "builtin:dialog-t5-nano": (
+        "cc-by-sa-4.0",
+        "The weights of builtin:dialog-t5-nano are offered under CC BY-SA 4.0, as one of its sources, Schema-Guided "
+        "Dialogue, asks: what is made of them has the same licence.",
+    )
+}
+LICENCE_UNKNOWN = (
+    "The terms of the original model hold for what is made of it, and those of the data may. This card knows neither."
+)
+LANGUAGES = {"builtin:everyday": "en"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the original model or the data come from, and at which commit. `hub` is the name there, if any.
+
+    A model of random weights has no name.
+    """
+
+    name: str
+    hub: str | None
+    revision: str | None
+
+    def __str__(self) -> str:
+        if not self.name:
+            return "A model of random weights"
+        at = f" at `{self.revision}`" if self.revision else ""
+        ships = ", which ships with tuneoff" if self.name.startswith(PREFIX) else ""
+        return f"`{self.name}`{at}{ships}"
+
+
+def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported: Exported, code: str) -> str:
+    """The card of one export of the trial `result`; `code` uses it (`usage_code`).
+
+    Raises RunFolderError where the run cannot be read.
+    """
+    from huggingface_hub import ModelCard
+
+    comparison, _ = compare(folder)
+    prepared = Prepared.read(folder.prepared)
+    model, data = model_origin(recipe, prepared), _data_origin(recipe, prepared)
+    values = {
+        "title": f"{exported.run}: {exported.arm}",
+        "model": model,
+        "data": data,
+        "exported": exported,
+        "result": result,
+        "recipe": recipe,
+        "prompt": _fenced(recipe.prompt),
+        "code": _fenced(code, "python"),
+        "install": INSTALL[exported.format],
+        "columns": COLUMNS,
+        "rows": [
+            [f"**{cell}**" if row.arm == exported.arm else cell for cell in table_cells(row)] for row in comparison.arms
+        ],
+        "notes": notes(comparison),
+        "verdict": verdict(comparison),
+        "splits": prepared.data,
+        "precision": (result.precision or "not noted").partition(":")[0],
+        "settings": _settings(recipe, result),
+        "measured": _measured(result),
+        "environment": _environment_lines(result, exported),
+        "licence": LICENCES[model.name][1] if model.name in LICENCES else LICENCE_UNKNOWN,
+        "difference": _difference(exported),
+        "version": __version__,
+    }
+    data_of_card = _metadata(recipe, result, exported, model, data)
+    text = _template().get_template("card.md.j2").render(values)
+    return str(ModelCard(f"---\n{data_of_card.to_yaml()}\n---\n\n{text}"))
+
+
+def model_origin(recipe: Recipe, prepared: Prepared) -> Origin:
+    """The original model: a hub name with its pinned commit, or what lies on this machine, without its place here."""
+    name = recipe.model.name
+    if name is None:
+        return Origin("", None, None)
+    if name.startswith(PREFIX):
+        return Origin(name, None, None)
+    if Path(prepared.model_path).exists():
+        return Origin(Path(prepared.model_path).resolve().name, None, None)
+    return Origin(name, name, prepared.model_revision)
+
+
+def _data_origin(recipe: Recipe, prepared: Prepared) -> Origin:
+    source = recipe.data.source
+    if not isinstance(source, str):
+        return Origin(", ".join(Path(path).name for path in source.values()), None, None)
+    if source.startswith(PREFIX):
+        return Origin(source, None, None)
+    if Path(source).exists():
+        return Origin(Path(source).resolve().name, None, None)
+    return Origin(source, source, prepared.data_revision)
+
+
+def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Origin, data: Origin) -> Any:
+    """What the hub's search and widgets read. What is not known is left out."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    assert result.scores is not None
+    summarises = "summar" in recipe.prompt.lower() or "summar" in recipe.data.target.lower()
+    task = "summarization" if summarises else "text-generation"
+    return ModelCardData(
+        model_name=f"{exported.run}-{exported.arm}",
+        base_model=model.hub,
+        datasets=[data.hub] if data.hub else None,
+        language=LANGUAGES.get(data.name),
+        license=LICENCES[model.name][0] if model.name in LICENCES else None,
+        library_name=LIBRARIES[exported.format],
+        pipeline_tag=task,
+        metrics=["rouge"],
+        tags=["tuneoff", *([result.method] if result.method != "none" else []), exported.format],
+        eval_results=[
+            EvalResult(
+                task_type=task,
+                dataset_type=data.hub or data.name,
+                dataset_name=data.name,
+                dataset_config=recipe.data.config,
+                dataset_split=recipe.evaluation.split,
+                dataset_revision=data.revision,
+                metric_type=metric,
+                metric_name=name,
+                metric_value=round(100 * getattr(result.scores, metric).mean, 2),
+                metric_args={"signature": result.signature},
+            )
+            for metric, name in METRICS.items()
+        ],
+    )
+
+
+def _settings(recipe: Recipe, result: TrialResult) -> dict[str, Any]:
+    """How the arm was trained: its method's settings, then what all arms share."""
+    if result.training is None:
+        return {}
+    shared = recipe.training.model_dump(exclude={"report_to", "checkpoint_minutes", "tune_steps"}, exclude_none=True)
+    steps = {"steps": result.training.steps, "examples seen": result.training.examples}
+    return {"method": result.method, **result.settings, **shared, **steps, "seed": result.seed}
+
+
+def _measured(result: TrialResult) -> list[str]:
+    """Time and memory of this trial. What was not measured is left out."""
+    lines = []
+    if result.parameters is not None:
+        total, trainable = count_text(result.parameters.total), count_text(result.parameters.trainable)
+        lines.append(f"{trainable} of {total} parameters trained")
+    seconds, memory = result.seconds or {}, result.memory
+    if result.training is not None:
+        lines.append(f"training took {duration_text(seconds.get('train'))}")
+    lines.append(f"writing and scoring the {result.scores.examples if result.scores else 0:,} examples took "
+                 f"{duration_text(seconds.get('evaluate'))}")  # fmt: skip
+    if memory is not None and memory.train is not None and memory.train.peak is not None:
+        lines.append(f"peak memory of a training step: {bytes_text(memory.train.peak)}")
+    if memory is not None and memory.evaluate.peak is not None:
+        lines.append(f"peak memory while writing: {bytes_text(memory.evaluate.peak)}")
+    return lines
+
+
+def _environment_lines(result: TrialResult, exported: Exported) -> list[str]:
+    trial = result.environment or {}
+    packages = ", ".join(f"{name} {version}" for name, version in trial.get("packages", {}).items() if version)
+    here = ", ".join(f"{name} {version}" for name, version in exported.versions.items())
+    machine = f"{trial.get('device_name')}, Python {trial.get('python')}, " if trial else ""
+    return [f"trained and scored: {machine}{packages}", f"exported: {here}"]
+
+
+def _difference(exported: Exported) -> tuple[str, str, str] | None:
+    first = exported.verification.first_difference
+    return (first.id, _quoted(first.trial), _quoted(first.export)) if first else None
+
+
+def _quoted(text: str) -> str:
+    """As a Markdown quotation: one line, nothing in it taken for a mark."""
+    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split())) or "(empty)"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """As a code block, whose fence is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _template() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,57 @@
+"""What an export is and how it was verified: its `export.json`."""
+
+from __future__ import annotations
+
+from tuneoff.records import Record
+
+
+class Difference(Record):
+    """A dialogue for which the export does not write what its trial wrote."""
+
+    id: str
+    trial: str
+    export: str
+
+
+class Verification(Record):
+    """What the export wrote for some scored dialogues, beside its trial's own predictions. F-measures in 0…1.
+
+    `rouge1` and `trial_rouge1` are against the references, of the same dialogues; `agreement` is ROUGE-1 of the
+    export's texts against the trial's. `same_in_fp32` are the texts that the trial's weights write in fp32, where the
+    export computes so and the trial did not; None where that explains nothing.
+    """
+
+    split: str
+    dialogues: int
+    same: int
+    same_in_fp32: int | None
+    empty: int
+    rouge1: float
+    trial_rouge1: float
+    agreement: float
+    first_difference: Difference | None
+
+    def lines(self) -> list[str]:
+        """What is printed of it."""
+        said = [
+            f"verified on {self.dialogues} {self.split} dialogues: {self.same} texts are the trial's, "
+            f"ROUGE-1 {100 * self.rouge1:.2f} (the trial's {100 * self.trial_rouge1:.2f})"
+        ]
+        if self.same_in_fp32 is not None:
+            said.append(f"{self.same_in_fp32} are what the trial's weights write in fp32, as the export computes")
+        if self.first_difference is not None:
+            first = self.first_difference
+            said += [f"the first that differs, {first.id}", f"  trial   {first.trial}", f"  export  {first.export}"]
+        return said
+
+
+class Exported(Record):
+    """One export: of which arm, made with which libraries, and its verification."""
+
+    format: str
+    run: str
+    arm: str
+    seed: int
+    created: str
+    versions: dict[str, str]
+    verification: Verification

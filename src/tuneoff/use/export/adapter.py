@@ -1,0 +1,39 @@
+"""peft's adapter, and what it goes with: a name on the hub at a pinned commit, or the original model beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneoff.model.base import load_model
+from tuneoff.report.card.build import model_origin
+from tuneoff.use.export.merged import scored_dtype, search_config
+from tuneoff.use.writer import Finished
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+
+def write_adapter(finished: Finished, folder: Path) -> GenerationConfig:
+    """The trained adapter, unchanged, with tokenizer and generation config. Raises ModelError.
+
+    An original model that is not on the hub is copied to `folder/base`: a stranger could not get it.
+    """
+    from peft import PeftConfig
+    from peft.utils import SAFETENSORS_WEIGHTS_NAME
+
+    prepared = finished.prepared
+    origin = model_origin(finished.recipe, prepared)
+    base = load_model(prepared.model_path, prepared.model_revision, prepared.model_class, scored_dtype(finished))
+    config = PeftConfig.from_pretrained(str(finished.trial.model))
+    config.base_model_name_or_path = origin.hub or "./base"
+    config.revision = origin.revision
+    config.save_pretrained(str(folder))
+    shutil.copyfile(finished.trial.model / SAFETENSORS_WEIGHTS_NAME, folder / SAFETENSORS_WEIGHTS_NAME)
+    if origin.hub is None:
+        base.save_pretrained(folder / "base")
+    search = search_config(finished, base)
+    search.save_pretrained(folder)
+    finished.tokenizer.save_pretrained(folder)
+    return search

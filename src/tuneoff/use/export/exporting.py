@@ -1,0 +1,160 @@
+"""The whole of an export: check → write → verify → card, in a folder beside the one asked for, which appears whole."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneoff.data.prompt import Prompt
+from tuneoff.errors import ExportError, nearest
+from tuneoff.folder import RunFolder, sync_folder, write_whole
+from tuneoff.model.methods import uses_peft
+from tuneoff.planner.inputs import Telling
+from tuneoff.report.card import Exported, Usage, model_card, usage_code
+from tuneoff.report.card.build import model_origin
+from tuneoff.use.export.adapter import write_adapter
+from tuneoff.use.export.ctranslate2 import write_ctranslate2
+from tuneoff.use.export.merged import scored_dtype, write_merged
+from tuneoff.use.export.onnx import write_onnx
+from tuneoff.use.export.quiet import quiet
+from tuneoff.use.export.verify import verify
+from tuneoff.use.writer import Finished
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+EXAMPLE = "Ann: Are you coming on Friday?\nBen: Only after six, I work until five.\nAnn: Then we eat at seven."
+
+
+@dataclass(frozen=True)
+class Format:
+    """`write` fills a folder, and says how the trial searched; `uses` are the packages that it does so with.
+
+    `extra` are those that `pip install 'tuneoff[FORMAT]'` brings. Some compute `in_fp32` whatever the trial did
+    (CTranslate2 where the device has no bf16).
+    """
+
+    write: Callable[[Finished, Path], GenerationConfig]
+    uses: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+    in_fp32: bool = False
+
+
+FORMATS = {
+    "adapter": Format(write_adapter, uses=("peft", "transformers", "torch")),
+    "merged": Format(write_merged, uses=("transformers", "torch")),
+    "ctranslate2": Format(
+        write_ctranslate2, uses=("ctranslate2", "transformers", "torch"), extra=("ctranslate2",), in_fp32=True
+    ),
+    "onnx": Format(
+        write_onnx,
+        uses=("onnx", "onnxscript", "onnxruntime", "transformers", "torch"),
+        extra=("onnx", "onnxscript", "onnxruntime"),
+        in_fp32=True,
+    ),
+}
+
+
+def export(run: RunFolder, arm: str, to: Path, format: str, tell: Telling, seed: int | None = None) -> Exported:
+    """Export a finished arm into the folder `to`, which must not exist or be empty. What it is and how it was verified.
+
+    Raises ExportError where the format does not go with the arm, or where the export does not write what the trial
+    wrote: then nothing is left in `to`.
+    """
+    made = _format(format)
+    finished = Finished(run, arm, seed)
+    if format == "adapter" and not uses_peft(finished.spec.method):
+        raise ExportError(
+            f"arm {arm} has no adapter (its method is {finished.spec.method!r}); --format merged writes its whole model"
+        )
+    temporary = _beside(to)
+    try:
+        tell.phase(f"write {format}")
+        with quiet():
+            search = made.write(finished, temporary)
+        gc.collect()  # the model, before another process loads its own
+        code = usage_code(_usage(finished, format, search))
+        tell.phase("verify")
+        exported = Exported(
+            format=format,
+            run=run.path.resolve().name,
+            arm=arm,
+            seed=finished.seed,
+            created=f"{datetime.now(UTC):%Y-%m-%d}",
+            versions={name: version(name) for name in ("tuneoff", *made.uses)},
+            verification=verify(finished, temporary, code, tell, made.in_fp32),
+        )
+        write_whole(temporary / "README.md", model_card(run, finished.recipe, finished.result, exported, code))
+        exported.write(temporary / "export.json")
+        _publish(temporary, to)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return exported
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise ExportError(f"no format {name!r}; {nearest(name, FORMATS)}")
+    missing = [package for package in FORMATS[name].extra if find_spec(package) is None]
+    if missing:
+        raise ExportError(f"--format {name} needs {', '.join(missing)}: pip install 'tuneoff[{name}]'")
+    return FORMATS[name]
+
+
+def _beside(to: Path) -> Path:
+    """A new folder where `to` will be renamed from. Raises ExportError where `to` is taken, or cannot be."""
+    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise ExportError(f"{to} is there already, and not an empty folder: choose another with --to")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    except OSError as error:
+        raise ExportError(f"{to}: cannot write there ({error.strerror})") from None
+
+
+def _publish(temporary: Path, to: Path) -> None:
+    """Everything on the disk and readable to others, then in its place by a rename."""
+    temporary.chmod(0o755)
+    for path in temporary.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    if to.is_dir():
+        to.rmdir()
+    temporary.replace(to)
+    sync_folder(to.parent)
+
+
+def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
+    """What the code must know of the trial to write what it wrote."""
+    recipe, prepared = finished.recipe, finished.prepared
+    origin, prompt = model_origin(recipe, prepared), Prompt(recipe.prompt)
+    tail = len(finished.tokeniser.prompts([prompt.tail])[0]) if prompt.tail else 0
+    ends, start = search.eos_token_id, search.decoder_start_token_id
+    return Usage(
+        format=format,
+        model_class=prepared.model_class,
+        prompt=recipe.prompt,
+        example={**dict.fromkeys(prompt.columns, "…"), recipe.data.input: EXAMPLE},
+        max_source_length=recipe.data.max_source_length,
+        tail_tokens=min(tail, recipe.data.max_source_length - 1),
+        max_new_tokens=recipe.evaluation.max_new_tokens,
+        num_beams=recipe.evaluation.num_beams,
+        eos=finished.tokenizer.eos_token_id,
+        ends=ends if isinstance(ends, list) else [ends],
+        start=start if start is not None else search.bos_token_id,
+        dtype=str(scored_dtype(finished)).removeprefix("torch."),
+        base=origin.hub,
+        revision=origin.revision,
+    )

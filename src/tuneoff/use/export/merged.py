@@ -1,0 +1,80 @@
+"""A plain transformers model: the weights that the trial was scored with, an adapter merged into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneoff.decode.generate import search_settings
+from tuneoff.errors import ExportError
+from tuneoff.model.device import Precision
+from tuneoff.model.methods import uses_peft
+from tuneoff.model.saved import load_arm
+from tuneoff.use.writer import Finished
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig
+
+SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
+# Settings that change a text, with the value that does not, and that the code for CTranslate2 and ONNX Runtime does not
+# follow.
+STEERING: dict[str, Any] = {
+    "forced_bos_token_id": None, "forced_eos_token_id": None, "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0, "repetition_penalty": 1, "encoder_repetition_penalty": 1, "min_length": 0,
+    "min_new_tokens": 0, "suppress_tokens": [], "begin_suppress_tokens": [], "bad_words_ids": [], "sequence_bias": {},
+    "exponential_decay_length_penalty": None, "guidance_scale": 1,
+}  # fmt: skip
+
+
+def write_merged(finished: Finished, folder: Path) -> GenerationConfig:
+    """Model, generation config and tokenizer as `save_pretrained` writes them. Raises ExportError, ModelError."""
+    model = scored_model(finished)
+    search = model.generation_config = search_config(finished, model)
+    model.save_pretrained(folder)
+    finished.tokenizer.save_pretrained(folder)
+    return search
+
+
+def scored_model(finished: Finished) -> Any:
+    """The model in its trial's precision, on the CPU, without adapters. Raises ExportError where peft cannot merge."""
+    method = finished.spec.method
+    model = load_arm(finished.prepared, method, finished.trial.model, scored_dtype(finished)).eval()
+    if not uses_peft(method):
+        return model
+    try:
+        return model.merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        # A prompt is no weight: those methods have nothing to merge, and others refuse some of their settings.
+        raise ExportError(
+            f"arm {finished.name}: {method} cannot be merged into the model's weights; --format adapter keeps it apart"
+        ) from error
+
+
+def scored_dtype(finished: Finished) -> torch.dtype:
+    """What the trial's weights were held in when it was scored."""
+    name = (finished.result.precision or "").partition(":")[0]
+    return Precision("bf16" if name == "bf16" else "fp32", "as in the trial").dtype
+
+
+def search_config(finished: Finished, model: Any) -> GenerationConfig:
+    """How the trial searched, whole: what it left to the model's own generation config is filled in from there."""
+    evaluation = finished.recipe.evaluation
+    config = search_settings(model, finished.tokenizer, evaluation.max_new_tokens, evaluation.num_beams)
+    own = {name: value for name, value in model.generation_config.to_dict().items() if name not in SAMPLING}
+    config.update(**own, defaults_only=True, allow_custom_entries=True)
+    return config
+
+
+def require_plain_search(finished: Finished, config: GenerationConfig, format: str) -> None:
+    """Raise ExportError where the search is more than what the code for `format` does."""
+    steered = [name for name, idle in STEERING.items() if getattr(config, name, None) not in (None, idle)]
+    if steered:
+        raise ExportError(
+            f"arm {finished.name}: the model's generation config sets {', '.join(steered)}, "
+            f"which the code for {format} does not follow; --format merged does"
+        )
+    if not (finished.tokenizer.is_fast and getattr(finished.tokenizer, "backend_tokenizer", None)):
+        raise ExportError(
+            f"arm {finished.name}: its tokenizer has no tokenizer.json to go with {format}; merged needs none"
+        )

@@ -1,0 +1,174 @@
+"""Whether an export writes what its trial wrote: the card's own code is run, in a Python where tuneoff is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.sources import open_source
+from tuneoff.data.splits import read_split
+from tuneoff.decode.generate import generate
+from tuneoff.errors import DataError, ExportError, RunFolderError
+from tuneoff.planner.inputs import Telling
+from tuneoff.recipe import Recipe
+from tuneoff.records import Prediction, read_predictions
+from tuneoff.report.card import Difference, Verification
+from tuneoff.score.rouge import rouge
+from tuneoff.use.export.merged import scored_dtype, scored_model
+from tuneoff.use.export.quiet import quiet
+from tuneoff.use.writer import Finished
+
+DIALOGUES = 20
+# Rounding flips a token here and there, and a text goes on otherwise; a wrong model writes other texts throughout.
+EXACT, HALF, FALL, AGREEMENT = 0.9, 0.5, 0.05, 0.5
+
+PROGRAM = """
+import contextlib, json, sys
+
+sys.modules["tuneoff"] = None  # to import it is an error
+task = json.load(sys.stdin)
+names = {"__name__": "usage"}
+with contextlib.redirect_stdout(sys.stderr):
+    exec(compile(task["code"], "README.md", "exec"), names)
+for prompt in task["prompts"]:
+    with contextlib.redirect_stdout(sys.stderr):
+        text = names["generate"](prompt)
+    print(json.dumps(text), flush=True)
+"""
+
+
+def verify(finished: Finished, folder: Path, code: str, tell: Telling, in_fp32: bool) -> Verification:
+    """Run `code` in `folder` for up to 20 scored dialogues, spread evenly, and compare. Raises ExportError.
+
+    It fails where `failure` says so, or where the code does not run at all. Where the code computes `in_fp32` and the
+    trial did not, what differs is compared with what the trial's weights write in fp32.
+    """
+    predictions = chosen(finished)
+    prompts = _prompts(finished.recipe, predictions)
+    texts = run_code(code, folder, prompts, tell)
+    verification = compare(finished.recipe.evaluation.split, predictions, texts)
+    if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
+        exact = written_in_fp32(finished, prompts)
+        same = sum(text == other for text, other in zip(texts, exact, strict=True))
+        verification = verification.model_copy(update={"same_in_fp32": same})
+    failed = failure(verification)
+    if failed:
+        first = verification.first_difference
+        shown = f" First at {first.id}: {first.trial!r} when scored, {first.export!r} now." if first else ""
+        raise ExportError(f"the export does not write what its trial wrote, and is not kept: {failed}.{shown}")
+    return verification
+
+
+def chosen(finished: Finished) -> list[Prediction]:
+    """The dialogues to verify on: every one, or 20 spread evenly. Raises RunFolderError."""
+    path = finished.trial.predictions
+    try:
+        every = read_predictions(path)
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+    count = min(DIALOGUES, len(every))
+    return [every[(2 * i + 1) * len(every) // (2 * count)] for i in range(count)]
+
+
+def compare(split: str, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
+    """`texts` beside what the trial wrote for the same dialogues."""
+    pairs = list(zip(predictions, texts, strict=True))
+    differing = [Difference(id=p.id, trial=p.prediction, export=text) for p, text in pairs if text != p.prediction]
+    return Verification(
+        split=split,
+        dialogues=len(pairs),
+        same=len(pairs) - len(differing),
+        same_in_fp32=None,
+        empty=sum(bool(p.prediction) and not text for p, text in pairs),
+        rouge1=fmean(fmean(rouge(text, p.references)["rouge1"]) for p, text in pairs),
+        trial_rouge1=fmean(fmean(p.rouge1) for p in predictions),
+        agreement=fmean(1.0 if text == p.prediction else rouge(text, [p.prediction])["rouge1"][0] for p, text in pairs),
+        first_difference=differing[0] if differing else None,
+    )
+
+
+def failure(v: Verification) -> str | None:
+    """Why an export is no good, or None.
+
+    It is none where a text is empty and the trial's is not. Else it is good where nine texts in ten are the trial's, or
+    what its weights write in fp32. Else it is none where ROUGE-1 is more than 5 points under the trial's, or where
+    fewer than half of the texts are the same and the words are mostly others.
+    """
+    if v.empty:
+        return f"{v.empty} of {v.dialogues} texts are empty"
+    same = max(v.same, v.same_in_fp32 or 0) / v.dialogues
+    if same >= EXACT:
+        return None
+    if v.trial_rouge1 - v.rouge1 > FALL:
+        return f"ROUGE-1 is {100 * v.rouge1:.2f} on {v.dialogues} dialogues, and was {100 * v.trial_rouge1:.2f}"
+    if same < HALF and v.agreement < AGREEMENT:
+        return (
+            f"{v.same} of {v.dialogues} texts are the same, and they share {100 * v.agreement:.0f} % of their words "
+            f"(ROUGE-1) with the trial's, where {100 * AGREEMENT:.0f} % is asked for"
+        )
+    return None
+
+
+def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
+    """What the trial's weights write by this program's own search when they compute in fp32."""
+    evaluation = finished.recipe.evaluation
+    with quiet():
+        model = scored_model(finished).float()
+    outputs = generate(
+        model,
+        finished.tokenizer,
+        finished.tokeniser.prompts(list(prompts)),
+        model_class=finished.prepared.model_class,
+        max_new_tokens=evaluation.max_new_tokens,
+        num_beams=evaluation.num_beams,
+        batch_size=evaluation.batch_size,
+        engine="plain",
+        report=lambda *_: None,
+    )
+    return [output.text for output in outputs]
+
+
+def run_code(code: str, folder: Path, prompts: Sequence[str], tell: Telling) -> list[str]:
+    """What `generate` of `code` returns for each prompt, in a process whose working folder is `folder`."""
+    with tempfile.TemporaryFile("w+") as task, tempfile.TemporaryFile("w+", errors="replace") as errors:
+        json.dump({"code": code, "prompts": list(prompts)}, task)
+        task.seek(0)
+        command = [sys.executable, "-P", "-c", PROGRAM]
+        process = subprocess.Popen(
+            command, stdin=task, stdout=subprocess.PIPE, stderr=errors, cwd=folder, text=True, encoding="utf-8"
+        )
+        texts = []
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                texts.append(json.loads(line))
+                tell.progress(len(texts), len(prompts))
+            status = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if status:
+            errors.seek(0)
+            last = next((line.strip() for line in reversed(errors.readlines()) if line.strip()), f"status {status}")
+            raise ExportError(f"the export's own code does not run, and it is not kept: {last}")
+    return texts
+
+
+def _prompts(recipe: Recipe, predictions: Sequence[Prediction]) -> list[str]:
+    """The prompts that the trial saw: a prediction holds the input alone, other columns are read from the data."""
+    prompt = Prompt(recipe.prompt)
+    if set(prompt.columns) == {recipe.data.input}:
+        return [prompt.fill({recipe.data.input: p.input}) for p in predictions]
+    split = recipe.evaluation.split
+    name = getattr(recipe.data.splits, split)
+    prompts = {e.input: e.prompt for e in read_split(recipe, open_source(recipe.data), split, name).examples}
+    try:
+        return [prompts[p.input] for p in predictions]
+    except KeyError:
+        raise DataError(f"data, split {name!r}: not the data that the run was scored on") from None
