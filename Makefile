@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format constraints clean
+.PHONY: setup demo test lint format docs constraints clean
 
 setup: $(READY)
 
@@ -31,6 +31,20 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site, into site/: to be read with any browser, from disk or by any web server.
+docs: $(READY) docs/full_vs_peft.ipynb
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The notebook as it comes out today: in a folder of its own, whenever it or the program has changed.
+docs/full_vs_peft.ipynb: notebooks/full_vs_peft.ipynb $(shell find src/tuneoff -type f -not -name '*.pyc') | $(READY)
+	rm -rf build/notebook
+	mkdir -p build/notebook
+	cp notebooks/full_vs_peft.ipynb build/notebook
+	cd build/notebook && HF_HUB_OFFLINE=1 PYTHONWARNINGS='ignore:IProgress not found' \
+		../../$(BIN)/python -m nbconvert --to notebook --execute --inplace full_vs_peft.ipynb
+	$(BIN)/python -m nbconvert --to notebook --coalesce-streams --inplace build/notebook/full_vs_peft.ipynb
+	cp build/notebook/full_vs_peft.ipynb docs
+
 # Newest versions that work together, as exact pins. torch stays at the version named here: its plain
 # newest build brings gigabytes of CUDA packages to machines without a card.
 constraints:
@@ -42,4 +56,4 @@ constraints:
 	rm -rf .constraints-venv
 
 clean:
-	rm -rf .venv .constraints-venv runs build dist
+	rm -rf .venv .constraints-venv runs build dist site docs/full_vs_peft.ipynb

@@ -11,13 +11,22 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 import tuneoff
-from tests.conftest import dialogue, recipe_values
-from tuneoff.errors import RecipeError, RunFolderError
+from tests.conftest import PROMPT, dialogue, recipe_values
+from tuneoff.errors import DataError, RecipeError, RunFolderError
 
 
 @pytest.fixture(scope="module")
 def results(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuneoff.Results:
-    return tuneoff.run(recipe_values(data_folder), out=tmp_path_factory.mktemp("api") / "run")
+    """A run in two parts: LoRA alone, then the rest."""
+    values, out = recipe_values(data_folder), tmp_path_factory.mktemp("api") / "run"
+    part = tuneoff.run(values, out=out, arms=["lora"])
+    assert part.comparison.unfinished == ["original/seed-0", "full/seed-0"]
+    assert list(part.predictions().arm.unique()) == ["lora"]
+    written = (out / "trials/lora/seed-0/result.json").stat().st_mtime_ns
+    whole = tuneoff.run(values, out=out)
+    assert whole.comparison.unfinished == []
+    assert (out / "trials/lora/seed-0/result.json").stat().st_mtime_ns == written  # not run again
+    return whole
 
 
 def test_results_are_what_the_files_say(results: tuneoff.Results) -> None:
@@ -30,6 +39,10 @@ def test_results_are_what_the_files_say(results: tuneoff.Results) -> None:
     assert predictions[predictions.arm == "lora"].rouge1.mean() == pytest.approx(table.loc["lora", "rouge1"])
     history = results.history()
     assert set(history.arm) == {"full", "lora"} and history.loss.notna().any()
+    memory = results.memory()
+    trial = json.loads((results.folder / "trials/lora/seed-0/result.json").read_text())
+    assert list(memory.index) == ["full", "lora"]
+    assert memory.loc["lora"].to_dict() == trial["memory"]["train"]["components"]
     assert "Quality against cost" in results.figures()
     assert results.figures()["Learning"]._repr_html_().startswith("<iframe srcdoc=")
     assert "<table" in results._repr_html_()
@@ -52,8 +65,26 @@ def test_a_plan_needs_no_run(data_folder: Path) -> None:
     assert plan.arms[1].fits[1].device == "16GB"
 
 
+def test_examples_are_what_a_run_reads(data_folder: Path) -> None:
+    values = recipe_values(data_folder)
+    train = tuneoff.examples(values, "train", set=["data.limit.train=3"])
+    text, summary, _ = dialogue(2)
+    assert list(train.columns) == ["id", "input", "prompt", "references"]
+    assert len(train) == 3
+    assert train.loc[2].to_dict() == {
+        "id": "train_2", "input": text, "prompt": PROMPT.format(dialogue=text), "references": [summary],
+    }  # fmt: skip
+    test = tuneoff.examples(values, "test")
+    assert list(test.references) == [list(dialogue(n)[1:]) for n in range(200, 205)]
+
+
 def test_mistakes_are_tuneoffs_own_errors(data_folder: Path, tmp_path: Path) -> None:
     values = recipe_values(data_folder)
+    with pytest.raises(RecipeError, match="the recipe has no arm 'loro'; did you mean 'lora'"):
+        tuneoff.run(values, out=tmp_path / "run", arms=["loro"])
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match="the recipe's data have no split 'tset'; did you mean 'test'"):
+        tuneoff.examples(values, "tset")  # type: ignore[arg-type]
     values["trainin"] = {}
     with pytest.raises(RecipeError, match="did you mean 'training'"):
         tuneoff.plan(values)

@@ -1,11 +1,11 @@
-"""The Python API: `tuneoff.run`, `tuneoff.plan` and `tuneoff.load`, for notebooks and scripts."""
+"""The Python API, for notebooks and scripts: `tuneoff.run`, `plan`, `examples` and `load`."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas
@@ -25,13 +25,29 @@ def run(
     *,
     out: str | Path | None = None,
     set: Sequence[str] = (),
+    arms: Sequence[str] = (),
     force: bool = False,
 ) -> Results:
-    """Compare the arms of a recipe: a file, the name of one that ships, or a mapping like the YAML's.
+    """Carry out a recipe: train and evaluate its arms, each in a process of its own, and write the report.
 
-    As `tuneoff run`: on the folder of an unfinished run it goes on where that stopped, and trials that have finished
-    are not run again. `set` overrides keys ("training.epochs=3"). The folder is `out`, else `runs/` and the recipe's
-    name. Raises TuneoffError for what a user can mend; trials that failed are in `Results.comparison`.
+    Arms that have finished in that folder are not run again, and one that was interrupted goes on where it stopped.
+    With `arms` a run can be made in parts: the same recipe, one arm at a time.
+
+    ```python
+    results = tuneoff.run("demo", set=["training.epochs=1"])
+    results.table()
+    ```
+
+    Args:
+        recipe: A recipe's file, the name of one that ships, or a mapping like the YAML's.
+        out: The folder of the run; by default `runs/` and the recipe's name.
+        set: Keys to override, as `"training.epochs=3"`.
+        arms: The arms to run now; all where none is named.
+        force: Run even what is predicted not to fit this machine.
+
+    Raises:
+        TuneoffError: What a user can mend: a mistake in the recipe or the data, an arm that does not fit, a folder
+            that holds a run of another recipe. A trial that fails is no error: it is told in `Results.comparison`.
     """
     from tuneoff.cli.progress import watch
     from tuneoff.folder import RunFolder
@@ -41,7 +57,7 @@ def run(
     loaded = _loaded(recipe, set)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.name)
     with watch(folder) as listener:
-        Run(loaded.recipe, folder, listener, force).carry_out()
+        Run(loaded.recipe, folder, listener, force, arms).carry_out()
     write_report(folder)
     return Results(folder.path)
 
@@ -54,9 +70,22 @@ def plan(
     sweep: str | None = None,
     calibrate: bool = False,
 ) -> Plan:
-    """What a recipe will take, in bytes and seconds, before anything is downloaded or trained: as `tuneoff plan`.
+    """What a recipe will take, in bytes and seconds, before anything is trained. No weights are needed.
 
-    `devices` are amounts of memory ("16GB"), `sweep` a setting and its values ("r=4,8,16"). Raises TuneoffError.
+    ```python
+    plan = tuneoff.plan("dialogsum-flan-t5-base", devices=["16GB"], sweep="r=8,32")
+    {arm.arm: (arm.parameters.trainable, arm.longest.peak) for arm in plan.arms if arm.longest}
+    ```
+
+    Args:
+        recipe: As for `run`.
+        set: Keys to override, as `"training.epochs=3"`.
+        devices: Amounts of memory to try besides this machine's, as `"16GB"`.
+        sweep: A setting of a method and its values, as `"r=4,8,16"`: each arm that has it is planned at each value.
+        calibrate: Time a few real steps first, for narrower times.
+
+    Raises:
+        TuneoffError: A mistake in the recipe, the data or these arguments.
     """
     from tuneoff.cli.progress import telling
     from tuneoff.planner.plan import plan_recipe
@@ -66,15 +95,61 @@ def plan(
         return plan_recipe(loaded.recipe, tell, devices=devices, sweep=sweep, calibrate=calibrate)
 
 
+def examples(
+    recipe: RecipeLike = "demo",
+    split: Literal["train", "validation", "test"] = "test",
+    *,
+    set: Sequence[str] = (),
+) -> pandas.DataFrame:
+    """The examples of one split as a run of the recipe reads them: checked, limited, and put into its prompt.
+
+    Args:
+        recipe: As for `run`.
+        split: Which split, by the name that it has in the recipe.
+        set: Keys to override, as `"data.limit.train=100"`.
+
+    Returns:
+        A row an example: `id`, `input`, `prompt` (the text that a model is given) and `references` (a list: one summary
+            in training, in the split that is scored all that the data have).
+
+    Raises:
+        TuneoffError: A mistake in the recipe, or data that cannot be read.
+    """
+    import pandas
+
+    from tuneoff.data.sources import open_source
+    from tuneoff.data.splits import read_split
+    from tuneoff.errors import DataError, nearest
+
+    loaded = _loaded(recipe, set).recipe
+    names = {key: name for key, name in loaded.data.splits.model_dump().items() if name is not None}
+    if split not in names:
+        raise DataError(f"the recipe's data have no split {split!r}; {nearest(split, names)}")
+    found = read_split(loaded, open_source(loaded.data), split, names[split]).examples
+    return pandas.DataFrame(
+        [{"id": e.id, "input": e.input, "prompt": e.prompt, "references": list(e.references)} for e in found]
+    )
+
+
 def load(run: str | Path) -> Results:
-    """A run's results, finished or not. Raises RunFolderError where the folder is no run."""
+    """The results of a run, finished or not.
+
+    Args:
+        run: The folder of the run.
+
+    Raises:
+        RunFolderError: The folder is no run.
+    """
     results = Results(Path(run))
     results._folder.require()
     return results
 
 
 class Results:
-    """What a run has shown, as dataframes, figures and models; read anew from the folder at each call."""
+    """What a run has shown, finished or not: dataframes, figures and models, read anew from its folder at each call.
+
+    In a notebook it shows itself as its table.
+    """
 
     def __init__(self, folder: Path) -> None:
         from tuneoff.folder import RunFolder
@@ -83,22 +158,27 @@ class Results:
 
     @property
     def folder(self) -> Path:
+        """Where the run lies, with its report, models and predictions."""
         return self._folder.path
 
     @property
     def comparison(self) -> Comparison:
-        """All figures of comparison.json: arms, evidence, samples."""
+        """Everything that is known: the arms' figures, the evidence with its intervals, samples, what has failed."""
         return self._compared()[0]
 
     @property
     def verdict(self) -> list[str]:
-        """What the evidence supports, in sentences."""
+        """What the evidence supports, in sentences, the most important first; empty before two arms have finished."""
         from tuneoff.report.verdict import verdict
 
         return verdict(self.comparison)
 
     def table(self) -> pandas.DataFrame:
-        """A row an arm: parameters, seconds, bytes, ROUGE F × 100."""
+        """A row an arm, averaged over its finished seeds; missing where it was not measured, or has not run.
+
+        Columns: `trainable` (parameters) and its `share` of all; `train_seconds`; `train_peak_bytes`, its prediction
+        `predicted_peak_bytes` and `evaluate_peak_bytes`; `rouge1`, `rouge2`, `rougeL`, `rougeLsum` (F × 100).
+        """
         import pandas
 
         rows = []
@@ -118,8 +198,27 @@ class Results:
             )
         return pandas.DataFrame(rows).set_index("arm")
 
+    def memory(self) -> pandas.DataFrame:
+        """The bytes alive at the peak of a training step, a row an arm that trains (at its first finished seed).
+
+        Columns: `weights`, `buffers`, `gradients`, `optimizer`, `activations`, `temporary`.
+        """
+        import pandas
+
+        firsts = {arm.name: arm.first for arm in self._compared()[1] if arm.first}
+        found = {
+            name: first.memory.train.components
+            for name, first in firsts.items()
+            if first.memory and first.memory.train and first.memory.train.components
+        }
+        return pandas.DataFrame.from_dict(found, orient="index").rename_axis("arm")
+
     def predictions(self) -> pandas.DataFrame:
-        """A row for each dialogue and arm (at its first finished seed): texts; ROUGE × 100, mean over references."""
+        """A row for each dialogue and arm (at its first finished seed).
+
+        Columns: `id`, `arm`, `input`, `references` (a list), `prediction`; `rouge1`, `rouge2`, `rougeL` (F × 100, the
+        mean over references).
+        """
         import pandas
 
         rows = []
@@ -133,7 +232,11 @@ class Results:
         return pandas.DataFrame(rows)
 
     def history(self) -> pandas.DataFrame:
-        """The losses of every arm's training (at its first finished seed), by step and second."""
+        """How training went: a row for each logged step of each arm (at its first finished seed).
+
+        Columns: `arm`, `step`, `epoch`, `train_seconds` (since it began), `loss` and, after each epoch, `eval_loss` on
+        the validation split (both in nats a target token), `learning_rate`, `grad_norm`.
+        """
         import pandas
 
         from tuneoff.records import read_history
@@ -147,26 +250,54 @@ class Results:
         return pandas.DataFrame(found)
 
     def figures(self) -> dict[str, Figure]:
-        """The report's charts by the titles of its sections; each shows itself in a notebook."""
+        """The report's charts by title, for what the run has to show so far; each shows itself in a notebook.
+
+        Titles: `Quality against cost`, `Learning`, `Memory of a training step`, `Time by phase`, `Scores by dialogue`,
+        `Paired differences`.
+        """
         from tuneoff.report.figure import figures
 
         comparison, arms = self._compared()
         return figures(arms, comparison)
 
     def model(self, arm: str, *, seed: int | None = None) -> Any:
-        """The arm's model as transformers loads it, or peft's around the original: on this machine's device, to use."""
+        """The model of a finished arm, on this machine's device, ready to generate.
+
+        ```python
+        model, tokenizer = results.model("lora"), results.tokenizer("lora")
+        inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
+        tokenizer.decode(model.generate(**inputs)[0], skip_special_tokens=True)
+        ```
+
+        Args:
+            arm: Its name in the recipe.
+            seed: One of the recipe's; the first by default.
+
+        Returns:
+            What plain transformers loads (a `PreTrainedModel`), for a method of peft a `PeftModel` around the original.
+
+        Raises:
+            RunFolderError: There is no such arm, or it has not finished.
+        """
         from tuneoff.use.writer import Finished
 
         return Finished(self._folder, arm, seed).model()
 
     def tokenizer(self, arm: str) -> Any:
-        """The tokenizer that goes with the arm's model."""
+        """The tokenizer of a finished arm's model. Raises RunFolderError as `model` does."""
         from tuneoff.use.writer import Finished
 
         return Finished(self._folder, arm).tokenizer
 
     def writer(self, arm: str, *, seed: int | None = None) -> Writer:
-        """What writes for new inputs, with the prompt and search of the arm's trial: `.write([{"dialogue": …}])`."""
+        """What writes for new inputs as the arm's trial did: its prompt, precision and search.
+
+        ```python
+        results.writer("lora").write([{"dialogue": "#Person1#: Hello! …"}])[0].text
+        ```
+
+        Raises RunFolderError as `model` does.
+        """
         from tuneoff.use.writer import Finished, Writer
 
         return Writer(Finished(self._folder, arm, seed))

@@ -162,8 +162,20 @@ class Fit(Record):
 class PlannedArm(Record):
     """What an arm is predicted to take, in bytes and seconds.
 
-    `states` is arithmetic: weights, gradients and optimizer state by their element sizes, without activations.
-    `not_predicted` says why the rest is missing where a step could not be computed without values.
+    Attributes:
+        arm: Its name.
+        method: `none`, `full` or peft's name.
+        parameters: Numbers of trainable and of all parameters.
+        states: Weights, gradients and optimizer state by arithmetic: numbers of parameters × element sizes.
+        saved_bytes: The size of what training saves.
+        engine: fast or plain, and why.
+        longest: A training step on the longest batch: its `peak`, and the `components` alive then.
+        typical: The same on a batch of typical length.
+        evaluate_peak: The peak of generation on the longest batch.
+        seconds: Of `train`, `evaluate` and in `total`, each as `value`, `low` and `high`.
+        speed: What the seconds are reckoned from.
+        fits: Whether it fits this machine (the first), and each of `devices`; the advice where it does not.
+        not_predicted: Why a step could not be computed, where it could not.
     """
 
     arm: str
@@ -182,7 +194,16 @@ class PlannedArm(Record):
 
 
 class Plan(Record):
-    """What a run is predicted to take. `libraries` are the bytes that a process holds before it loads a model."""
+    """What a run is predicted to take.
+
+    Attributes:
+        device: This machine's, which it is made for.
+        precision: bf16 or fp32, and why.
+        libraries: The bytes that a process holds before it loads a model. Peaks are over them.
+        micro_batch: How many of the longest examples go through the model at once.
+        steps: Optimizer steps of an arm that trains.
+        arms: What each arm takes.
+    """
 
     device: str
     precision: str

@@ -101,6 +101,15 @@ def test_a_finished_run_is_not_run_again(run: tuple[Path, Path, str, str]) -> No
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == results
 
 
+def test_one_arm_can_be_named(run: tuple[Path, Path, str, str]) -> None:
+    recipe, folder, out, _ = run
+    again, err = tuneoff("run", recipe, "--out", folder, "--arm", "lora")
+    assert again == out
+    assert "[lora] done (finished before)" in err and "[full]" not in err
+    _, err = tuneoff("run", recipe, "--out", folder, "--arm", "loro", status=2)
+    assert err == "tuneoff: three.yaml: the recipe has no arm 'loro'; did you mean 'lora'?\n"
+
+
 def test_a_rate_is_searched_for_on_the_validation_split(data_folder: Path, tmp_path: Path) -> None:
     values = recipe_values(data_folder)
     full = {"method": "full", "tune": {"learning_rate": [1e-6, 1e-2]}}

@@ -23,7 +23,7 @@ PLAIN_INTERVAL = 10.0  # seconds between two plain lines of progress
 @contextmanager
 def watch(folder: RunFolder) -> Iterator[Lines | Bars]:
     """A listener for a run: bars where standard error is a terminal."""
-    console = Console(stderr=True, highlight=False)
+    console = _console()
     if not console.is_terminal:
         yield Lines(console)
         return
@@ -35,9 +35,15 @@ def watch(folder: RunFolder) -> Iterator[Lines | Bars]:
 @contextmanager
 def telling() -> Iterator[Phases]:
     """Who is told how a plan goes: a spinner with the phase at work where standard error is a terminal."""
-    console = Console(stderr=True, highlight=False)
+    console = _console()
     with console.status("") as status:
         yield Phases(status)
+
+
+def _console() -> Console:
+    """Standard error; in a notebook plain standard output, where rich would make an output of its own of each line."""
+    console = Console(stderr=True, highlight=False)
+    return Console(highlight=False, force_jupyter=False, force_terminal=False) if console.is_jupyter else console
 
 
 class Phases:

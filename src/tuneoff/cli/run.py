@@ -18,6 +18,9 @@ def run(
     set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a key, e.g. training.epochs=3.")
     ] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option(metavar="ARM", help="Run this arm alone, or several; the others later.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run what is predicted not to fit.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
@@ -37,7 +40,7 @@ def run(
     folder = RunFolder(out or Path("runs") / loaded.name)
     with watch(folder) as listener:
         try:
-            complete = Run(loaded.recipe, folder, listener, force).carry_out()
+            complete = Run(loaded.recipe, folder, listener, force, arm or []).carry_out()
         except RecipeError as error:
             raise loaded.locate(error) from None
         except InterruptedRunError:

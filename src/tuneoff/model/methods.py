@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import typing
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
     from transformers import PretrainedConfig, PreTrainedModel
+
+# peft asks every model under a name that transformers has replaced.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 OWN = ("none", "full")
 # Fields of peft's configs that the run decides, not the recipe.

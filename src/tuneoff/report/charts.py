@@ -63,7 +63,9 @@ def learning(curves: Sequence[Curve], label: str, form: Format) -> Markup:
     y = around([b for _, b in every], HEIGHT - BOTTOM, TOP)
     drawing.upright(y, LEFT, WIDTH - RIGHT, "loss, nats a target token", lambda v: f"{v:g}")
     drawing.across(x, HEIGHT - BOTTOM, label, form)
-    for c in curves:
+    for n, c in enumerate(curves):  # the key stands where losses, which fall, leave room
+        drawing.bar(WIDTH - RIGHT - 10, TOP + 16 * n, 10, 10, f"c{c.colour}", c.arm)
+        drawing.text(WIDTH - RIGHT - 15, TOP + 16 * n + 9, _short(c.arm), "tick", "end")
         if c.train:
             drawing.path([(x.at(a), y.at(b)) for a, b in c.train], f"s{c.colour}")
         for a, b in c.validation:

@@ -20,7 +20,25 @@ JUDGED = ("rouge1", "rouge2", "rougeL")  # rougeLsum is rougeL where there are n
 
 
 class ArmRow(Record):
-    """One arm, averaged over its finished seeds: seconds, bytes, F-measures in 0…1. None where not measured."""
+    """One arm, averaged over its finished seeds. None where it was not measured.
+
+    Attributes:
+        arm: Its name.
+        method: `none`, `full` or peft's name.
+        seeds: The seeds that have finished.
+        parameters: Numbers of trainable and of all parameters.
+        train_seconds: The training alone.
+        total_seconds: All phases, without the measuring.
+        train_peak_bytes: The peak of a training step, over what the process held before it loaded the model.
+        evaluate_peak_bytes: The peak of generation.
+        predicted_peak_bytes: What the plan said of `train_peak_bytes`.
+        predicted_seconds: What the plan said of the seconds.
+        rouge: F-measures in 0…1, by metric.
+        length_ratio: Words written over words of the references.
+        empty_outputs: Outputs without text, over all seeds.
+        truncated_outputs: Outputs that reached `max_new_tokens` without an end, over all seeds.
+        failures: How trials died, a line each.
+    """
 
     arm: str
     method: str
@@ -49,7 +67,21 @@ class Sample(Record):
 
 
 class Comparison(Record):
-    """What a run has shown so far. `same_outputs` are groups of arms that wrote the same for every dialogue."""
+    """What a run has shown so far.
+
+    Attributes:
+        run: Its folder.
+        examples: How many dialogues are scored.
+        references: How many references they have in all.
+        arms: One row an arm.
+        evidence: Means, differences of all pairs, and non-inferiority, with their intervals.
+        same_outputs: Groups of arms that wrote the same for every dialogue.
+        tuning: The searches for learning rates.
+        samples: Three dialogues with what each arm wrote.
+        signature: What all scores share; scores of different signatures are not compared.
+        unfinished: Trials that have no result yet.
+        warnings: What was noticed in the data.
+    """
 
     run: str
     examples: int | None

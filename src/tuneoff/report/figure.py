@@ -13,21 +13,27 @@ from tuneoff.report.comparison import Comparison
 from tuneoff.report.page.sections import Section, sections
 
 STYLE = Path(__file__).parent / "page" / "page.css"
+# As high as what it shows, where the page around lets a frame say so.
+FIT = "this.style.height = this.contentDocument.body.offsetHeight + 'px'"
 
 
 @dataclass(frozen=True)
 class Figure(Section):
-    """One section that shows itself in a notebook, in the report's style."""
+    """One section of the report's charts: `title`, `words` on what to see in it, and `charts`, each an SVG.
+
+    It shows itself in a notebook, in the report's style.
+    """
 
     def _repr_html_(self) -> str:
-        style = STYLE.read_text(encoding="utf-8")
+        style = STYLE.read_text(encoding="utf-8") + "body { padding: 0; } h3 { margin: .5rem 0; }"
         charts = "".join(f"<figure>{chart}</figure>" for chart in self.charts)
         # A frame of its own: the page's style must not reach the notebook.
         page = (
             f"<style>{style}</style><h3>{self.title}</h3><p class='soft'>{self.words}</p>"
-            f"<div class='charts'>{charts}</div>"
+            f"<div class='{'charts' if len(self.charts) > 1 else 'scroll'}'>{charts}</div>"
         )
-        return f'<iframe srcdoc="{Markup.escape(page)}" style="border:0;width:100%;height:{self._height}px"></iframe>'
+        look = f"border:0;width:100%;height:{self._height}px"
+        return f'<iframe srcdoc="{Markup.escape(page)}" onload="{FIT}" style="{look}"></iframe>'
 
     @property
     def _height(self) -> int:

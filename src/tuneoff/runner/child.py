@@ -1,5 +1,5 @@
-"""The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare [--force]`, `try ARM SEED RATE` or
-`trial ARM SEED`.
+"""The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare ARM,… [--force]`,
+`try ARM SEED RATE` or `trial ARM SEED`.
 
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
 which the parent keeps as the log. Exit statuses: 0 finished, 1 failed (told by an event), 2 the
@@ -33,7 +33,7 @@ def main(arguments: list[str], report: Reporter) -> int:
     try:
         recipe = read_recipe(folder.recipe).recipe
         if arguments[1] == "prepare":
-            _prepare(recipe, folder, report, force="--force" in arguments)
+            _prepare(recipe, folder, report, arms=arguments[2].split(","), force="--force" in arguments)
             return FINISHED
         recipe, trial = _as_planned(recipe, folder), Trial(arguments[2], int(arguments[3]))
         if arguments[1] == "try":
@@ -49,7 +49,7 @@ def main(arguments: list[str], report: Reporter) -> int:
         return FAILED
 
 
-def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter, force: bool) -> None:
+def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter, arms: list[str], force: bool) -> None:
     from tuneoff.measure.environment import describe_environment
     from tuneoff.model.device import pick_device
     from tuneoff.planner.inputs import read_inputs
@@ -60,7 +60,8 @@ def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter, force: bool) -
     inputs = read_inputs(recipe, folder.base, report)
     if not folder.plan.is_file():  # one that trials were begun by stands
         make_plan(recipe, inputs, report).write(folder.plan)
-    problems = refusals(Plan.read(folder.plan))
+    plan = Plan.read(folder.plan)
+    problems = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
     if problems and not force:
         raise DoesNotFitError("\n".join([*problems, "To run it all the same: --force"]))
     prepare(recipe, folder, inputs)

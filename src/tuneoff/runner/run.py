@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from tuneoff.errors import RecipeChangedError, RecipeError
+from tuneoff.errors import Problem, RecipeChangedError, RecipeError, nearest
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, read_recipe, trials, write_recipe
 from tuneoff.recipe.load import differences
@@ -41,25 +41,38 @@ class InterruptedRunError(Exception):
 
 
 class Run:
-    """One recipe in one folder."""
+    """One recipe in one folder: all of its arms, or those named in `arms`, the others to be run later.
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, listener: Listener, force: bool = False) -> None:
+    Raises RecipeError where the recipe has no such arm.
+    """
+
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, listener: Listener, force: bool = False, arms: Sequence[str] = ()
+    ) -> None:
+        problems = [
+            Problem((), f"the recipe has no arm {name!r}; {nearest(name, recipe.arms)}")
+            for name in arms
+            if name not in recipe.arms
+        ]
+        if problems:
+            raise RecipeError(problems)
         self._recipe, self._folder, self._listener, self._force = recipe, folder, listener, force
+        self._trials = [trial for trial in trials(recipe) if not arms or trial.arm in arms]
         self._child: Child | None = None
         self._stop_asked = False
 
     def carry_out(self) -> bool:
-        """Run or resume; True where every trial is done.
+        """Run or resume; True where every trial of these arms is done.
 
         Raises RunBusyError, RecipeChangedError, the mistakes that preparing finds (an arm that does not fit among
         them, unless `force`), and InterruptedRunError.
         """
         with self._folder.lock(), self._signals():
             self._claim()
-            todo = [t for t in trials(self._recipe) if self._finished(t) is None]
+            todo = dict.fromkeys(trial.arm for trial in self._trials if self._finished(trial) is None)
             if todo:
-                self._prepare()
-            results = [self._result(trial) for trial in trials(self._recipe)]
+                self._prepare(list(todo))
+            results = [self._result(trial) for trial in self._trials]
         return all(result.status == "done" for result in results)
 
     def _result(self, trial: Trial) -> TrialResult:
@@ -97,9 +110,10 @@ class Run:
         result = TrialResult.read(path)
         return result if result.status == "done" else None
 
-    def _prepare(self) -> None:
+    def _prepare(self, arms: list[str]) -> None:
+        """Prepare the run; refuse those of `arms`, which are about to run, that do not fit, unless `force`."""
         self._listener.begins(None)
-        self._launch(["prepare", *(["--force"] if self._force else [])], self._folder.prepare_log)
+        self._launch(["prepare", ",".join(arms), *(["--force"] if self._force else [])], self._folder.prepare_log)
         self._listener.prepared(Prepared.read(self._folder.prepared))
         self._listener.planned(Plan.read(self._folder.plan))
 
