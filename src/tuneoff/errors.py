@@ -5,6 +5,8 @@
     ├── DataError               a source, split, column or row that cannot be read
     ├── ModelError              a model, tokenizer or method that cannot be loaded or built
     ├── DoesNotFitError         an arm that is predicted to need more memory than there is
+    ├── AddressError            a port of this machine that cannot be served on
+    ├── ExportError             an arm that cannot be exported so, or an export that does not write what its trial wrote
     └── RunFolderError          a folder that is no run, or cannot be used now
         ├── RunBusyError        another process is at work on this run
         └── RecipeChangedError  the folder holds a run of another recipe
@@ -54,6 +56,14 @@ class ModelError(TuneoffError):
 
 class DoesNotFitError(TuneoffError):
     """An arm that is predicted to need more memory than there is."""
+
+
+class ExportError(TuneoffError):
+    """An arm that cannot be exported so, or an export that does not write what its trial wrote."""
+
+
+class AddressError(TuneoffError):
+    """A port of this machine that cannot be served on."""
 
 
 class RunFolderError(TuneoffError):

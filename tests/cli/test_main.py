@@ -22,8 +22,10 @@ def test_the_commands_and_flags_are_these() -> None:
     """Settings live in the recipe; a new flag is a decision."""
     flags = {name: {o for p in c.params for o in p.opts} for name, c in commands().items()}
     assert flags == {
-        "run": {"recipe", "--out", "--set", "--force", "--json"}, "show": {"run", "--json"}, "recipes": set(),
+        "run": {"recipe", "--out", "--set", "--arm", "--force", "--json"}, "show": {"run", "--json"}, "recipes": set(),
         "report": {"runs", "--out"}, "generate": {"run", "file", "--arm", "--seed"},
+        "serve": {"run", "--arm", "--port"},
+        "export": {"run", "--arm", "--to", "--format", "--seed", "--push"},
         "plan": {"recipe", "--set", "--device", "--sweep", "--calibrate", "--json"},
     }  # fmt: skip
 

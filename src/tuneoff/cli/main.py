@@ -6,11 +6,13 @@ import sys
 
 import typer
 
+from tuneoff.cli.export import export
 from tuneoff.cli.generate import generate
 from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
 from tuneoff.cli.report import report
 from tuneoff.cli.run import run
+from tuneoff.cli.serve import serve
 from tuneoff.cli.show import show
 from tuneoff.errors import TuneoffError
 from tuneoff.version import __version__
@@ -30,6 +32,8 @@ app.command()(plan)
 app.command()(show)
 app.command()(report)
 app.command()(generate)
+app.command()(export)
+app.command()(serve)
 app.command()(recipes)
 
 

@@ -50,8 +50,12 @@ class Tokeniser:
 
     def prompts(self, texts: list[str]) -> list[list[int]]:
         """The token ids of prompts, each as in `for_generation`."""
+        return [ids for ids, _ in self.measured_prompts(texts)]
+
+    def measured_prompts(self, texts: list[str]) -> list[tuple[list[int], int]]:
+        """The token ids of prompts, each with the number of tokens that it had before it was cut."""
         tail_length = len(self._encode([self.tail])[0]) if self.tail else 0
-        return [keep_tail(ids, self.max_source_length, tail_length)[0] for ids in self._encode(texts)]
+        return [(keep_tail(ids, self.max_source_length, tail_length)[0], len(ids)) for ids in self._encode(texts)]
 
     def _cached(
         self, examples: Examples, use: Literal["training", "generation"], progress: Callable[[int, int], None]

@@ -12,6 +12,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.recipe import read_recipe
 from tuneoff.records import Parameters, Prepared, Range, Record, Tuning
 from tuneoff.report.arms import Arm, read_arms
+from tuneoff.report.dialogues import spread
 from tuneoff.score.evidence import Evidence, weigh
 
 SAMPLES = 3
@@ -221,13 +222,11 @@ def _same_outputs(arms: Sequence[Arm]) -> list[list[str]]:
 
 
 def _samples(arms: Sequence[Arm]) -> list[Sample]:
-    """Dialogues spread evenly over the test split, so that they are the same for every run on these data."""
+    """Dialogues spread evenly over the test split."""
     written = {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}
     if not written:
         return []
     first = next(iter(written.values()))
-    count = min(SAMPLES, len(first))
-    chosen = [(2 * i + 1) * len(first) // (2 * count) for i in range(count)]
     return [
         Sample(
             id=first[i].id,
@@ -235,7 +234,7 @@ def _samples(arms: Sequence[Arm]) -> list[Sample]:
             references=first[i].references,
             predictions={name: own[i].prediction for name, own in written.items() if i < len(own)},
         )
-        for i in chosen
+        for i in spread(range(len(first)), SAMPLES)
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
+from typing import TypeVar
 
 from markupsafe import Markup, escape
 
@@ -15,6 +16,8 @@ from tuneoff.records import Prediction
 SHOWN = 100
 LONGEST = 4000  # characters of a text that are shown
 WORD = re.compile(r"\w+")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,14 @@ def side_by_side(predictions: Mapping[str, Sequence[Prediction]]) -> list[Dialog
     if len(rows) > SHOWN:
         first, rest = rows[: SHOWN // 2], rows[SHOWN // 2 :]
         count = SHOWN - len(first)
-        rows = first + [rest[(2 * i + 1) * len(rest) // (2 * count)] for i in range(count)]
+        rows = first + spread(rest, count)
     return rows
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of `items`, spread evenly over them: the same for every run on the same data."""
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def _dialogue(own: dict[str, Prediction]) -> Dialogue:

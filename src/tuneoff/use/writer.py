@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,30 +67,41 @@ class Finished:
         return load_arm(self.prepared, self.spec.method, self.trial.model, precision.dtype).to(device).eval()
 
 
-class Writer:
-    """Writes what the arm's trial would have written. The model is loaded once, and its adapter merged."""
+@dataclass(frozen=True)
+class Written(Generated):
+    """What an arm wrote for one row, whose prompt has `prompt_tokens`, of which the model was shown `read_tokens`."""
 
-    def __init__(self, finished: Finished) -> None:
+    prompt_tokens: int
+    read_tokens: int
+
+
+class Writer:
+    """Writes what the arm's trial would have written, with its adapter merged where the trial merged it.
+
+    `model` is the arm's, where it has been loaded before; it stays as it is.
+    """
+
+    def __init__(self, finished: Finished, model: Any = None) -> None:
         self._finished = finished
         self._prompt = Prompt(finished.recipe.prompt)
         self.columns = self._prompt.columns
-        model = finished.model()
+        model = finished.model() if model is None else model
         self._engine = pick_engine(finished.recipe.training, model).name
-        if self._engine == "fast" and uses_peft(finished.spec.method):
-            model = model.merge_and_unload()
-        self._model = model
+        merge = self._engine == "fast" and uses_peft(finished.spec.method)
+        self._model = merged(model) if merge else model
 
     def write(
         self, rows: Sequence[Mapping[str, str]], report: Callable[[int, int], None] = lambda *_: None
-    ) -> list[Generated]:
+    ) -> list[Written]:
         """The texts for rows that have the prompt's columns, in their order."""
         if not rows:
             return []
         evaluation = self._finished.recipe.evaluation
-        return generate(
+        prompts = self._finished.tokeniser.measured_prompts([self._prompt.fill(row) for row in rows])
+        outputs = generate(
             self._model,
             self._finished.tokenizer,
-            self._finished.tokeniser.prompts([self._prompt.fill(row) for row in rows]),
+            [ids for ids, _ in prompts],
             model_class=self._finished.prepared.model_class,
             max_new_tokens=evaluation.max_new_tokens,
             num_beams=evaluation.num_beams,
@@ -96,3 +109,22 @@ class Writer:
             engine=self._engine,
             report=report,
         )
+        return [
+            Written(o.text, o.truncated, o.tokens, prompt_tokens=length, read_tokens=len(ids))
+            for o, (ids, length) in zip(outputs, prompts, strict=True)
+        ]
+
+
+def merged(model: Any) -> Any:
+    """The plain model that peft's `model` becomes with its adapter merged.
+
+    `model` stays as it is: the weights that the adapter changes are copied, all others are shared with it.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            for changed in layer.get_base_layer().parameters():
+                shared.pop(id(changed), None)
+    return copy.deepcopy(model, shared).merge_and_unload()

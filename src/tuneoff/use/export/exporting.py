@@ -25,8 +25,8 @@ from tuneoff.use.export.adapter import write_adapter
 from tuneoff.use.export.ctranslate2 import write_ctranslate2
 from tuneoff.use.export.merged import scored_dtype, write_merged
 from tuneoff.use.export.onnx import write_onnx
-from tuneoff.use.export.quiet import quiet
 from tuneoff.use.export.verify import verify
+from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from tuneoff.planner.inputs import Telling
 from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
+from tuneoff.report.dialogues import spread
 from tuneoff.score.rouge import rouge
 from tuneoff.use.export.merged import scored_dtype, scored_model
-from tuneoff.use.export.quiet import quiet
+from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
 
 DIALOGUES = 20
@@ -72,8 +73,7 @@ def chosen(finished: Finished) -> list[Prediction]:
         every = read_predictions(path)
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
-    count = min(DIALOGUES, len(every))
-    return [every[(2 * i + 1) * len(every) // (2 * count)] for i in range(count)]
+    return spread(every, DIALOGUES)
 
 
 def compare(split: str, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
