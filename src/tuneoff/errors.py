@@ -78,6 +78,11 @@ class RecipeChangedError(RunFolderError):
     """The folder holds a run of another recipe."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of some library says; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint that names the choice closest to `word`, or the choices where none is close."""
     names = sorted(set(choices))

@@ -142,10 +142,10 @@ class Range(Record):
 
 
 class Advice(Record):
-    """A change to the recipe (as `--set` takes it, or in words) and the peak that it would have; None: not known."""
+    """A change to the recipe (as `--set` takes it, or in words) and the peak that it would have, libraries included."""
 
     change: str
-    peak: int | None
+    peak: int
     fits: bool
 
 

@@ -73,7 +73,7 @@ def test_a_bad_line_is_told_and_what_stands_before_it_is_written(run: Path, bad:
 def test_other_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((run, "--arm", "loro"), "has no arm 'loro'; did you mean 'lora'?"),
-        ((run, "--arm", "lora", "--seed", "7"), "arm lora at seed 7 has not finished"),
+        ((run, "--arm", "lora", "--seed", "7"), "has no seed 7; the choices are: 0"),
         ((tmp_path, "--arm", "lora"), "is not the folder of a run"),
         ((run, tmp_path / "nowhere.txt", "--arm", "lora"), "cannot read: No such file or directory"),
         ((run, "--arm", "lora"), "is empty: a dialogue as text, or jsonl with dialogue"),

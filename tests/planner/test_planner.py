@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import recipe_values
 from tuneoff.data.order import epoch_order, micro_batches, token_budget
@@ -67,7 +68,7 @@ def test_the_work_of_all_steps_is_the_sum_of_each(depth: int, data_folder: Path)
     recipe, inputs = begin(data_folder)
     inputs.config.num_layers = inputs.config.num_decoder_layers = depth
     examples = examples_of(recipe, inputs)
-    setting = Setting(recipe, inputs, examples, Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
+    setting = Setting(recipe, inputs, examples, torch.device("cpu"), Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
     arm = ArmPlanner("full", recipe.arms["full"], setting)
     training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
     order = epoch_order(examples.lengths, 8, 0, 0)
@@ -84,7 +85,7 @@ def test_few_layers_tell_the_peak_of_many(kind: str, checkpointing: bool, data_f
         if hasattr(inputs.config, name):
             setattr(inputs.config, name, 17)
     examples = examples_of(recipe, inputs)
-    setting = Setting(recipe, inputs, examples, Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
+    setting = Setting(recipe, inputs, examples, torch.device("cpu"), Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
     longest = [epoch_order(examples.lengths, 8, 0, 0)[:8]]
     for arm in ("full", "lora") if kind == "causal" else ("lora",):
         predicted = Predictor(recipe.arms[arm], setting, recipe.training)

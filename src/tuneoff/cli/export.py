@@ -9,25 +9,25 @@ import typer
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     arm: Annotated[str, typer.Option(help="Which arm.")] = ...,  # type: ignore[assignment]
-    to: Annotated[Path, typer.Option(help="A folder that is not there yet.")] = ...,  # type: ignore[assignment]
+    to: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")] = ...,  # type: ignore[assignment]
     format: Annotated[str, typer.Option(help="adapter, merged, ctranslate2 or onnx.")] = ...,  # type: ignore[assignment]
     seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
     push: Annotated[
         str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, too: private where it is new.")
     ] = None,
 ) -> None:
-    """Export an arm with a model card, verified: its own library must write what the trial wrote."""
+    """Export an arm with a model card, and verify it. Its own library must write what the trial wrote."""
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
     from tuneoff.report.table import bytes_text
     from tuneoff.use.export import export as export_arm
-    from tuneoff.use.export.push import check_name
+    from tuneoff.use.export.push import check_push
     from tuneoff.use.export.push import push as upload
 
     if push is not None:
-        check_name(push)
+        check_push(push)
     with telling() as tell:
         exported = export_arm(RunFolder(run), arm, to, format, tell, seed)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())

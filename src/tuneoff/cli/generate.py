@@ -15,8 +15,8 @@ from tuneoff.use.rows import Given, read_given
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
-    file: Annotated[str, typer.Argument(metavar="[FILE]", help="Text or jsonl; - is standard input.")] = "-",
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Text or jsonl; - is standard input.")] = "-",
     arm: Annotated[str, typer.Option(help="Which arm writes.")] = ...,  # type: ignore[assignment]
     seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
 ) -> None:
@@ -27,6 +27,7 @@ def generate(
     """
     from tuneoff.errors import DataError
     from tuneoff.folder import RunFolder
+    from tuneoff.use.quiet import quiet
     from tuneoff.use.writer import Finished, Writer
 
     finished = Finished(RunFolder(run), arm, seed)
@@ -34,7 +35,8 @@ def generate(
         lines: Iterable[bytes] = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
     except OSError as error:
         raise DataError(f"{file}: cannot read: {error.strerror}") from None
-    writer = Writer(finished)
+    with quiet():
+        writer = Writer(finished)
     given = read_given(lines, "standard input" if file == "-" else file, writer.columns)
     while True:
         batch, bad = _take(given, finished.recipe.evaluation.batch_size)

@@ -23,7 +23,7 @@ def plan(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Predict the memory and time of every arm, from the model's config and the data alone."""
+    """Predict every arm's memory and time. From the model's config and the data alone."""
     from rich.console import Console
 
     from tuneoff.cli.progress import telling

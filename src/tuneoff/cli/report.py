@@ -9,12 +9,12 @@ import typer
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(help="Where the report of several runs goes.", show_default="this folder")
     ] = None,
 ) -> None:
-    """Write report.html and report.md: into the folder of one run, or of several together into --out."""
+    """Write report.html and report.md. Into the folder of one run, or of several together into --out."""
     from tuneoff.folder import RunFolder
     from tuneoff.report.page import write_report, write_report_of_runs
 

@@ -44,7 +44,8 @@ def run(
         except RecipeError as error:
             raise loaded.locate(error) from None
         except InterruptedRunError:
-            listener.say(f"interrupted. To go on: tuneoff run --out {folder.path}")
+            named = "".join(f" --arm {name}" for name in arm or [])
+            listener.say(f"interrupted. To go on: tuneoff run --out {folder.path}{named}{' --force' if force else ''}")
             raise typer.Exit(INTERRUPTED) from None
         except PrepareFailedError as error:
             listener.say(f"preparing the run failed: {error}\nThe whole log: {folder.prepare_log}")

@@ -15,13 +15,13 @@ KERNEL_CACHES, KERNELS = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY
 
 
 def serve(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     arm: Annotated[
         list[str] | None, typer.Option(metavar="ARM", help="Serve this arm; may be repeated.", show_default="all")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes a free one.")] = 8642,
 ) -> None:
-    """Show what each finished arm writes for a dialogue, on a page and as an API. Only this machine can ask."""
+    """Show what the arms write, on a page and as an API. Only this machine can ask."""
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, KERNELS)
     from tuneoff.cli.progress import telling

@@ -9,7 +9,7 @@ import typer
 
 
 def show(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead.")] = False,
 ) -> None:
     """Print the comparison of a run, finished or not."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tuneoff.errors import DataError
+from tuneoff.errors import DataError, first_line
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -123,4 +123,4 @@ def _parquet(path: Path) -> Iterator[Row]:
                 yield Row(columns, f"{path.name}: row {number}")
                 number += 1
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: not parquet ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: not parquet ({first_line(error)})") from None

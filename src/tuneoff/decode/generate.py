@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tuneoff.decode.search import search_settings, steering
 from tuneoff.decode.t5 import GreedyT5
 from tuneoff.model.base import ModelClass
 from tuneoff.model.engine import Engine
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ def generate(
     """What `model` writes for each of `inputs` (token ids of prompts), in their order.
 
     Greedy search, or beam search with `num_beams` > 1; never sampling. `report` is told inputs done
-    and in all after each batch. The fast engine searches greedily alone.
+    and in all after each batch. The fast engine searches greedily alone, and where nothing in the model's
+    generation config steers that.
     """
     model.eval()
     device = next(model.parameters()).device
     settings = search_settings(model, tokenizer, max_new_tokens, num_beams)
-    forced = settings.forced_bos_token_id is not None or settings.forced_eos_token_id is not None
-    greedy = GreedyT5(model) if engine == "fast" and num_beams == 1 and not forced else None
+    plain_greedy = num_beams == 1 and not steering(model.generation_config)
+    greedy = GreedyT5(model) if engine == "fast" and plain_greedy else None
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
     outputs: list[Generated | None] = [None] * len(inputs)
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
@@ -73,24 +75,3 @@ def generate(
             outputs[i] = Generated(text.strip(), truncated=ended is None, tokens=ended or len(ids))
         report(start + len(chosen), len(inputs))
     return [output for output in outputs if output is not None]
-
-
-def search_settings(
-    model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, num_beams: int
-) -> GenerationConfig:
-    """How `generate` searches. What it leaves open, transformers takes from the model's own generation config."""
-    from transformers import GenerationConfig
-
-    own = model.generation_config
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        num_beams=num_beams,
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
-        # A pretrained model may know more ends than its tokenizer (chat models do).
-        eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-        forced_bos_token_id=own.forced_bos_token_id,
-        forced_eos_token_id=own.forced_eos_token_id,
-    )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tuneoff.errors import first_line
 from tuneoff.records import PhaseMemory
 
 COMPONENTS = {
@@ -33,7 +34,7 @@ def measure_components(memory: PhaseMemory, model: Any, optimizer: Any, step: Ca
     try:
         tracked = track(model, optimizer, step)
     except Exception as error:  # a private API: whatever it raises, the run must go on without it
-        reason = f"components: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        reason = f"components: {type(error).__name__}: {first_line(error)}"
         return memory.model_copy(update={"not_measured": reason})
     return memory.model_copy(update={"components": tracked.at_peak, "components_own_peaks": tracked.own})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuneoff.errors import ModelError, nearest
+from tuneoff.errors import ModelError, first_line, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ def make_config(values: dict[str, Any]) -> PretrainedConfig:
     try:
         config = AutoConfig.for_model(model_type, **settings)
     except Exception as error:  # each architecture checks its own settings in its own way
-        raise ModelError(f"model.config: {str(error).strip().splitlines()[0]}") from error
+        raise ModelError(f"model.config: {first_line(error)}") from error
     config.untie_output = settings.get("tie_word_embeddings") is False  # as in load_config
     return config
 
@@ -139,6 +139,6 @@ def _untie_output(model: PreTrainedModel) -> None:
 
 
 def _cannot_load(name: str, error: Exception) -> ModelError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first = first_line(error)
     hint = "" if "/" not in name else " Is it the name of a model on the hub, or of a folder here?"
     return ModelError(f"cannot load the model {name!r}: {first}{hint}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from tuneoff.errors import ModelError, Problem, nearest
+from tuneoff.errors import ModelError, Problem, first_line, nearest
 from tuneoff.model.base import ModelClass, build_model, model_class
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: M
     try:
         return get_peft_model(model, _peft_config(method, settings, kind, steps))
     except Exception as error:  # peft checks settings against the model in many ways of its own
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = first_line(error)
         raise ModelError(f"peft cannot apply {method!r} to this model: {first}") from error
 
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.errors import ModelError
+from tuneoff.errors import ModelError, first_line
 from tuneoff.folder import sync_folder
 from tuneoff.model.base import load_model
 from tuneoff.model.methods import uses_peft
@@ -56,5 +56,5 @@ def load_adapter(model: PreTrainedModel, path: Path) -> Any:
     try:
         return PeftModel.from_pretrained(model, str(path))
     except Exception as error:  # missing, damaged, or of another model
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = first_line(error)
         raise ModelError(f"cannot load the adapter in {path}: {first}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from tuneoff.errors import ModelError
+from tuneoff.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,7 +18,7 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # missing, malformed, remote code: transformers raises several types
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = first_line(error)
         raise ModelError(f"cannot load a tokenizer from {name!r}: {first}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of {name!r} has no EOS token, so that generation could not end")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tuneoff.data.order import epoch_order, micro_batches, padded, token_budget
-from tuneoff.errors import ModelError
+from tuneoff.errors import ModelError, first_line
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
 from tuneoff.model.engine import PickedEngine
@@ -57,10 +57,10 @@ class ArmPlanner:
         return self._micros(self._order[0], micro_batch)[:2]
 
     def _longest_step(self, micro_batch: int) -> PlannedStep:
-        """The same as `step`, from all layers."""
-        if not self._predictor.deep:
-            return self.step(micro_batch)
-        return self._predictor.training.memory(self._longest(micro_batch))
+        """The same as `step`, from all layers; known from then on, so that what fits is judged by it, too."""
+        if self._predictor.deep:
+            self._peaks[micro_batch] = self._predictor.training.memory(self._longest(micro_batch))
+        return self.step(micro_batch)
 
     def needs(self, micro_batch: int) -> int:
         """Bytes that a process of the arm holds at most, its libraries included."""
@@ -120,7 +120,7 @@ class ArmPlanner:
                 }
             )
         except Exception as error:  # whatever needs values: of a method, an architecture, or a private API of torch
-            return known.model_copy(update={"not_predicted": f"{type(error).__name__}: {str(error).splitlines()[0]}"})
+            return known.model_copy(update={"not_predicted": f"{type(error).__name__}: {first_line(error)}"})
 
     def _known(self) -> PlannedArm:
         """What arithmetic gives."""
@@ -219,7 +219,7 @@ class ArmPlanner:
             speed = calibrate(self._arm, s.inputs, s.examples, self._spec, s.precision, steps, s.tell.progress)
             s.speeds.keep(kinds[0], model, speed)
         known = (s.speeds.find(kind, model) for kind in kinds)
-        return next((speed for speed in known if speed), rough(s.precision.dtype))
+        return next((speed for speed in known if speed), None) or rough(s.precision.dtype, s.device)
 
     def _advice(self, device: Device, fitting: int | None) -> list[Advice]:
         """Changes that make the arm smaller, from the least to the most; after the first that fits, no more."""

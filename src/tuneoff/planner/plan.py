@@ -45,6 +45,7 @@ def make_plan(
         recipe=recipe,
         inputs=inputs,
         examples=examples,
+        device=device,
         precision=precision,
         libraries=psutil.Process().memory_info().rss if device.type == "cpu" else 0,
         speeds=Speeds(device),

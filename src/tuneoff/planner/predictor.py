@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import torch
+
 from tuneoff.model.device import Precision
 from tuneoff.planner.depth import depth_of, shallow
 from tuneoff.planner.generation import FakeGeneration, Generating
@@ -28,6 +30,7 @@ class Setting:
     recipe: Recipe
     inputs: Inputs
     examples: Examples
+    device: torch.device
     precision: Precision
     libraries: int
     speeds: Speeds
@@ -82,11 +85,11 @@ class Predictor:
     def generating(self) -> Generating:
         if not self.deep:
             return self._generation(None)
-        two, three = (self._generation(depth) for depth in PEAK)
+        fewer, more = (self._generation(depth) for depth in PEAK)
         return Generating(
-            int(self._reckon(PEAK, two.peak, three.peak)),
-            self._reckon_work(PEAK, two.reading, three.reading),
-            self._reckon_work(PEAK, two.token, three.token),
+            int(self._reckon(PEAK, fewer.peak, more.peak)),
+            self._reckon_work(PEAK, fewer.reading, more.reading),
+            self._reckon_work(PEAK, fewer.token, more.token),
         )
 
     def _shallow(self, depth: int) -> FakeTraining:

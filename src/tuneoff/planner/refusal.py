@@ -20,6 +20,6 @@ def refusals(plan: Plan) -> list[str]:
             f"{here.capacity / GIB:.1f} GiB."
         )
         for advice in here.advice:
-            known = "" if advice.peak is None else f" would need {advice.peak / GIB:.1f} GiB"
-            lines.append(f"  {advice.change}{known}{', which fits' if advice.fits else ''}")
+            fits = ", which fits" if advice.fits else ""
+            lines.append(f"  {advice.change} would need {advice.peak / GIB:.1f} GiB{fits}")
     return lines

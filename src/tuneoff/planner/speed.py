@@ -17,6 +17,7 @@ import torch
 from tuneoff.data.tokens import cache_folder
 from tuneoff.folder import write_json
 from tuneoff.measure.environment import describe_environment
+from tuneoff.model.device import synchronize
 from tuneoff.planner.work import Work
 from tuneoff.records import Range, Record
 
@@ -61,12 +62,12 @@ def fit(samples: Sequence[tuple[Work, float]], source: str) -> Speed:
 
 
 @cache
-def rough(dtype: torch.dtype) -> Speed:
+def rough(dtype: torch.dtype, device: torch.device) -> Speed:
     """From a product of 1024 × 1024 matrices and a copy of 64 MiB, in a second."""
-    a, b = torch.randn(2, 1024, 1024).to(dtype)
-    product = _median(lambda: a @ b)
-    source, to = torch.zeros(2, 2**24)
-    copy = _median(lambda: to.copy_(source))
+    a, b = torch.randn(2, 1024, 1024, device=device).to(dtype)
+    product = _median(lambda: a @ b, device)
+    source, to = torch.zeros(2, 2**24, device=device)
+    copy = _median(lambda: to.copy_(source), device)
     return Speed(
         flop=product / (2 * 1024**3) / EFFICIENCY,
         byte=copy / (2 * source.nbytes),
@@ -76,12 +77,14 @@ def rough(dtype: torch.dtype) -> Speed:
     )
 
 
-def _median(work: Callable[[], object]) -> float:
+def _median(work: Callable[[], object], device: torch.device) -> float:
     work()
     taken = []
     for _ in range(5):
+        synchronize(device)
         began = time.perf_counter()
         work()
+        synchronize(device)
         taken.append(time.perf_counter() - began)
     return median(taken)
 

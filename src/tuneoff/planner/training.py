@@ -16,7 +16,7 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.components import track
 from tuneoff.measure.parameters import count_parameters
-from tuneoff.model.device import Precision
+from tuneoff.model.device import Precision, pick_device
 from tuneoff.model.engine import PickedEngine, pick_engine
 from tuneoff.model.methods import held_dtype
 from tuneoff.planner.fake import FakeWorld
@@ -91,7 +91,8 @@ class FakeTraining:
                     self._step(batches)
 
             tracked = track(self._trainer.model, self._optimizer, step)
-        process = PROCESS_BYTES + KERNEL_BYTES * len(counter.products)
+        on_cpu = pick_device().type == "cpu"
+        process = PROCESS_BYTES + KERNEL_BYTES * len(counter.products) if on_cpu else 0
         return {
             phase: PlannedStep(
                 examples=shape[0],

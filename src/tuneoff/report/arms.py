@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tuneoff.errors import RunFolderError
+from tuneoff.errors import RunFolderError, first_line
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
 from tuneoff.recipe.schema import ArmSpec
@@ -46,7 +46,7 @@ class Arm:
             try:
                 found[seed] = read_predictions(path)
             except (OSError, ValueError) as error:
-                raise RunFolderError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+                raise RunFolderError(f"{path} cannot be read ({first_line(error)})") from None
         return found
 
     def predicted(self, seed: int) -> list[Prediction]:
@@ -81,4 +81,4 @@ def _result(folder: RunFolder, trial: Trial) -> TrialResult | None:
     try:
         return TrialResult.read(path) if path.is_file() else None
     except ValueError as error:
-        raise RunFolderError(f"{path} is not the result of a trial ({str(error).splitlines()[0]})") from None
+        raise RunFolderError(f"{path} is not the result of a trial ({first_line(error)})") from None

@@ -114,6 +114,6 @@ def _advice(arms: Sequence[PlannedArm]) -> list[str]:
     for arm in arms:
         for fit in arm.fits:
             for advice in fit.advice:
-                peak = "" if advice.peak is None else f": {bytes_text(advice.peak)}"
-                lines.append(f"{arm.arm} on {fit.device}: {advice.change}{peak}{'' if advice.fits else ' (too much)'}")
+                peak = f"{bytes_text(advice.peak)} with the libraries{'' if advice.fits else ', too much'}"
+                lines.append(f"{arm.arm} on {fit.device}: {advice.change}: {peak}")
     return lines

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.prompt import Prompt
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Finished:
-    """One arm of a run at one seed, finished. Raises RunFolderError where it is not."""
+    """One arm of a run at one seed, or at the first that has finished. Raises RunFolderError where none has."""
 
     def __init__(self, folder: RunFolder, arm: str, seed: int | None = None) -> None:
         folder.require()
@@ -35,19 +34,27 @@ class Finished:
         if arm not in self.recipe.arms:
             raise RunFolderError(f"{folder.path} has no arm {arm!r}; {nearest(arm, self.recipe.arms)}")
         self.name, self.spec = arm, self.recipe.arms[arm]
-        self.seed = self.recipe.seeds[0] if seed is None or not self.spec.trains else seed
+        self.seed, self.result = self._result(folder, seed)
         self.trial = folder.trial(arm, self.seed)
-        self.result = self._result(folder.path)
         self.prepared = Prepared.read(folder.prepared)
 
-    def _result(self, run: Path) -> TrialResult:
-        result = TrialResult.read(self.trial.result) if self.trial.result.is_file() else None
-        if result is None or result.status != "done":
-            raise RunFolderError(
-                f"{run}: arm {self.name} at seed {self.seed} has not finished. "
-                f"`tuneoff run --out {run}` goes on with it."
-            )
-        return result
+    def _result(self, folder: RunFolder, asked: int | None) -> tuple[int, TrialResult]:
+        seeds = self.recipe.seeds
+        if asked is not None and asked not in seeds:
+            raise RunFolderError(f"{folder.path} has no seed {asked}; the choices are: {', '.join(map(str, seeds))}")
+        if not self.spec.trains:
+            seeds = seeds[:1]  # it is the same at every seed
+        elif asked is not None:
+            seeds = [asked]
+        for seed in seeds:
+            path = folder.trial(self.name, seed).result
+            result = TrialResult.read(path) if path.is_file() else None
+            if result is not None and result.status == "done":
+                return seed, result
+        raise RunFolderError(
+            f"{folder.path}: arm {self.name} at seed {seeds[0]} has not finished. "
+            f"`tuneoff run --out {folder.path}` goes on with it."
+        )
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

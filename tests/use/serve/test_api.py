@@ -93,9 +93,9 @@ JSON = {"content-type": "application/json"}
         ({"content": b'{"rows": "\xff"}', "headers": JSON}, 400, "the body is not UTF-8 (byte 10)"),
         ({"content": b"[" * 100_000, "headers": JSON}, 400, "the body is nested too deeply"),
         ({"content": b"", "headers": JSON}, 422, 'the body is empty; it is an object, {"rows": […]}'),
-        ({"json": []}, 422, "is no object, got []"),
+        ({"json": []}, 422, "the body is no object, got []"),
         ({"json": {}}, 422, "rows: is missing"),
-        ({"json": {"rows": []}}, 422, "rows: list should have at least 1 item after validation, not 0, got []"),
+        ({"json": {"rows": []}}, 422, "rows: is empty, and must have at least one item"),
         ({"json": {"rows": [{"dialogue": "x"}] * 33}}, 422, "rows: has 33 items, and may have 32"),
         ({"json": {"rows": [{"dialogue": 3}]}}, 422, "rows.0.dialogue: input should be a valid string, got 3"),
         ({"json": {"rows": [{"dialogue": " \n"}]}}, 422, "rows.0.dialogue: has no text"),
@@ -103,7 +103,9 @@ JSON = {"content-type": "application/json"}
         ({"json": {"rows": [{"dialogue": "x", "text": "y"}]}}, 422, "rows.0.text: no such key; the choices are:"),
         ({"content": rb'{"rows": [{"dialogue": "\ud800"}]}', "headers": JSON}, 422, "rows.0.dialogue: input should be"),
         ({"json": {**GOOD, "arm": "lora"}}, 422, "arm: no such key; did you mean 'arms'?"),
-        ({"json": {**GOOD, "arms": ["loro"]}}, 422, "arms.0: input should be 'original', 'full', 'lora' or 'dora'"),
+        ({"json": {**GOOD, "arms": ["loro"]}}, 422, "arms.0: no such arm, got \"loro\"; did you mean 'lora'?"),
+        ({"json": {**GOOD, "arms": ["x"] * 1000}}, 422, "arms: has 1,000 items, and may have 4"),
+        ({"json": {"dialogue": "x"}}, 422, 'rows: is missing; dialogue: it belongs into a row: {"rows": [{"dialogue"'),
         ({"json": {**GOOD, "arms": ["lora", "lora"]}}, 422, "arms: has an arm twice"),
         ({"data": GOOD}, 415, "the content type must be application/json, got 'application/x-www-form-urlencoded'"),
         ({"json": {"rows": "x" * (1 << 20)}}, 413, "the body may have 1,048,576 bytes"),
@@ -118,7 +120,7 @@ def test_a_refusal_says_what_is_wrong(client: httpx.Client, sent: dict[str, Any]
     answer = client.post("/api/generate", **sent)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"].startswith(message)
-    assert {p["where"] for p in answer.json()["problems"]} <= {message.partition(":")[0], ""}
+    assert len(answer.json()["problems"]) <= 2
     assert client.post("/api/generate", json=GOOD).status_code == 200
 
 

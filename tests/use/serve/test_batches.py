@@ -60,10 +60,15 @@ def texts(*names: str) -> list[dict[str, str]]:
 def test_arms_take_turns_and_their_texts_go_together() -> None:
     slow = Slow()
     with batches(slow) as made:
-        first = made.ask("a", texts("1"))
+        first = made.ask(["a"], texts("1"))
         slow.begun.wait(20)
-        asked = [*first, *made.ask("a", texts("2", "3")), *made.ask("b", texts("4")), *made.ask("a", texts("5", "6"))]
-        asked += [*made.ask("c", texts("7")), *made.ask("b", texts("8"))]
+        asked = [
+            *first,
+            *made.ask(["a"], texts("2", "3")),
+            *made.ask(["b"], texts("4")),
+            *made.ask(["a"], texts("5", "6")),
+        ]
+        asked += [*made.ask(["c"], texts("7")), *made.ask(["b"], texts("8"))]
         assert made.waiting == 7
         slow.go.set()
         assert [one.result(20).written.text for one in asked] == list("12345678")
@@ -75,7 +80,7 @@ def test_arms_take_turns_and_their_texts_go_together() -> None:
 def test_what_is_cancelled_is_not_computed_and_what_fails_is_told() -> None:
     slow = Slow()
     with batches(slow, size=1) as made:
-        running_one, cancelled, bad, good = made.ask("a", texts("1", "2", "bad", "4"))
+        running_one, cancelled, bad, good = made.ask(["a"], texts("1", "2", "bad", "4"))
         slow.begun.wait(20)
         assert cancelled.cancel() and not running_one.cancel()
         assert made.waiting == 2
@@ -88,15 +93,15 @@ def test_what_is_cancelled_is_not_computed_and_what_fails_is_told() -> None:
 def test_closing_finishes_the_batch_at_work_and_refuses_the_rest() -> None:
     slow = Slow()
     with batches(slow) as made:
-        (at_work,) = made.ask("a", texts("1"))
+        (at_work,) = made.ask(["a"], texts("1"))
         slow.begun.wait(20)
-        (waits,) = made.ask("a", texts("2"))
+        (waits,) = made.ask(["a"], texts("2"))
         made.close()
         assert isinstance(waits.exception(0), ClosedError)
         slow.go.set()
         assert at_work.result(20).written.text == "1"
         with pytest.raises(ClosedError):
-            made.ask("a", texts("3"))
+            made.ask(["a"], texts("3"))
 
 
 @pytest.fixture
@@ -136,7 +141,7 @@ def test_too_much_waiting_is_refused_for_now(run: RunFolder, slow: Slow) -> None
 def test_what_is_late_is_answered_and_not_computed(run: RunFolder, slow: Slow) -> None:
     with serving(run, slow, Limits(seconds=0.2)) as client:
         late = post(client, "one", "two")
-        assert (late.status_code, late.json()["error"]) == (504, "not written within 0.2 s")
+        assert (late.status_code, late.json()["error"]) == (504, "not written within 0.2 s: ask for fewer at once")
         slow.go.set()
         assert post(client, "three").status_code == 200
     assert [rows for _, rows in slow.batches] == [["one"], ["three"]]

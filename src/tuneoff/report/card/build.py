@@ -92,7 +92,7 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "settings": _settings(recipe, result),
         "measured": _measured(result),
         "environment": _environment_lines(result, exported),
-        "licence": LICENCES[model.name][1] if model.name in LICENCES else LICENCE_UNKNOWN,
+        "licence": _licence(model),
         "difference": _difference(exported),
         "version": __version__,
     }
@@ -157,6 +157,13 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
             for metric, name in METRICS.items()
         ],
     )
+
+
+def _licence(model: Origin) -> str:
+    """What is known of the terms, in a sentence."""
+    if not model.name:
+        return "The weights began at random; the terms of the data may hold for what is made of them."
+    return LICENCES[model.name][1] if model.name in LICENCES else LICENCE_UNKNOWN
 
 
 def _settings(recipe: Recipe, result: TrialResult) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "dialogues": side_by_side({arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}),
         "arms": [arm.name for arm in arms if arm.first],
         "examples": comparison.examples,
-        "reproduce": f"pip install tuneoff=={__version__}\ntuneoff run recipe.yaml --out again",
+        "reproduce": f"tuneoff run recipe.yaml --out again  # tuneoff {__version__}",
         "recipe": _texts(folder.recipe for folder in folders),
         "environment": _texts(folder.environment for folder in folders),
         "signature": comparison.signature,

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.errors import ExportError
+from tuneoff.errors import ExportError, first_line
 from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
 from tuneoff.use.writer import Finished
 
@@ -26,7 +26,7 @@ def write_ctranslate2(finished: Finished, folder: Path) -> GenerationConfig:
         try:
             convert(Path(merged), folder)
         except Exception as error:  # an architecture, activation or setting that it does not know: of several types
-            first = (str(error).strip() or type(error).__name__).splitlines()[0].partition(" (supported")[0]
+            first = first_line(error).partition(" (supported")[0]
             raise ExportError(
                 f"arm {finished.name}: CTranslate2's converter does not take this model: {first}. "
                 "--format merged takes any, onnx may"

@@ -39,7 +39,7 @@ EXAMPLE = "Ann: Are you coming on Friday?\nBen: Only after six, I work until fiv
 class Format:
     """`write` fills a folder, and says how the trial searched; `uses` are the packages that it does so with.
 
-    `extra` are those that `pip install 'tuneoff[FORMAT]'` brings. Some compute `in_fp32` whatever the trial did
+    `extra` are those that the extra of the same name brings. Some compute `in_fp32` whatever the trial did
     (CTranslate2 where the device has no bf16).
     """
 
@@ -76,6 +76,7 @@ def export(run: RunFolder, arm: str, to: Path, format: str, tell: Telling, seed:
         raise ExportError(
             f"arm {arm} has no adapter (its method is {finished.spec.method!r}); --format merged writes its whole model"
         )
+    to = to.resolve()
     temporary = _beside(to)
     try:
         tell.phase(f"write {format}")
@@ -107,23 +108,29 @@ def _format(name: str) -> Format:
         raise ExportError(f"no format {name!r}; {nearest(name, FORMATS)}")
     missing = [package for package in FORMATS[name].extra if find_spec(package) is None]
     if missing:
-        raise ExportError(f"--format {name} needs {', '.join(missing)}: pip install 'tuneoff[{name}]'")
+        raise ExportError(f"--format {name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
     return FORMATS[name]
 
 
 def _beside(to: Path) -> Path:
-    """A new folder where `to` will be renamed from. Raises ExportError where `to` is taken, or cannot be."""
+    """A new folder on the same file system as `to`. Raises ExportError where `to` is taken, or cannot be."""
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise ExportError(f"{to} is there already, and not an empty folder: choose another with --to")
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+        inside = to if to.is_dir() else to.parent
+        inside.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=inside, prefix=f".{to.name}."))
+    except (FileExistsError, NotADirectoryError):
+        raise ExportError(f"{to}: what it is to lie in is a file") from None
     except OSError as error:
         raise ExportError(f"{to}: cannot write there ({error.strerror})") from None
 
 
 def _publish(temporary: Path, to: Path) -> None:
-    """Everything on the disk and readable to others, then in its place by a rename."""
+    """Everything on the disk and readable to others, then in its place by a rename.
+
+    An empty folder that is there already stays (it may be a mount point, or where a shell stands) and is filled.
+    """
     temporary.chmod(0o755)
     for path in temporary.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -131,9 +138,13 @@ def _publish(temporary: Path, to: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     if to.is_dir():
-        to.rmdir()
-    temporary.replace(to)
-    sync_folder(to.parent)
+        for path in temporary.iterdir():
+            path.replace(to / path.name)
+        temporary.rmdir()
+        sync_folder(to)
+    else:
+        temporary.replace(to)
+        sync_folder(to.parent)
 
 
 def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:

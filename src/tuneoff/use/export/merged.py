@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.decode.generate import search_settings
+from tuneoff.decode.search import search_settings, steering
 from tuneoff.errors import ExportError
 from tuneoff.model.device import Precision
 from tuneoff.model.methods import uses_peft
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
-# Settings that change a text, with the value that does not, and that the code for CTranslate2 and ONNX Runtime does not
-# follow.
-STEERING: dict[str, Any] = {
-    "forced_bos_token_id": None, "forced_eos_token_id": None, "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0, "repetition_penalty": 1, "encoder_repetition_penalty": 1, "min_length": 0,
-    "min_new_tokens": 0, "suppress_tokens": [], "begin_suppress_tokens": [], "bad_words_ids": [], "sequence_bias": {},
-    "exponential_decay_length_penalty": None, "guidance_scale": 1,
-}  # fmt: skip
 
 
 def write_merged(finished: Finished, folder: Path) -> GenerationConfig:
@@ -68,8 +60,7 @@ def search_config(finished: Finished, model: Any) -> GenerationConfig:
 
 def require_plain_search(finished: Finished, config: GenerationConfig, format: str) -> None:
     """Raise ExportError where the search is more than what the code for `format` does."""
-    steered = [name for name, idle in STEERING.items() if getattr(config, name, None) not in (None, idle)]
-    if steered:
+    if steered := steering(config):
         raise ExportError(
             f"arm {finished.name}: the model's generation config sets {', '.join(steered)}, "
             f"which the code for {format} does not follow; --format merged does"

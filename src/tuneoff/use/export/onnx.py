@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.errors import ExportError
+from tuneoff.errors import ExportError, first_line
 from tuneoff.model.base import ModelClass
 from tuneoff.use.export.graphs import Graph, graphs
 from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
@@ -30,7 +30,7 @@ def write_onnx(finished: Finished, folder: Path) -> GenerationConfig:
     try:
         write_graphs(model, finished.prepared.model_class, folder)
     except Exception as error:  # an architecture that torch.export or the checker cannot take: of many types
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ExportError(
             f"arm {finished.name}: torch.onnx cannot export this model: {first} --format merged takes any"
         ) from error

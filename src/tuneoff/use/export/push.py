@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from tuneoff.errors import ExportError
+from tuneoff.errors import ExportError, first_line
 
 
-def check_name(name: str) -> None:
-    """Raise ExportError unless `name` is `user/name` as the hub takes it."""
+def check_push(name: str) -> None:
+    """Raise ExportError unless `name` is `user/name` as the hub takes it, and there is a token to upload with."""
+    from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -17,7 +19,9 @@ def check_name(name: str) -> None:
             raise HFValidationError(f"got {name!r}")
         validate_repo_id(name)
     except HFValidationError as error:
-        raise ExportError(f"--push takes user/name: {str(error).splitlines()[0]}") from None
+        raise ExportError(f"--push takes user/name: {first_line(error)}") from None
+    if get_token() is None:
+        raise ExportError("--push needs a token of the hub: `hf auth login`, or HF_TOKEN")
 
 
 def push(folder: Path, name: str, message: str) -> str:
@@ -25,16 +29,14 @@ def push(folder: Path, name: str, message: str) -> str:
 
     Raises ExportError where it cannot; `folder` stays as it is.
     """
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import HfApi
 
-    again = f"{folder} is whole; to try again: hf upload {name} {folder}"
-    if get_token() is None:
-        raise ExportError(f"not pushed: no token of the hub here (`hf auth login`, or HF_TOKEN). {again}")
+    again = f"{folder} is whole; to try again: hf upload --private {name} {shlex.quote(str(folder))}"
     api = HfApi()
     try:
         url = api.create_repo(name, private=True, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
     except Exception as error:  # offline, refused, rights: the hub raises its own tree, httpx's and OSErrors
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ExportError(f"not pushed: {first} {again}") from error
     return str(url)

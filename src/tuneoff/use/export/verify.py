@@ -14,7 +14,7 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import read_split
 from tuneoff.decode.generate import generate
-from tuneoff.errors import DataError, ExportError, RunFolderError
+from tuneoff.errors import DataError, ExportError, RunFolderError, first_line
 from tuneoff.planner.inputs import Telling
 from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
@@ -72,7 +72,7 @@ def chosen(finished: Finished) -> list[Prediction]:
     try:
         every = read_predictions(path)
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise RunFolderError(f"{path} cannot be read ({first_line(error)})") from None
     return spread(every, DIALOGUES)
 
 

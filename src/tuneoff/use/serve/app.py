@@ -37,6 +37,7 @@ from tuneoff.use.serve.messages import (
 from tuneoff.version import __version__
 
 PAGE = Path(__file__).parent / "page"
+TOLD = 10  # problems of a body
 FILES = {
     "/": (PAGE / "index.html", "text/html"),
     "/serve.js": (PAGE / "serve.js", "text/javascript"),
@@ -83,7 +84,7 @@ def create_app(served: Served, weights_bytes: int, batches: Batches, limits: Lim
         responses=MISDIRECTED,
     )
     app.add_middleware(Guard, limits=limits)
-    _answer_in_words(app, [*about.columns, "rows", "arms"])
+    _answer_in_words(app, about)
     _add_generate(app, batches, about, limits)
 
     @app.get("/api/arms", summary="The run and its arms")
@@ -136,8 +137,7 @@ def _add_generate(app: FastAPI, batches: Batches, about: About, limits: Limits) 
         rows = [row.model_dump(by_alias=True) for row in asked.rows]
         wanted: list[Future[Finding]] = []
         try:
-            for arm in asked.arms:
-                wanted += batches.ask(arm, rows)
+            wanted = batches.ask(asked.arms, rows)
             found = await _found(request, wanted, limits.seconds)
         except FullError as full:
             headers = {"Retry-After": str(full.retry_seconds)}
@@ -171,7 +171,7 @@ async def _found(request: Request, wanted: Sequence[Future[Finding]], seconds: f
     found.cancel()
     if gone in done:
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the client has gone")  # nobody reads it
-    raise HTTPException(HTTPStatus.GATEWAY_TIMEOUT, f"not written within {seconds:g} s")
+    raise HTTPException(HTTPStatus.GATEWAY_TIMEOUT, f"not written within {seconds:g} s: ask for fewer at once")
 
 
 async def _all(wanted: Sequence[Future[Finding]]) -> list[Finding]:
@@ -199,7 +199,7 @@ def _answer(found: Finding) -> Answer:
     )
 
 
-def _answer_in_words(app: FastAPI, keys: Sequence[str]) -> None:
+def _answer_in_words(app: FastAPI, about: About) -> None:
     """Every refusal is a Refusal."""
 
     def refuse(status: int, error: str, problems: Sequence[ProblemInfo] = (), headers: Any = None) -> JSONResponse:
@@ -211,8 +211,10 @@ def _answer_in_words(app: FastAPI, keys: Sequence[str]) -> None:
         if found[0]["type"] == "json_invalid":
             where = f"at character {found[0]['loc'][1]}"
             return refuse(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {found[0]['ctx']['error']} ({where})")
-        problems = [problem(one, keys) for one in found]
-        return refuse(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(map(str, problems)), problems)
+        arms = [arm.name for arm in about.arms]
+        problems = [problem(one, about.columns, arms) for one in found[:TOLD]]
+        more = [f"and {len(found) - TOLD} more"] if len(found) > TOLD else []
+        return refuse(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join([*map(str, problems), *more]), problems)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:

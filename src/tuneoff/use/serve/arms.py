@@ -46,7 +46,7 @@ def choose_arms(folder: RunFolder, names: Sequence[str]) -> Served:
     every = next(iter(next(iter(done.values())).predictions.values()))
     return Served(
         folder=folder,
-        arms=[Finished(folder, name, next(iter(arm.done))) for name, arm in done.items() if name in (names or done)],
+        arms=[Finished(folder, name) for name in done if name in (names or done)],
         unfinished=[arm.name for arm in found if not arm.first and not names],
         examples=spread(every, EXAMPLES),
     )

@@ -53,7 +53,8 @@ class Batches:
     """Writes what is asked for: texts of one arm in batches of at most `batch_size`, the arms taking turns.
 
     `writer` gives what writes for an arm, and is called by the one thread that computes. A future that is cancelled
-    before its batch begins is not computed. While `limit` texts wait, nothing more is taken.
+    before its batch begins is not computed. What would make more than
+    `limit` texts wait is not taken, unless none does.
     """
 
     def __init__(self, writer: Callable[[str], Writer], arms: Sequence[str], batch_size: int, limit: int) -> None:
@@ -67,17 +68,19 @@ class Batches:
     def start(self) -> None:
         self._thread.start()
 
-    def ask(self, arm: str, rows: Sequence[Mapping[str, str]]) -> list[Future[Finding]]:
-        """What will be written for each of `rows`. Raises FullError or ClosedError."""
-        wanted = [_Wanted(row) for row in rows]
+    def ask(self, arms: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Future[Finding]]:
+        """What will be written: for each of `arms`, for each of `rows`. Raises FullError or ClosedError."""
+        wanted = {arm: [_Wanted(row) for row in rows] for arm in arms}
         with self._change:
             if self._closed:
                 raise ClosedError
-            if (waiting := self._count()) >= self._limit:
+            waiting = self._count()
+            if waiting and waiting + len(arms) * len(rows) > self._limit:
                 raise FullError(max(1, math.ceil(self._took * waiting / self._size)))
-            self._waiting[arm] += wanted
+            for arm, own in wanted.items():
+                self._waiting[arm] += own
             self._change.notify()
-        return [one.future for one in wanted]
+        return [one.future for own in wanted.values() for one in own]
 
     @property
     def waiting(self) -> int:

@@ -102,5 +102,6 @@ class Guard:
 
     def _too_large(self) -> HTTPException:
         return HTTPException(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body may have {self._limits.body_bytes:,} bytes"
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the body may have {self._limits.body_bytes:,} bytes: ask for fewer at once",
         )

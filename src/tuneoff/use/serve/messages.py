@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -126,7 +127,7 @@ def asked_model(columns: Sequence[str], arms: Sequence[str], limits: Limits) -> 
     fields: dict[str, Any] = {f"column_{n}": (text, Field(alias=column)) for n, column in enumerate(columns)}
     row = create_model("Row", __config__=config, __doc__="The columns of the prompt.", **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=limits.rows)]
-    names = Annotated[list[Literal[*arms]], Field(min_length=1), AfterValidator(_each_once)]  # type: ignore[valid-type]
+    names = Annotated[list[Literal[*arms]], Field(min_length=1, max_length=len(arms)), AfterValidator(_each_once)]  # type: ignore[valid-type]
     return create_model(
         "Asked",
         __config__=config,
@@ -136,27 +137,34 @@ def asked_model(columns: Sequence[str], arms: Sequence[str], limits: Limits) -> 
     )
 
 
-def problem(error: dict[str, Any], choices: Sequence[str]) -> ProblemInfo:
-    """One of pydantic's errors in words. `choices` are keys that a row or a request may have."""
-    where = ".".join(str(part) for part in error["loc"][1:])
-    message, kind, given = error["msg"].removeprefix("Value error, "), error["type"], error.get("input")
+def problem(error: dict[str, Any], columns: Sequence[str], arms: Sequence[str]) -> ProblemInfo:
+    """One of pydantic's errors in words; `columns` and `arms` are what a request may name."""
+    place = [str(part) for part in error["loc"][1:]]
+    where, kind, given = ".".join(place), error["type"], error.get("input")
+    message = error["msg"].removeprefix("Value error, ")
     if kind == "missing":
         message = "is missing" if where else 'the body is empty; it is an object, {"rows": […]}'
+    elif kind == "extra_forbidden" and len(place) == 1 and place[0] in columns:
+        message = f'it belongs into a row: {{"rows": [{{"{place[0]}": …}}]}}'
     elif kind == "extra_forbidden":
-        message = f"no such key; {nearest(str(error['loc'][-1]), choices)}"
+        message = f"no such key; {nearest(place[-1], columns if len(place) > 1 else ('rows', 'arms'))}"
     elif kind in ("model_type", "model_attributes_type"):
-        message = f"is no object, got {_short(given)}"
+        message = f"{'' if where else 'the body '}is no object, got {_short(given)}"
+    elif kind == "literal_error":
+        message = f"no such arm, got {_short(given)}; {nearest(str(given), arms)}"
     elif kind == "string_too_long":
         message = f"has {len(str(given)):,} characters, and may have {error['ctx']['max_length']:,}"
     elif kind == "too_long":
         message = f"has {error['ctx']['actual_length']:,} items, and may have {error['ctx']['max_length']:,}"
+    elif kind == "too_short":
+        message = "is empty, and must have at least one item"
     elif kind != "value_error":
         message = f"{message[0].lower()}{message[1:]}, got {_short(given)}"
     return ProblemInfo(where=where, message=message)
 
 
 def _short(given: Any) -> str:
-    text = ascii(given) if isinstance(given, str) else repr(given)
+    text = json.dumps(given)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
