@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.browser import Opened, needs_browser, opening
 from tests.report.made import NASTY, made_run
 from tuneoff.report.page import write_report
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; `make test` installs it where it can")
-
-
-@dataclass
-class Opened:
-    """A report in a page, with everything that the browser complained of or asked for."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     folder = made_run(tmp_path_factory.mktemp("browser") / "run", dialogues=150, extra=NASTY)
     write_report(folder)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        report = Opened(browser.new_page())
-        report.page.on("console", lambda message: report.complaints.append(message.text))
-        report.page.on("pageerror", lambda error: report.complaints.append(str(error)))
-        report.page.on("request", lambda request: report.requests.append(request.url))
-        report.page.goto(Path(folder.report).resolve().as_uri())
+    with opening(Path(folder.report).resolve().as_uri()) as report:
         yield report
-        browser.close()
 
 
 def shown(page: Page) -> int:

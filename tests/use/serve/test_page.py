@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser import Opened, needs_browser, opening
 from tests.use.serve.conftest import ARMS
 from tuneoff.records import Prediction
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; `make test` installs it where it can")
+pytestmark = needs_browser
 NASTY = "#Person1#: <img src=x onerror=alert(1)></textarea><script>document.title='bad'</script>"
-
-
-@dataclass
-class Opened:
-    """The page, with everything that the browser complained of or asked for."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
 def opened(client: httpx.Client) -> Iterator[Opened]:
-    with sync_playwright() as playwright:
-        led_here = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", led_here])
-        opened = Opened(browser.new_page())
-        opened.page.on("console", lambda message: opened.complaints.append(message.text))
-        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-        opened.page.on("request", lambda request: opened.requests.append(request.url))
-        opened.page.goto(str(client.base_url))
+    led_here = "--host-resolver-rules=MAP evil.example 127.0.0.1"
+    with opening(str(client.base_url), led_here) as opened:
         expect(opened.page.locator("#examples button")).to_have_count(5)
         yield opened
-        browser.close()
 
 
 def card(page: Page, arm: str) -> str:
