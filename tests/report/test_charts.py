@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from tuneoff.report.charts import Cost, against_cost
 from tuneoff.report.dialogues import marked
 from tuneoff.report.svg import Axis, Drawing, around
+from tuneoff.score.evidence import Interval
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
@@ -34,6 +37,17 @@ def test_a_logarithmic_axis() -> None:
     axis = around([3.5e6, 2.5e8], 0, 100, log=True)
     assert axis.ticks() == [1e7, 1e8]
     assert axis.at(1e8) - axis.at(1e7) == pytest.approx(100 / (2.408 + 1.854 - 2), rel=0.2)
+
+
+def test_a_logarithmic_axis_within_a_power_of_ten_has_ticks_all_the_same() -> None:
+    assert around([2.06e6, 7.8e6], 0, 100, log=True).ticks() == [2e6, 5e6, 1e7]
+
+
+@pytest.mark.parametrize(("costs", "sides"), [([10.0, 100.0], "se"), ([92.0, 100.0], "es"), ([100.0, 92.0], "se")])
+def test_names_of_neighbours_do_not_meet(costs: list[float], sides: str) -> None:
+    score = Interval(value=0.3, low=0.2, high=0.4)
+    drawn = against_cost([Cost(f"arm {n}", n, cost, score) for n, cost in enumerate(costs)], "memory", str, 1.0)
+    assert "".join(re.findall(r'text-anchor="(\w)\w*">arm \d</text>', drawn)) == sides
 
 
 def test_an_axis_of_one_value_has_room() -> None:

@@ -11,6 +11,7 @@ from tuneoff.report.svg import Axis, Drawing, Format, around
 from tuneoff.score.evidence import Interval
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 300.0, 46.0, 12.0, 26.0, 44.0
+NEAR, LETTER = 50.0, 7.0  # pixels: between points whose names would meet; of a letter, at most
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,17 @@ def against_cost(points: Sequence[Cost], label: str, form: Format, unit: float |
         drawing.line(at, y.at(100 * p.score.low), at, y.at(100 * p.score.high), f"s{p.colour}")
         hint = f"{p.arm}: {100 * p.score.value:.1f} [{100 * p.score.low:.1f}, {100 * p.score.high:.1f}], {form(p.cost)}"
         drawing.dot(at, y.at(100 * p.score.value), f"c{p.colour}", hint)
-        left = at > WIDTH * 0.6
+        left = _label_left(at, p.arm, [x.at(other.cost) for other in points if other is not p])
         drawing.text(at + (-9 if left else 9), y.at(100 * p.score.value) - 7, p.arm, "", "end" if left else "start")
     return drawing.markup()
+
+
+def _label_left(at: float, arm: str, others: Sequence[float]) -> bool:
+    """Whether the name of a point at `at` goes to its left: away from a neighbour, and where there is room."""
+    near = [other - at for other in others if 0 < abs(other - at) < NEAR]
+    if at + 9 + LETTER * len(arm) > WIDTH or at - 9 - LETTER * len(arm) < 0:
+        return at > WIDTH / 2
+    return min(near, key=abs) > 0 if near else at > WIDTH * 0.6
 
 
 @dataclass(frozen=True)

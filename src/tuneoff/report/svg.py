@@ -31,10 +31,14 @@ class Axis:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Round values inside the axis: powers of ten where it is logarithmic, else steps of 1, 2 or 5."""
+        """Round values inside the axis: steps of 1, 2 or 5; where it is logarithmic powers of ten, or where there is but
+        one of them 2 and 5 times such, too.
+        """
         if self.log:
-            exponents = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            return [10.0**e for e in exponents]
+            exponents = range(math.floor(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
+            every = [m * 10.0**e for e in exponents for m in (1, 2, 5) if self.low <= m * 10.0**e <= self.high]
+            powers = [value for value in every if math.log10(value).is_integer()]
+            return powers if len(powers) > 1 else every
         raw = (self.high - self.low) / about / self.unit
         power = 10.0 ** math.floor(math.log10(raw))
         step = self.unit * next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
