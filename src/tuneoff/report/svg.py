@@ -31,8 +31,9 @@ class Axis:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Round values inside the axis: steps of 1, 2 or 5; where it is logarithmic powers of ten, or where there is but
-        one of them 2 and 5 times such, too.
+        """Round values inside the axis: steps of 1, 2 or 5.
+
+        Of a logarithmic axis powers of ten; where there is but one of them, 2 and 5 times such, too.
         """
         if self.log:
             exponents = range(math.floor(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
