@@ -271,7 +271,7 @@ class Results:
 
         Args:
             arm: Its name in the recipe.
-            seed: One of the recipe's; the first by default.
+            seed: One of the recipe's; by default the first that has finished.
 
         Returns:
             What plain transformers loads (a `PreTrainedModel`), for a method of peft a `PeftModel` around the original.
