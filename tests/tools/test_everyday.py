@@ -15,8 +15,11 @@ SHARED = yaml.safe_load((generate.HERE / "slots.yaml").read_text(encoding="utf-8
 
 @pytest.fixture(scope="module")
 def pretraining() -> list[dict[str, str]]:
-    scenes = generate.read_scenes(generate.HERE / "scenes" / "pretrain", SHARED)
-    return generate.generate(scenes, SHARED, 1200, random.Random("0/pretrain"))
+    rows = []
+    for read_all, kind, count in ((generate.read_scenes, "scenes", 1200), (generate.read_sketches, "sketches", 4000)):
+        own = read_all(generate.HERE / kind / "pretrain", SHARED)
+        rows += generate.generate(own, SHARED, count, random.Random("0/pretrain"))
+    return rows
 
 
 def test_the_generator_makes_the_files_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

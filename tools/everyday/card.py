@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from itertools import permutations
 from statistics import mean
 
-from generate import OUT
+import yaml
+from generate import HERE, OUT, read_sketches
 
 from tuneoff.score.rouge import rouge
 
@@ -51,6 +53,18 @@ def lead(rows: Rows, turns: int) -> list[float]:
     return [100 * mean(mean(score[metric]) for score in scores) for metric in METRICS]
 
 
+def agreement(split: str, rows: Rows) -> float:
+    """ROUGE-1 F × 100 of one summary by another of the same dialogue: what a writer who knows the style could reach.
+
+    Of a split made from sketches their three summaries are compared, slots unfilled.
+    """
+    groups = [[row["summary"] for row in group] for group in rows.values()]
+    if split != "handwritten":
+        shared = yaml.safe_load((HERE / "slots.yaml").read_text(encoding="utf-8"))
+        groups = [sketch.outcomes[0]["summary"] for sketch in read_sketches(HERE / "sketches" / split, shared)]
+    return 100 * mean(rouge(a, [b])["rouge1"][0] for group in groups for a, b in permutations(group, 2))
+
+
 def overlap(rows: Rows, trained: Rows) -> tuple[float, float]:
     """(share of dialogues nearly the same as one that is trained on, the largest Jaccard index of any)."""
     index: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -73,8 +87,8 @@ def overlap(rows: Rows, trained: Rows) -> tuple[float, float]:
 
 def main() -> None:
     data = {split: read(split) for split in SPLITS}
-    print("| split | dialogues | scenes | references | turns | words | summary words | novel bigrams |")
-    print("| --- " * 8 + "|")
+    print("| split | dialogues | scenes | references | turns | words | summary words | novel bigrams | agreement |")
+    print("| --- " * 9 + "|")
     for split, rows in data.items():
         every = [row for group in rows.values() for row in group]
         turns = [dialogue.count("\n") + 1 for dialogue in rows]
@@ -82,7 +96,8 @@ def main() -> None:
             f"| {split} | {len(rows):,} | {len({row.get('scene') for row in every} - {None}) or 'each its own'} "
             f"| {len(every) / len(rows):.2g} | {mean(turns):.1f} ({min(turns)}–{max(turns)}) "
             f"| {mean(len(words(dialogue)) for dialogue in rows):.0f} "
-            f"| {mean(len(words(row['summary'])) for row in every):.0f} | {100 * novel_bigrams(rows):.0f} % |"
+            f"| {mean(len(words(row['summary'])) for row in every):.0f} | {100 * novel_bigrams(rows):.0f} % "
+            f"| {agreement(split, rows):.0f} |"
         )
     print("\n| split | LEAD-1 | LEAD-3 | near-duplicates of training dialogues | largest overlap |")
     print("| --- " * 5 + "|")

@@ -26,7 +26,7 @@ TURN = re.compile(r"([12]): (\S.*)")
 SLOT = re.compile(r"\{([A-Za-z_]+?)(\d?)\}")
 TURNS = range(4, 15)
 SEED = 0
-COUNTS = {"train": (1000, 2100), "validation": (80, 160), "test": (80, 240)}  # dialogues from scenes, from sketches
+COUNTS = {"train": (500, 2700), "validation": (80, 200), "test": (80, 280)}  # dialogues from scenes, from sketches
 OVERLAP = 0.8  # share of equal turns from which two dialogues of a scene count as the same
 TRIES = 60
 

@@ -32,16 +32,17 @@ class Document:
     gist: str | None = None
 
 
-def read_corpus(folder: Path, seed: int, scene_dialogues: int) -> list[Document]:
-    """Every document, in an order of its own. Raises FileNotFoundError where a source is missing."""
+def read_corpus(folder: Path, seed: int, scene_dialogues: int, sketch_dialogues: int) -> list[Document]:
+    """Every document, in an order of its own, sketches last. Raises FileNotFoundError where a source is missing."""
     documents = [
         *_services(folder / "schema-guided-dialogue.jsonl.gz"),
         *_short(folder / "taskmaster.jsonl.gz"),
         *_fiction(folder / "public-domain-fiction.txt.gz"),
-        *_scenes(scene_dialogues, seed),
+        *_own("scenes", scene_dialogues, seed),
     ]
     random.Random(seed).shuffle(documents)
-    return documents
+    # Last, so that what is held out of the others stays the same while sketches are added.
+    return [*documents, *_own("sketches", sketch_dialogues, seed)]
 
 
 def _rows(path: Path) -> Iterator[dict[str, object]]:
@@ -84,15 +85,15 @@ def _fiction(path: Path) -> Iterator[Document]:
             yield Document("fiction", sentences[start : start + PROSE_UNITS])
 
 
-def _scenes(count: int, seed: int) -> Iterator[Document]:
-    """Dialogues of the generator's scenes that are in no split of `everyday`, with their summaries."""
+def _own(kind: str, count: int, seed: int) -> Iterator[Document]:
+    """Dialogues of the generator's scenes or sketches that are in no split of `everyday`, with their summaries."""
     sys.path.insert(0, str(EVERYDAY))
-    from generate import generate, read_scenes
+    from generate import generate, read_scenes, read_sketches
 
     shared = shared_slots()
-    scenes = read_scenes(EVERYDAY / "scenes" / "pretrain", shared)
-    for row in generate(scenes, shared, count, random.Random(f"{seed}/pretrain")) if scenes else []:
-        yield Document("scenes", row["dialogue"].split("\n"), gist=row["summary"])
+    scenes = {"scenes": read_scenes, "sketches": read_sketches}[kind](EVERYDAY / kind / "pretrain", shared)
+    for row in generate(scenes, shared, count, random.Random(f"{seed}/pretrain")):
+        yield Document(kind, row["dialogue"].split("\n"), gist=row["summary"])
 
 
 def shared_slots() -> dict[str, list[str]]:

@@ -15,8 +15,8 @@ from reported import report
 NOISE, SPAN = 0.15, 3  # Raffel et al. 2020, section 3.3.4: share of tokens taken out, mean length of a span
 # Tasks are marked, not asked for in words: what a prompt in words is worth is for fine-tuning to show.
 FACTS_PREFIX, REPORT_PREFIX, FIND_PREFIX, GIST_PREFIX = "facts: ", "report: ", "find {}: ", "gist: "
-COPY, GIST = 0.02, 0.3  # shares of examples that come of no document
-FACTS, REPORT, FIND = 0.25, 0.35, 0.15  # shares of the others, where they allow for it; the rest is span corruption
+COPY, GIST = 0.02, 0.45  # shares of examples that come of no document
+FACTS, REPORT, FIND = 0.15, 0.4, 0.1  # shares of the others, where they allow for it; the rest is span corruption
 PARTS = (0.3, 0.5, 1.0)  # of the room for a source
 LINE = range(3, 9)  # tokens of a line to be copied
 CONTENT = re.compile(r"[A-Za-z][A-Za-z']{3,}|\d[\d:.]*")

@@ -18,6 +18,7 @@ import torch
 from affairs import Affairs
 from corpus import Document, read_corpus, shared_slots
 from objectives import Encoded, Example, Objectives, Vocabulary
+from phrases import find_phrases
 from primed import prime
 from tokenizer import SENTINELS, train
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
@@ -26,7 +27,7 @@ from tuneoff.model.fast.t5 import FastT5
 
 SEED = 0
 HELD_OUT = 256  # documents
-SCENE_DIALOGUES = 1200
+SCENE_DIALOGUES, SKETCH_DIALOGUES = 1200, 5000
 WARM_UP, DECAY = 100, 0.3  # steps; share of the steps at the end in which the rate falls to nothing
 # Learning rates: of matrices (Muon), of position biases (AdamW; they must grow to several units before a head
 # looks at one place), of the embedding and the norms (AdamW).
@@ -220,7 +221,7 @@ class Pretraining:
 
 def prepare(corpus: Path, work: Path, start: Path | None) -> tuple[T5Tokenizer, list[Encoded]]:
     """The tokenizer (that of the model `start`, else a new one) and the documents in tokens, kept in `work`."""
-    documents = read_corpus(corpus, SEED, SCENE_DIALOGUES)
+    documents = read_corpus(corpus, SEED, SCENE_DIALOGUES, SKETCH_DIALOGUES)
     folder, tokens = work / "tokenizer", work / "tokens.json"
     if not tokens.exists():
         print(f"{len(documents)} documents", flush=True)
@@ -263,9 +264,8 @@ def main() -> None:
         tokenizer.eos_token_id,
         range(tokenizer.unk_token_id + 1, len(tokenizer) - SENTINELS),
     )
-    objectives = Objectives(
-        lambda text: tokenizer(text, add_special_tokens=False).input_ids, vocabulary, Affairs(shared_slots())
-    )
+    affairs = Affairs(shared_slots(), find_phrases(encoded.document for encoded in documents[HELD_OUT:]))
+    objectives = Objectives(lambda text: tokenizer(text, add_special_tokens=False).input_ids, vocabulary, affairs)
     training = Pretraining(arguments.work, arguments.steps, documents, objectives, len(tokenizer), arguments.start)
     training.restore()
     if not training.run(arguments.minutes):
