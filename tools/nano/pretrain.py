@@ -27,7 +27,7 @@ from tuneoff.model.fast.t5 import FastT5
 
 SEED = 0
 HELD_OUT = 256  # documents
-SCENE_DIALOGUES, SKETCH_DIALOGUES = 1200, 5000
+SCENE_DIALOGUES, SKETCH_DIALOGUES = 1200, 6000
 WARM_UP, DECAY = 100, 0.3  # steps; share of the steps at the end in which the rate falls to nothing
 # Learning rates: of matrices (Muon), of position biases (AdamW; they must grow to several units before a head
 # looks at one place), of the embedding and the norms (AdamW).
