@@ -16,7 +16,7 @@ SHARED = yaml.safe_load((generate.HERE / "slots.yaml").read_text(encoding="utf-8
 @pytest.fixture(scope="module")
 def pretraining() -> list[dict[str, str]]:
     rows = []
-    for read_all, kind, count in ((generate.read_scenes, "scenes", 1200), (generate.read_sketches, "sketches", 4000)):
+    for read_all, kind, count in ((generate.read_scenes, "scenes", 1200), (generate.read_sketches, "sketches", 6000)):
         own = read_all(generate.HERE / kind / "pretrain", SHARED)
         rows += generate.generate(own, SHARED, count, random.Random("0/pretrain"))
     return rows
@@ -32,9 +32,9 @@ def test_the_generator_makes_the_files_that_ship(tmp_path: Path, monkeypatch: py
 
 def test_sizes() -> None:
     sizes = {split: len(read(split)) for split in SPLITS}
-    assert sizes == {"train": 3065, "validation": 231, "test": 314, "handwritten": 65}
+    assert sizes == {"train": 3185, "validation": 277, "test": 357, "handwritten": 65}
     scenes = {row["scene"] for split in SPLITS[:3] for rows in read(split).values() for row in rows}
-    assert len(scenes) == 50 + 650 + 5 + 50 + 8 + 100
+    assert len(scenes) == 50 + 1250 + 5 + 100 + 8 + 200
     assert all(2 <= len(rows) <= 3 for rows in read("handwritten").values())
 
 
