@@ -1,0 +1,75 @@
+"""What other searches would have written: `python bench/decoding.py RUN --num-beams 4`.
+
+Every finished arm of a run of a seq2seq model (seed 0) writes its dialogues again with these settings, by plain
+transformers and peft in fp32, and is scored as tuneoff scores. The run's own scores stand beside; its folder is left
+as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean
+
+import torch
+import yaml
+from tqdm import tqdm
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from peer_check import encode, load
+from tuneoff.score.rouge import rouge
+
+METRICS = ("rouge1", "rouge2", "rougeL")
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--num-beams", type=int, default=1)
+    parser.add_argument("--no-repeat-ngram-size", type=int, default=0)
+    parser.add_argument("--min-new-tokens", type=int, default=0)
+    parser.add_argument("--batch-size", type=int, default=25)
+    arguments = parser.parse_args()
+    recipe = yaml.safe_load((arguments.run / "recipe.yaml").read_text())
+    prepared = json.loads((arguments.run / "prepared.json").read_text())
+    if prepared["model_class"] != "seq2seq":
+        parser.error(f"{arguments.run}: a run of a {prepared['model_class']} model, not of a seq2seq one")
+    for arm, settings in recipe["arms"].items():
+        predictions = arguments.run / "trials" / arm / "seed-0" / "predictions.jsonl"
+        if not predictions.exists():
+            continue
+        if settings["method"] == "none":
+            path = prepared["model_path"]
+            model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32).eval()
+            tokenizer = AutoTokenizer.from_pretrained(path)
+        else:
+            model, tokenizer = load(arguments.run, arm, settings["method"], prepared, torch.float32)
+        rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
+        inputs = [encode(tokenizer, recipe, row["input"]) for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: len(inputs[i]), reverse=True)
+        texts = [""] * len(rows)
+        for start in tqdm(range(0, len(order), arguments.batch_size), desc=arm, leave=False):
+            chosen = order[start : start + arguments.batch_size]
+            batch = tokenizer.pad({"input_ids": [inputs[i] for i in chosen]}, return_tensors="pt")
+            written = model.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                max_new_tokens=recipe["evaluation"]["max_new_tokens"],
+                num_beams=arguments.num_beams,
+                no_repeat_ngram_size=arguments.no_repeat_ngram_size,
+                min_new_tokens=arguments.min_new_tokens,
+                do_sample=False,
+            )
+            for i, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+                texts[i] = text.strip()
+        scores = [rouge(text, row["references"]) for text, row in zip(texts, rows, strict=True)]
+        now = " / ".join(f"{100 * mean(mean(score[metric]) for score in scores):.1f}" for metric in METRICS)
+        then = " / ".join(f"{100 * mean(mean(row[metric]) for row in rows):.1f}" for metric in METRICS)
+        words = mean(len(text.split()) for text in texts)
+        print(f"{arm}: ROUGE-1/2/L {now}, {words:.0f} words a text; the run's own {then}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
