@@ -16,7 +16,7 @@ def main() -> None:
     history, out = map(Path, sys.argv[1:])
     rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
     lines = {name: [(row["tokens"] / 1e6, row[kind]) for row in rows if kind in row] for kind, name in NAMES.items()}
-    out.write_text(line_chart(lines, "Loss of the pretraining by tokens seen", "million tokens seen", 5), "utf-8")
+    out.write_text(line_chart(lines, "Loss of the pretraining by tokens seen", "million tokens seen", 20), "utf-8")
 
 
 if __name__ == "__main__":

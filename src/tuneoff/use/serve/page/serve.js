@@ -145,7 +145,7 @@ async function summarize(event) {
     return write(arm, row, article, own.signal);
   });
   for (const reference of picked ? picked.references : []) {
-    const article = card("reference", "written by people", "var(--line)");
+    const article = card("reference", "from the data", "var(--line)");
     article.append(element("p", reference, { class: "text", dir: "auto" }));
     at("results").append(article);
   }
