@@ -21,6 +21,7 @@ from peer_check import encode, load
 from tuneoff.score.rouge import rouge
 
 METRICS = ("rouge1", "rouge2", "rougeL")
+BATCH = 25  # dialogues at a time
 
 
 @torch.no_grad()
@@ -30,7 +31,6 @@ def main() -> None:
     parser.add_argument("--num-beams", type=int, default=1)
     parser.add_argument("--no-repeat-ngram-size", type=int, default=0)
     parser.add_argument("--min-new-tokens", type=int, default=0)
-    parser.add_argument("--batch-size", type=int, default=25)
     arguments = parser.parse_args()
     recipe = yaml.safe_load((arguments.run / "recipe.yaml").read_text())
     prepared = json.loads((arguments.run / "prepared.json").read_text())
@@ -41,17 +41,17 @@ def main() -> None:
         if not predictions.exists():
             continue
         if settings["method"] == "none":
-            path = prepared["model_path"]
-            model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32).eval()
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            path, revision = prepared["model_path"], prepared["model_revision"]
+            model = AutoModelForSeq2SeqLM.from_pretrained(path, revision=revision, dtype=torch.float32).eval()
+            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         else:
             model, tokenizer = load(arguments.run, arm, settings["method"], prepared, torch.float32)
         rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
         inputs = [encode(tokenizer, recipe, row["input"]) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: len(inputs[i]), reverse=True)
         texts = [""] * len(rows)
-        for start in tqdm(range(0, len(order), arguments.batch_size), desc=arm, leave=False):
-            chosen = order[start : start + arguments.batch_size]
+        for start in tqdm(range(0, len(order), BATCH), desc=arm, leave=False):
+            chosen = order[start : start + BATCH]
             batch = tokenizer.pad({"input_ids": [inputs[i] for i in chosen]}, return_tensors="pt")
             written = model.generate(
                 input_ids=batch["input_ids"],
