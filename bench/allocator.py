@@ -17,26 +17,25 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tuneoff.data.inputs import read_inputs
 from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
-from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe import Trial, load_recipe
-from tuneoff.records import Prepared
+from tuneoff.records import Resolved
 from tuneoff.runner.events import Reporter
-from tuneoff.runner.prepare import prepare
+from tuneoff.runner.resolve import resolve
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.trial import TrialRun
 
 RECIPE = load_recipe("demo", ["training.max_steps=40", "data.limit={train: 640, validation: 8, test: 8}"]).recipe
+QUIET = Reporter(io.StringIO())
 
 
 def one(folder: RunFolder, mode: str) -> None:
     if mode == "tidy":
         allocator.quick = allocator.tidy
     own = folder.trial("full", 0)
-    result = TrialRun(
-        RECIPE, Prepared.read(folder.prepared), Trial("full", 0), own, Reporter(io.StringIO()), Stop(), 1e-3
-    ).run()
+    result = TrialRun(Resolved.read(folder.resolved), Trial("full", 0), own, QUIET, Stop()).run()
     assert result.seconds is not None
     assert result.memory is not None
     assert result.memory.train is not None
@@ -56,7 +55,7 @@ def main() -> None:
         for mode, seen in figures.items():
             with tempfile.TemporaryDirectory() as path:
                 folder = RunFolder(Path(path))
-                prepare(RECIPE, folder, read_inputs(RECIPE, folder.base, Reporter(io.StringIO())))
+                resolve(RECIPE, folder, read_inputs(RECIPE, folder.base, QUIET), QUIET)
                 command = [sys.executable, __file__, "--one", path, mode]
                 out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 seen.append(json.loads(out.splitlines()[-1]))

@@ -18,49 +18,46 @@ from statistics import mean
 import torch
 
 from shapes import RATES, SHAPES, recipe
+from tuneoff.data.inputs import read_inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import load_model
-from tuneoff.model.engine import Engine
+from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe.schema import TrainingSpec
-from tuneoff.records import Prepared
+from tuneoff.records import Resolved
 from tuneoff.runner.events import Reporter
-from tuneoff.runner.prepare import prepare
-from tuneoff.train.loop import Training, Work
+from tuneoff.runner.resolve import resolve
+from tuneoff.train.loop import Training
+from tuneoff.train.steps import Steps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from chart import line_chart
 
-TRAININGS: dict[str, tuple[Engine, int]] = {
+TRAININGS = {
     "plain": ("plain", 0),
     "plain, other dropout": ("plain", 1),
-    "fast": ("fast", 0),
+    "t5": ("t5", 0),
 }
 SMOOTHED = 10  # points of a curve
 
 
-def losses(
-    prepared: Prepared, engine: Engine, dropout_seed: int, steps: int, folder: Path
-) -> list[tuple[float, float]]:
+def losses(resolved: Resolved, engine: str, dropout_seed: int, steps: int, folder: Path) -> list[tuple[float, float]]:
     """(step, training loss since the point before in nats a target token), as in `history.jsonl`."""
-    spec = TrainingSpec(engine=engine, checkpoint_minutes=1e6)
-    train = load_tokens(prepared.tokens["train"])
-    model = adapt(load_model(prepared.model_path, None, "seq2seq", torch.float32), "full", {}, "seq2seq", steps)
+    spec = TrainingSpec(checkpoint_minutes=1e6)
+    train = load_tokens(resolved.tokens["train"])
+    model = adapt(load_model(resolved.model_path, None, "seq2seq", torch.float32), "full", {}, "seq2seq", steps)
     Training(
-        model,
-        load_tokenizer(prepared.tokenizer_path, None),
-        Work(train=train, validation=None, seed=0, examples_per_step=spec.examples_per_step, steps=steps),
+        engine_for(engine, model, bf16=True),
+        load_tokenizer(resolved.tokenizer_path, None),
+        Steps(train=train, validation=None, seed=0, examples_per_step=spec.examples_per_step, count=steps),
         spec,
-        learning_rate=10 * RATES["full"],  # random weights: at the course's own rate the curve would be flat
-        bf16=True,
-        engine=engine,
-        folder=TrialFolder(folder),
-        clock=Clock(lambda: None),
-    ).run(lambda *_: torch.manual_seed(dropout_seed), lambda *_: None, lambda: False)
+        10 * RATES["full"],  # random weights: at the course's own rate the curve would be flat
+        TrialFolder(folder),
+        Clock(lambda: None),
+    ).run(lambda *_: torch.manual_seed(dropout_seed) and None, lambda *_: None, lambda: False)
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     return [(row["step"], row["loss"]) for row in rows if "loss" in row]
 
@@ -87,12 +84,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work))
         asked = recipe(arguments.shape, arguments.data, test=8)
-        prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
+        resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
         curves = {}
         for name, (engine, seed) in TRAININGS.items():
-            curves[name] = losses(prepared, engine, seed, arguments.steps, Path(work) / name)
+            curves[name] = losses(resolved, engine, seed, arguments.steps, Path(work) / name)
             print(f"{name}: {smoothed(curves[name])[-1][1]:.4f} at the end (mean of {SMOOTHED} points)", flush=True)
-    for name in ("plain, other dropout", "fast"):
+    for name in ("plain, other dropout", "t5"):
         print("{} - plain: mean {:+.4f}, mean absolute {:.4f} a step".format(name, *gap(curves[name], curves["plain"])))
     if arguments.picture:
         lines = {name: smoothed(points) for name, points in curves.items()}

@@ -33,19 +33,19 @@ def main() -> None:
     parser.add_argument("--min-new-tokens", type=int, default=0)
     arguments = parser.parse_args()
     recipe = yaml.safe_load((arguments.run / "recipe.yaml").read_text())
-    prepared = json.loads((arguments.run / "prepared.json").read_text())
-    if prepared["model_class"] != "seq2seq":
-        parser.error(f"{arguments.run}: a run of a {prepared['model_class']} model, not of a seq2seq one")
+    resolved = json.loads((arguments.run / "resolved.json").read_text())
+    if resolved["model_class"] != "seq2seq":
+        parser.error(f"{arguments.run}: a run of a {resolved['model_class']} model, not of a seq2seq one")
     for arm, settings in recipe["arms"].items():
         predictions = arguments.run / "trials" / arm / "seed-0" / "predictions.jsonl"
         if not predictions.exists():
             continue
         if settings["method"] == "none":
-            path, revision = prepared["model_path"], prepared["model_revision"]
+            path, revision = resolved["model_path"], resolved["model_revision"]
             model = AutoModelForSeq2SeqLM.from_pretrained(path, revision=revision, dtype=torch.float32).eval()
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         else:
-            model, tokenizer = load(arguments.run, arm, settings["method"], prepared, torch.float32)
+            model, tokenizer = load(arguments.run, arm, settings["method"], resolved, torch.float32)
         rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
         inputs = [encode(tokenizer, recipe, row["input"]) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: len(inputs[i]), reverse=True)

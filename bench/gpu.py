@@ -23,6 +23,7 @@ import torch
 
 from shapes import LORA, RATES, SHAPES, recipe
 from speed_flops import model_flops
+from tuneoff.data.inputs import read_inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.folder import RunFolder, TrialFolder
@@ -30,44 +31,45 @@ from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.model.base import load_model
 from tuneoff.model.device import synchronize
-from tuneoff.model.engine import Engine
+from tuneoff.model.engines import engine_for
+from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.planner.inputs import read_inputs
 from tuneoff.recipe.schema import Recipe, TrainingSpec
-from tuneoff.records import Prepared
+from tuneoff.records import Resolved
 from tuneoff.runner.events import Reporter
-from tuneoff.runner.prepare import prepare
-from tuneoff.train.loop import Training, Work
+from tuneoff.runner.resolve import resolve
+from tuneoff.train.loop import Training
+from tuneoff.train.steps import Steps
 
 WARM_UP = 10  # steps, told apart: compilation, autotuning, the allocator's first blocks
 TINY = {"model_type": "t5", "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
-WAYS: list[tuple[str, Engine]] = [("full", "plain"), ("full", "fast"), ("lora", "plain"), ("lora", "fast")]
+WAYS = [("full", "plain"), ("full", "t5"), ("lora", "plain"), ("lora", "t5")]
 
 
 class Bench:
     """The work, and what is measured on it."""
 
-    def __init__(self, prepared: Prepared, device: torch.device, examples_per_step: int, share: float) -> None:
-        self.prepared, self.device, self.per_step = prepared, device, examples_per_step
-        self.tokenizer = load_tokenizer(prepared.tokenizer_path, None)
-        self.rows = load_tokens(prepared.tokens["train"])
+    def __init__(self, resolved: Resolved, device: torch.device, examples_per_step: int, share: float) -> None:
+        self.resolved, self.device, self.per_step = resolved, device, examples_per_step
+        self.tokenizer = load_tokenizer(resolved.tokenizer_path, None)
+        self.rows = load_tokens(resolved.tokens["train"])
         self.steps = max(1, round(share * len(self.rows) / examples_per_step))
 
-    def train(self, method: str, engine: Engine, folder: Path) -> tuple[Any, dict[str, float]]:
+    def train(self, method: str, engine: str, folder: Path) -> tuple[Any, dict[str, float]]:
         """The trained model; seconds of the warm-up, seconds an epoch, peak bytes."""
         meter = MemoryMeter(self.device)
         frozen = method == "lora"
         dtype = torch.bfloat16 if frozen else torch.float32
-        model = load_model(self.prepared.model_path, None, "seq2seq", dtype)
+        model = load_model(self.resolved.model_path, None, "seq2seq", dtype)
         model = adapt(model, method, LORA if frozen else {}, "seq2seq", self.steps)
-        spec = TrainingSpec(examples_per_step=self.per_step, engine=engine, checkpoint_minutes=1e6)
-        work = Work(
+        spec = TrainingSpec(examples_per_step=self.per_step, checkpoint_minutes=1e6)
+        steps = Steps(
             train=self.rows,
             validation=None,
             seed=0,
             examples_per_step=self.per_step,
-            steps=self.steps + WARM_UP,
+            count=self.steps + WARM_UP,
         )
         marks: list[float] = []
 
@@ -79,33 +81,29 @@ class Bench:
         meter.start_phase()
         began = time.perf_counter()
         Training(
-            model,
+            engine_for(engine, model, bf16=True),
             self.tokenizer,
-            work,
+            steps,
             spec,
-            learning_rate=RATES[method],
-            bf16=True,
-            engine=engine,
-            folder=TrialFolder(folder),
-            clock=Clock(lambda: None),
+            RATES[method],
+            TrialFolder(folder),
+            Clock(lambda: None),
         ).run(lambda *_: None, mark, lambda: False)
         epoch = (marks[1] - marks[0]) / self.steps * len(self.rows) / self.per_step
         return model, {"warm_up": marks[0] - began, "epoch": epoch, "peak": meter.end_phase().peak or 0}
 
-    def generate(self, model: Any, engine: Engine) -> float:
+    def generate(self, model: Any, engine: str) -> float:
         """Seconds for every test dialogue, greedily, from a bf16 model in batches of 128."""
-        inputs = list(load_tokens(self.prepared.tokens["test"])["input_ids"])
-        model = (model.merge_and_unload() if hasattr(model, "merge_and_unload") else model).to(torch.bfloat16)
+        inputs = list(load_tokens(self.resolved.tokens["test"])["input_ids"])
+        model = merged_for_generation(model, "t5").to(torch.bfloat16)
         began = time.perf_counter()
         generate(
-            model,
+            engine_for(engine, model, bf16=True),
             self.tokenizer,
             inputs,
-            model_class="seq2seq",
             max_new_tokens=64,
             num_beams=1,
             batch_size=128,
-            engine=engine,
             report=lambda *_: None,
         )
         synchronize(self.device)
@@ -153,9 +151,9 @@ def main() -> None:
         folder = RunFolder(Path(work) / "run")
         folder.path.mkdir()
         asked = whole(arguments.shape, arguments.data, arguments.tiny)
-        prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
+        resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
         per_step = 8 if arguments.tiny else arguments.examples_per_step
-        bench = Bench(prepared, device, per_step, 1.0 if arguments.tiny else arguments.share)
+        bench = Bench(resolved, device, per_step, 1.0 if arguments.tiny else arguments.share)
         found: dict[str, dict[str, list[float]]] = {}
         for number in range(arguments.rounds):
             for method, engine in WAYS:
@@ -164,7 +162,7 @@ def main() -> None:
                 for key, value in figures.items():
                     found.setdefault(f"{method}, {engine}", {}).setdefault(key, []).append(value)
                 del model
-        flops = model_flops(prepared.model_path, load_tokens(prepared.tokens["train"]))
+        flops = model_flops(resolved.model_path, load_tokens(resolved.tokens["train"]))
     peak = matrix_peak(device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, bf16 products at {peak / 1e12:.1f} TFLOP/s, {arguments.rounds} rounds\n")

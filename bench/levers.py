@@ -1,4 +1,4 @@
-"""What each lever of the fast path gains: a step, and a generation, with one of them taken away at a time.
+"""What each lever of the T5 engine gains: a step, and a generation, with one of them taken away at a time.
 
     python bench/levers.py --data FOLDER [--shape flan-t5-small] [--rounds 5] [--method full|lora]
 
@@ -12,7 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
@@ -21,26 +21,25 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from transformers import DataCollatorForSeq2Seq
 
 from shapes import LORA, RATES, SHAPES, recipe
 from tuneoff.data import order
+from tuneoff.data.batches import collator_for
+from tuneoff.data.inputs import read_inputs
 from tuneoff.data.tokens import load_tokens
-from tuneoff.decode import t5 as decoding
-from tuneoff.decode.t5 import GreedyT5
 from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
 from tuneoff.model.base import load_model
-from tuneoff.model.fast import operations
-from tuneoff.model.fast import t5 as fast
-from tuneoff.model.fast.projections import project
-from tuneoff.model.fast.t5 import FastT5
+from tuneoff.model.engines import t5 as fast
+from tuneoff.model.engines import t5_greedy as decoding
+from tuneoff.model.engines.projections import project
+from tuneoff.model.engines.t5 import T5Engine
+from tuneoff.model.kernels import operations
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.planner.inputs import read_inputs
-from tuneoff.records import Prepared
+from tuneoff.records import Resolved
 from tuneoff.runner.events import Reporter
-from tuneoff.runner.prepare import prepare
+from tuneoff.runner.resolve import resolve
 from tuneoff.train import adamw
 from tuneoff.train.adamw import ExactAdamW
 
@@ -52,17 +51,15 @@ def apart(x: Tensor, layers: list[nn.Module], norm: Any = None) -> Tensor:
     return torch.cat([project(x, [layer], norm) for layer in layers], dim=-1)
 
 
-class AllRows(FastT5):
+class AllRows(T5Engine):
     """The loss with the output layer computed on padding, too."""
 
-    def loss(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        lengths = attention_mask.sum(1)
-        encoded = self.encode(input_ids, lengths)
-        decoded = self._decode(self.t5.shared(self.t5._shift_right(labels)), encoded, lengths)
-        if self.t5.config.scale_decoder_outputs:
-            decoded = decoded * self.t5.model_dim**-0.5
-        logits = self.t5.lm_head(decoded)
-        return nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum")
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        lengths = batch["attention_mask"].sum(1)
+        encoded = self.encode(batch["input_ids"], lengths)
+        decoded = self._decode(self.t5.decoder.embed_tokens(batch["decoder_input_ids"]), encoded, lengths)
+        logits = self.t5.lm_head(self.scaled(decoded))
+        return nn.functional.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten(), reduction="sum")
 
 
 @contextmanager
@@ -74,17 +71,17 @@ def without_native() -> Iterator[None]:
 class Trained:
     """A model and its optimizer, as tuneoff trains it, and ten steps of batches."""
 
-    def __init__(self, prepared: Prepared, method: str) -> None:
-        self.tokenizer = load_tokenizer(prepared.tokenizer_path, None)
+    def __init__(self, resolved: Resolved, method: str) -> None:
+        self.tokenizer = load_tokenizer(resolved.tokenizer_path, None)
         dtype = torch.bfloat16 if method == "lora" else torch.float32
-        self.model = load_model(prepared.model_path, None, "seq2seq", dtype)
+        self.model = load_model(resolved.model_path, None, "seq2seq", dtype)
         self.model = adapt(self.model, method, LORA if method == "lora" else {}, "seq2seq", STEPS).train()
         weights = [p for p in self.model.parameters() if p.requires_grad]
         settings: dict[str, Any] = {"lr": RATES[method], "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
         groups = [{"params": weights}]
         self.optimizer = torch.optim.AdamW(groups, fused=True, **settings) if method == "lora" else None
         self.exact = ExactAdamW(groups, **settings) if method == "full" else None
-        self.rows = load_tokens(prepared.tokens["train"])
+        self.rows = load_tokens(resolved.tokens["train"])
         self.lengths = [(len(row["input_ids"]), len(row["labels"])) for row in self.rows]
         self.batches = self.drawn(order.STEPS_PER_POOL)
 
@@ -92,17 +89,17 @@ class Trained:
         """Ten batches of the shared order, sorted by length in pools of so many steps."""
         with patch.object(order, "STEPS_PER_POOL", pool):
             indices = order.epoch_order(self.lengths[: 50 * EXAMPLES_PER_STEP], EXAMPLES_PER_STEP, 0, 0)
-        collate = DataCollatorForSeq2Seq(self.tokenizer, pad_to_multiple_of=8)
+        collate = collator_for(self.model, self.tokenizer, "seq2seq")
         every = [indices[n : n + EXAMPLES_PER_STEP] for n in range(0, len(indices), EXAMPLES_PER_STEP)]
         return [collate([self.rows[i] for i in chosen]) for chosen in every[:: len(every) // STEPS][:STEPS]]
 
-    def steps(self, batches: list[dict[str, Tensor]], forward: type[FastT5]) -> float:
+    def steps(self, batches: list[dict[str, Tensor]], forward: type[T5Engine]) -> float:
         """Seconds of one pass over `batches`."""
-        path = forward(self.model)
+        path = forward(self.model, bf16=True)
         began = time.perf_counter()
         for batch in batches:
             labels = batch["labels"]
-            loss = path.loss(batch["input_ids"], batch["attention_mask"], labels) / (labels >= 0).sum()
+            loss = path.loss(batch) / (labels >= 0).sum()
             loss.backward()
             optimizer = self.exact or self.optimizer
             assert optimizer is not None
@@ -120,7 +117,7 @@ def training(trained: Trained) -> dict[str, Callable[[], float]]:
     random = trained.drawn(1)
 
     def run(
-        without: AbstractContextManager[Any], batches: list[dict[str, Tensor]], forward: type[FastT5] = FastT5
+        without: AbstractContextManager[Any], batches: list[dict[str, Tensor]], forward: type[T5Engine] = T5Engine
     ) -> float:
         with without:
             return trained.steps(batches, forward)
@@ -139,7 +136,8 @@ def generation(trained: Trained, inputs: list[list[int]]) -> dict[str, Callable[
     """All inputs in sorted batches of 32 with everything, and without each lever."""
     model = trained.model.merge_and_unload() if hasattr(trained.model, "merge_and_unload") else trained.model
     model.to(torch.bfloat16).eval()
-    greedy = GreedyT5(model)
+    greedy = T5Engine(model, bf16=True).greedy()
+    assert greedy is not None
     ends = [int(trained.tokenizer.eos_token_id)]
 
     def run(without: AbstractContextManager[Any], batch_size: int = 32, ordered: bool = True) -> float:
@@ -186,11 +184,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work))
         asked = recipe(arguments.shape, arguments.data, test=64)
-        prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
-        trained = Trained(prepared, arguments.method)
+        resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
+        trained = Trained(resolved, arguments.method)
         print(f"{arguments.shape}, {arguments.method}, training: {STEPS} steps of {EXAMPLES_PER_STEP}\n")
         print(compare(training(trained), arguments.rounds), flush=True)
-        inputs = list(load_tokens(prepared.tokens["test"])["input_ids"])
+        inputs = list(load_tokens(resolved.tokens["test"])["input_ids"])
         print(f"\ngeneration: {len(inputs)} dialogues, {NEW_TOKENS} tokens\n")
         print(compare(generation(trained, inputs), arguments.rounds))
 

@@ -22,12 +22,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 
-def load(run: Path, arm: str, method: str, prepared: dict[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
-    cls = AutoModelForSeq2SeqLM if prepared["model_class"] == "seq2seq" else AutoModelForCausalLM
+def load(run: Path, arm: str, method: str, resolved: dict[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+    cls = AutoModelForSeq2SeqLM if resolved["model_class"] == "seq2seq" else AutoModelForCausalLM
     saved = run / "trials" / arm / "seed-0" / "model"
     if method == "full":
         return cls.from_pretrained(saved, dtype=dtype).eval(), AutoTokenizer.from_pretrained(saved)
-    base = cls.from_pretrained(prepared["model_path"], revision=prepared["model_revision"], dtype=dtype)
+    base = cls.from_pretrained(resolved["model_path"], revision=resolved["model_revision"], dtype=dtype)
     return PeftModel.from_pretrained(base, saved).eval(), AutoTokenizer.from_pretrained(saved)
 
 
@@ -56,15 +56,15 @@ def generate(
 
 
 def check(run: Path, arm: str, method: str, batch_size: int | None, recipe: dict[str, Any]) -> bool:
-    prepared = json.loads((run / "prepared.json").read_text())
+    resolved = json.loads((run / "resolved.json").read_text())
     trial = run / "trials" / arm / "seed-0"
     bf16 = json.loads((trial / "result.json").read_text())["precision"].startswith("bf16")
-    model, tokenizer = load(run, arm, method, prepared, torch.bfloat16 if bf16 else torch.float32)
+    model, tokenizer = load(run, arm, method, resolved, torch.bfloat16 if bf16 else torch.float32)
     rows = [json.loads(line) for line in (trial / "predictions.jsonl").read_text(encoding="utf-8").split("\n") if line]
     inputs = [encode(tokenizer, recipe, row["input"]) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(inputs[i]), reverse=True)
     size = batch_size or recipe["evaluation"]["batch_size"]
-    causal = prepared["model_class"] == "causal"
+    causal = resolved["model_class"] == "causal"
     same = 0
     for start in range(0, len(order), size):
         chosen = order[start : start + size]

@@ -26,11 +26,11 @@ import torch
 from shapes import SHAPES, recipe
 from speed_flops import model_flops
 from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
+from tuneoff.data.inputs import read_inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
-from tuneoff.planner.inputs import read_inputs
 from tuneoff.runner.events import Reporter
-from tuneoff.runner.prepare import prepare
+from tuneoff.runner.resolve import resolve
 
 EXAMPLES = 160  # of a round
 NOTEBOOK_STEPS = {
@@ -87,12 +87,12 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
     asked = recipe(shape, data, test=GENERATED)
-    prepared = prepare(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)))
+    resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
     steps = EXAMPLES // EXAMPLES_PER_STEP
     spec = Spec(
-        model=prepared.model_path,
-        tokenizer=prepared.tokenizer_path,
-        tokens=prepared.tokens,
+        model=resolved.model_path,
+        tokenizer=resolved.tokenizer_path,
+        tokens=resolved.tokens,
         examples=EXAMPLES,
         rounds=rounds + 2,  # the first is dropped, and a part of one goes to memory
         work=str(work),

@@ -32,12 +32,14 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
-from tuneoff.model.engine import pick_engine
+from tuneoff.model.engines import ENGINES, Engine, engine_for
+from tuneoff.model.engines.plain import summed_cross_entropy
+from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
-from tuneoff.train.loop import Training, Work
-from tuneoff.train.loss import summed_cross_entropy
+from tuneoff.train.loop import Training
+from tuneoff.train.steps import Steps
 
 EXAMPLES_PER_STEP = 8
 NEW_TOKENS = 64
@@ -170,25 +172,28 @@ def train_plainly(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Or
 
 
 def train_by_tuneoff(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Orders, meter: MemoryMeter) -> None:
-    training = TrainingSpec(examples_per_step=EXAMPLES_PER_STEP, checkpoint_minutes=1e6)
-    work = Work(
+    steps = Steps(
         train=load_tokens(spec.tokens["train"]).select(range(spec.examples)),
         validation=None,
         seed=0,
         examples_per_step=EXAMPLES_PER_STEP,
-        steps=spec.rounds * spec.examples // EXAMPLES_PER_STEP,
+        count=spec.rounds * spec.examples // EXAMPLES_PER_STEP,
     )
-    Training(
-        model,
+    training = Training(
+        fastest(model),
         tokenizer,
-        work,
-        training,
-        learning_rate=RATES[way.method],
-        bf16=True,
-        engine=pick_engine(training, model).name,
-        folder=TrialFolder(Path(spec.work) / way.method),
-        clock=Clock(lambda: None),
-    ).run(lambda *_: orders.begin(meter), lambda *_: orders.step_done(), lambda: orders.finished)
+        steps,
+        TrainingSpec(examples_per_step=EXAMPLES_PER_STEP, checkpoint_minutes=1e6),
+        RATES[way.method],
+        TrialFolder(Path(spec.work) / way.method),
+        Clock(lambda: None),
+    )
+    training.run(lambda _: orders.begin(meter), lambda *_: orders.step_done(), lambda: orders.finished)
+
+
+def fastest(model: Any) -> Engine:
+    """The fastest engine that computes `model`, in bf16."""
+    return engine_for(next(name for name, engine in ENGINES.items() if engine.suits(model) is None), model, bf16=True)
 
 
 @torch.no_grad()
@@ -201,7 +206,7 @@ def held_out_loss(model: Any, tokenizer: Any, spec: Spec) -> float:
     for start in range(0, len(rows), 16):
         batch = collate([rows[i] for i in range(start, min(len(rows), start + 16))])
         labels = batch.pop("labels")
-        total += float(summed_cross_entropy(model(**batch, labels=labels).logits, labels, "seq2seq"))
+        total += float(summed_cross_entropy(model(**batch, labels=labels).logits, labels, causal=False))
         count += int((labels >= 0).sum())
     return total / count
 
@@ -217,19 +222,16 @@ def generator(way: WayOf, model: Any, tokenizer: Any) -> Callable[[list[list[int
         return one_by_one
     model.to(torch.bfloat16)
     if way.ours:
-        merged = model.merge_and_unload() if way.frozen else model
-        engine = pick_engine(TrainingSpec(), merged).name
+        engine = fastest(merged_for_generation(model, fastest(model).name))
 
         def by_tuneoff(inputs: list[list[int]]) -> None:
             generate(
-                merged,
+                engine,
                 tokenizer,
                 inputs,
-                model_class="seq2seq",
                 max_new_tokens=NEW_TOKENS,
                 num_beams=1,
                 batch_size=32,
-                engine=engine,
                 report=lambda *_: None,
             )
 

@@ -47,7 +47,11 @@ def run(
 
     Raises:
         TuneoffError: What a user can mend: a mistake in the recipe or the data, an arm that does not fit, a folder
-            that holds a run of another recipe. A trial that fails is no error: it is told in `Results.comparison`.
+            that holds a run of another recipe, model or data. Each has its own class in `tuneoff.errors`. A trial that
+            fails is no error: it is told in `Results.comparison`. A mistake that only a trial meets, such as weights
+            that cannot be loaded, is raised when the other trials have had their turn.
+        InterruptedRunError: The run was asked to stop (Ctrl-C or SIGTERM, which are heard in the main thread alone).
+        PrepareFailedError: Preparing died of what is no mistake: a bug, or the machine.
     """
     from tuneoff.cli.progress import watch
     from tuneoff.folder import RunFolder

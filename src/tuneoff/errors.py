@@ -5,14 +5,18 @@
     ├── DataError               a source, split, column or row that cannot be read
     ├── ModelError              a model, tokenizer or method that cannot be loaded or built
     ├── DoesNotFitError         an arm that is predicted to need more memory than there is
+    ├── CheckFailedError        a trial's own check found that it does not compute what it should
     ├── AddressError            a port of this machine that cannot be served on
     ├── ExportError             an arm that cannot be exported so, or an export that does not write what its trial wrote
-    └── RunFolderError          a folder that is no run, or cannot be used now
-        ├── RunBusyError        another process is at work on this run
-        └── RecipeChangedError  the folder holds a run of another recipe
+    ├── RunFolderError          a folder that is no run, or cannot be used now
+    │   ├── RunBusyError        another process is at work on this run
+    │   └── RecipeChangedError  the folder holds a run of another recipe, or of another model or other data
+    ├── InterruptedRunError     a run that was asked to stop, and can go on
+    └── PrepareFailedError      a run whose preparing died of what is no mistake: a bug, or the machine
 
-The command line prints the message and exits with status 2. Anything else that escapes is a bug
-and keeps its traceback.
+The command line prints the message and exits with status 2; with 130 where the run was interrupted, with 1 where
+preparing died. Anything else that escapes is a bug and keeps its traceback. An error that a child process gives up
+with is raised by its parent as the same class.
 """
 
 from __future__ import annotations
@@ -58,6 +62,10 @@ class DoesNotFitError(TuneoffError):
     """An arm that is predicted to need more memory than there is."""
 
 
+class CheckFailedError(TuneoffError):
+    """A trial's own check found that it does not compute what it should. The arm fails, and the others go on."""
+
+
 class ExportError(TuneoffError):
     """An arm that cannot be exported so, or an export that does not write what its trial wrote."""
 
@@ -75,7 +83,29 @@ class RunBusyError(RunFolderError):
 
 
 class RecipeChangedError(RunFolderError):
-    """The folder holds a run of another recipe."""
+    """The folder holds a run of another recipe, or of another model or other data."""
+
+
+class InterruptedRunError(TuneoffError):
+    """The run was asked to stop. What was finished is kept, and the same command goes on."""
+
+    def __init__(self, message: str = "the run was interrupted; the same command goes on with it") -> None:
+        super().__init__(message)
+
+
+class PrepareFailedError(TuneoffError):
+    """Preparing failed with what is no mistake of the user: a bug, or the machine. Keeps the end of the child's log."""
+
+
+def error_classes() -> dict[str, type[TuneoffError]]:
+    """Every class of the tree by its name, from the root down."""
+    classes: dict[str, type[TuneoffError]] = {}
+    waiting: list[type[TuneoffError]] = [TuneoffError]
+    while waiting:
+        found = waiting.pop()
+        classes[found.__name__] = found
+        waiting += found.__subclasses__()
+    return classes
 
 
 def first_line(error: BaseException) -> str:

@@ -89,6 +89,11 @@ class TrialFolder:
         return self.path / "step-memory.json"
 
     @property
+    def checks(self) -> Path:
+        """What the trial checked on itself at its first steps."""
+        return self.path / "checks.json"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 
@@ -124,13 +129,13 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
-    def prepared(self) -> Path:
-        """What all trials share: the pinned model, the tokenised splits, the data's statistics."""
-        return self.path / "prepared.json"
+    def resolved(self) -> Path:
+        """All that a trial runs by: the recipe with nothing open. Trials read this file and no other."""
+        return self.path / "resolved.json"
 
     @property
     def plan(self) -> Path:
-        """What the run was predicted to take, and the micro-batch that its trials train in."""
+        """What the run was predicted to take."""
         return self.path / "plan.json"
 
     @property

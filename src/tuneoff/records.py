@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tuneoff.folder import write_json
 
-FailureKind = Literal["exception", "out of memory", "not a number", "signal", "exit"]
+FailureKind = Literal["exception", "out of memory", "not a number", "check", "signal", "exit"]
 
 
 class Record(BaseModel):
@@ -94,18 +94,132 @@ class SplitStatistics(Record):
     content_sha256: str
 
 
-class Prepared(Record):
-    """What every trial of a run shares, made once before the first."""
+class ChosenEngine(Record):
+    """The engine that computes an arm's loss and text, and why that one.
 
+    Attributes:
+        name: `plain`, or the name of a faster engine of `tuneoff.model.engines`, such as `t5`.
+        reason: Why it was chosen, for people.
+    """
+
+    name: str
+    reason: str
+
+
+class Resolved(Record):
+    """The resolved recipe: all that a trial runs by, with nothing left open. Trials read `resolved.json` and no other.
+
+    A model or tokenizer of the hub is pinned by its commit; one that lies in a folder of this machine by a hash of its
+    files' names and contents (`tuneoff.data.contents`), and has no commit.
+
+    Attributes:
+        directory: The working directory that relative paths of the user's recipe were resolved against.
+        recipe: The recipe as JSON, local paths absolute; `tuneoff.recipe.resolved_recipe` gives it typed.
+        model_path: The hub's name of the original model, or its folder.
+        model_revision: Its commit on the hub.
+        model_sha256: The hash of the folder's config and weights.
+        model_class: Encoder-decoder or decoder-only.
+        tokenizer_path: The hub's name of the tokenizer, or its folder.
+        tokenizer_revision: Its commit on the hub.
+        tokenizer_sha256: The hash of the folder's tokenizer files.
+        data_revision: The commit of a data set of the hub.
+        tokens: The folder of each split's tokens.
+        data: What was read of each split.
+        engines: The engine of each arm.
+        micro_batch: How many of the longest examples go through the model at once.
+        learning_rates: Each arm's; None for an arm that trains nothing, and until the search of an arm with `tune` has
+            chosen one.
+        warnings: What the user should know of the data, a sentence each.
+    """
+
+    directory: str
+    recipe: dict[str, Any]
     model_path: str
     model_revision: str | None
+    model_sha256: str | None
     model_class: Literal["seq2seq", "causal"]
     tokenizer_path: str
     tokenizer_revision: str | None
+    tokenizer_sha256: str | None
     data_revision: str | None
     tokens: dict[str, str]
     data: dict[str, SplitStatistics]
+    engines: dict[str, ChosenEngine]
+    micro_batch: int
+    learning_rates: dict[str, float | None]
     warnings: list[str]
+
+    def with_rate(self, arm: str, learning_rate: float) -> Resolved:
+        """The same with the learning rate that a search has chosen for `arm`."""
+        return self.model_copy(update={"learning_rates": {**self.learning_rates, arm: learning_rate}})
+
+
+class Agreement(Record):
+    """Two figures that must be equal, up to rounding.
+
+    Attributes:
+        value: The figure that is checked.
+        reference: What it must be.
+        difference: |value − reference| / |reference|.
+        tolerance: The largest difference that passes.
+    """
+
+    value: float
+    reference: float
+    difference: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance; NaN never is."""
+        return self.difference <= self.tolerance
+
+
+class Moved(Record):
+    """Which tensors of the model changed in the first updates.
+
+    Attributes:
+        updates: The number of optimizer updates after which the tensors were compared with those before training.
+        trainable: The number of tensors that are to be trained.
+        moved: How many of them changed.
+        frozen: The number of all other tensors.
+        frozen_moved: How many of those changed.
+    """
+
+    updates: int
+    trainable: int
+    moved: int
+    frozen: int
+    frozen_moved: int
+
+
+class Checks(Record):
+    """What a trial checked on itself, on examples of its own first optimizer step, without dropout.
+
+    Attributes:
+        examples: The number of examples that the losses are of.
+        loss: The engine's loss in nats a target token against that of plain transformers.
+        gradient_norm: The same of the L2 norm of the gradient.
+        split_loss: The loss of the examples one by one (micro-batches of 1) against that of all together.
+        split_gradient_norm: The same of the L2 norm of the gradient.
+        moved: Which tensors the first updates changed.
+        reloaded_tensors: How many trained tensors of the saved and reloaded model are bit for bit those of the trained
+            one (rounded, where they are loaded in bf16). A tensor that is saved in another shape is not compared.
+        reloaded_loss: The loss of the saved and reloaded model against that of the trained one.
+        seconds: What the checks took.
+        not_checked: Why a figure is missing, where one is.
+    """
+
+    examples: int
+    loss: Agreement | None = None
+    gradient_norm: Agreement | None = None
+    split_loss: Agreement | None = None
+    split_gradient_norm: Agreement | None = None
+    moved: Moved | None = None
+    reloaded_tensors: int | None = None
+    reloaded_loss: Agreement | None = None
+    seconds: float = 0.0
+    not_checked: list[str] = []
 
 
 class Trained(Record):
@@ -121,6 +235,7 @@ class Trained(Record):
     final_loss: float | None
     resumed_from_step: int | None
     checkpoints_rejected: list[str]
+    checks: Checks | None = None
 
 
 class PlannedStep(Record):
@@ -247,6 +362,8 @@ class TrialResult(Record):
     status: Literal["done", "failed"]
     method: str
     settings: dict[str, Any]
+    engine: str | None = None
+    checks: Checks | None = None
     parameters: Parameters | None = None
     seconds: dict[str, float] | None = None
     memory: Memory | None = None

@@ -65,6 +65,6 @@ def test_an_unknown_split_names_the_nearest(data_folder: Path) -> None:
 
 
 def test_a_hub_data_set_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot load 'some/dialogues', split 'train'") as caught:
+    with pytest.raises(DataError, match="cannot load 'some/dialogues': ") as caught:
         list(open_source(spec("some/dialogues")).rows("train"))
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from tests.conftest import dialogue
 from tuneoff.data.examples import Example, Examples
@@ -77,6 +78,71 @@ def test_long_inputs_lose_their_body_not_the_question_and_are_counted(some: Exam
     assert counts.truncated_targets == 1
     target = [token for token in load_tokens(path)[7]["labels"] if token != IGNORED]
     assert (len(target), target[-1]) == (40, work.tokenizer.eos_token_id)
+
+
+def framed(frame: str, model_class: Any, tail: str, source: int = 24, target: int = 6) -> Tokeniser:
+    """A tokeniser whose tokenizer puts special tokens around every text as `frame` says."""
+    tokenizer = train_tokenizer([dialogue(n)[0] for n in range(6)], 400, model_class)
+    tokenizer.add_special_tokens({"bos_token": "<s>", "additional_special_tokens": ["<lang>"]})
+    names = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>", "<lang>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=frame, special_tokens=names)
+    return Tokeniser(tokenizer, model_class, tail, source, target)
+
+
+FRAMES = ["$A </s>", "<s> $A </s>", "$A </s> <lang>", "<lang> $A </s>", "$A"]  # T5, BART, mBART, NLLB, none
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_cut_prompt_without_a_tail_is_what_the_tokenizer_s_own_truncation_gives(frame: str) -> None:
+    work = framed(frame, "seq2seq", "")
+    text = "summarize: " + "She went to the market. " * 9
+    assert work.prompts([text]) == [work.tokenizer(text, truncation=True, max_length=24)["input_ids"]]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_cut_prompt_keeps_its_tail_and_the_tokenizer_s_closing_tokens_and_no_more(frame: str) -> None:
+    work = framed(frame, "seq2seq", TAIL)
+    body = "She went to the market. " * 9
+    [kept] = work.prompts([body + TAIL])
+    opening, closing = (part.split() for part in frame.split("$A"))
+    room = 24 - work.kept_tokens() - len(opening)
+    begun = work.tokenizer(body, add_special_tokens=False)["input_ids"][:room]
+    bare = [*begun, *work.tokenizer(TAIL, add_special_tokens=False)["input_ids"]]
+    ids = work.tokenizer.convert_tokens_to_ids
+    assert kept == [*map(ids, opening), *bare, *map(ids, closing)]
+    assert len(kept) == 24
+
+
+@pytest.mark.parametrize("frame", ["<s> $A </s>", "<s> $A", "$A </s>"])
+@pytest.mark.parametrize("tail", ["", TAIL])
+def test_no_eos_closes_the_cut_prompt_of_a_decoder_only_model(frame: str, tail: str) -> None:
+    work = framed(frame, "causal", tail)
+    [kept] = work.prompts(["She went to the market. " * 9 + tail])
+    assert len(kept) == 24
+    assert work.tokenizer.eos_token_id not in kept
+    assert work.tokenizer.decode(kept).endswith(tail)
+
+
+def test_a_cut_target_keeps_all_closing_tokens() -> None:
+    work = framed("$A </s> <lang>", "seq2seq", "")
+    rows = load_tokens(work.for_training(examples([("a", "She went to the market. " * 9)]), quiet)[0])
+    assert len(rows[0]["labels"]) == 6
+    assert work.tokenizer.convert_ids_to_tokens(rows[0]["labels"][-2:]) == ["</s>", "<lang>"]
+
+
+def test_the_padding_side_of_the_tokenizer_s_file_changes_no_token(some: Examples) -> None:
+    found = []
+    for side in ("right", "left"):
+        work = tokeniser(some, "seq2seq")
+        work.tokenizer.padding_side = side
+        path, _ = work.for_training(some, quiet)
+        found.append((path, load_tokens(path)[:]))
+    assert found[0] == found[1]
+
+
+def test_another_frame_of_special_tokens_is_another_cache(some: Examples) -> None:
+    paths = {framed(frame, "seq2seq", TAIL).for_training(some, quiet)[0] for frame in FRAMES}
+    assert len(paths) == len(FRAMES)
 
 
 @given(st.lists(st.integers(0, 99), max_size=60), st.integers(2, 40), st.integers(0, 50))

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import MODELS, dialogue
 from tuneoff.decode.generate import Generated, generate
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
-from tuneoff.model.engine import Engine
+from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import train_tokenizer
 
 
@@ -21,12 +21,12 @@ def setup(kind: ModelClass) -> tuple[Any, Any, list[list[int]]]:
     return model, tokenizer, tokenizer(texts)["input_ids"]
 
 
-def run(kind: ModelClass, batch_size: int, beams: int = 1, engine: Engine = "plain") -> list[Generated]:
+def run(kind: ModelClass, batch_size: int, beams: int = 1, engine: str = "plain") -> list[Generated]:
     model, tokenizer, inputs = setup(kind)
     seen: list[tuple[int, int]] = []
     outputs = generate(
-        model, tokenizer, inputs, model_class=kind, max_new_tokens=10, num_beams=beams, batch_size=batch_size,
-        engine=engine,
+        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=10, num_beams=beams,
+        batch_size=batch_size,
         report=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen[-1] == (9, 9)
@@ -57,8 +57,8 @@ def test_it_is_plain_greedy_search(kind: ModelClass) -> None:
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_the_fast_engine_writes_the_same(beams: int) -> None:
-    assert run("seq2seq", 4, beams, "fast") == run("seq2seq", 4, beams, "plain")
+def test_the_t5_engine_writes_the_same(beams: int) -> None:
+    assert run("seq2seq", 4, beams, "t5") == run("seq2seq", 4, beams, "plain")
 
 
 def test_an_output_that_ends_is_not_truncated() -> None:
@@ -67,13 +67,13 @@ def test_an_output_that_ends_is_not_truncated() -> None:
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     outputs = generate(
-        model, tokenizer, inputs, model_class="seq2seq", max_new_tokens=4, num_beams=1, batch_size=4, engine="plain",
+        engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=4, num_beams=1, batch_size=4,
         report=lambda done, total: None,
     )  # fmt: skip
     assert all(o.truncated and o.text == "" for o in outputs)  # all scores equal: the first token, padding, for ever
     model.generation_config.eos_token_id = 0
     outputs = generate(
-        model, tokenizer, inputs, model_class="seq2seq", max_new_tokens=4, num_beams=1, batch_size=4, engine="plain",
+        engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=4, num_beams=1, batch_size=4,
         report=lambda done, total: None,
     )  # fmt: skip
     assert not any(o.truncated for o in outputs)

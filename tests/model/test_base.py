@@ -5,12 +5,22 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from tests.conftest import MODELS
 from tuneoff.errors import ModelError
 from tuneoff.measure.parameters import count_parameters
-from tuneoff.model.base import build_model, load_config, load_model, make_config, model_class
+from tuneoff.model.base import (
+    VOCABULARIES,
+    build_model,
+    fit_config,
+    load_config,
+    load_model,
+    make_config,
+    model_class,
+)
 from tuneoff.model.methods import adapt
+from tuneoff.model.tokenizer import train_tokenizer
 from tuneoff.recipe import load_recipe
 
 FLAN_T5_BASE = {
@@ -59,6 +69,31 @@ def test_an_untied_t5_stays_untied_and_the_same_function_through_saving(tmp_path
 def test_random_weights_are_the_same_each_time() -> None:
     first, second = (build_model(make_config({**MODELS["causal"], "vocab_size": 50})) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "role"),
+    [("t5", "pad_token_id"), ("marian", "pad_token_id"), ("bart", "eos_token_id"), ("fsmt", "eos_token_id")],
+)
+def test_a_fitted_config_starts_the_decoder_with_the_architecture_s_own_kind_of_token(
+    model_type: str, role: str
+) -> None:
+    tokenizer = train_tokenizer(["some words of a text"] * 3, 300, "seq2seq")
+    config = make_config({"model_type": model_type})
+    for _ in range(2):  # a run that is resumed fits the config once more
+        fit_config(config, tokenizer, vocab_given=False)
+        assert config.decoder_start_token_id == getattr(tokenizer, role)
+    sizes = {getattr(config, name) for name in VOCABULARIES if hasattr(config, name)}
+    assert sizes == {len(tokenizer)}
+
+
+def test_a_start_token_that_generation_config_alone_names_is_read(tmp_path: Path) -> None:
+    config = make_config(small_untied())
+    config.decoder_start_token_id = None
+    config.save_pretrained(tmp_path)
+    assert load_config(str(tmp_path), None).decoder_start_token_id is None
+    GenerationConfig(decoder_start_token_id=7).save_pretrained(tmp_path)
+    assert load_config(str(tmp_path), None).decoder_start_token_id == 7
 
 
 def test_classes_of_models() -> None:

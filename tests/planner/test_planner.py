@@ -10,24 +10,26 @@ import pytest
 import torch
 
 from tests.conftest import recipe_values
+from tuneoff.data.inputs import Inputs, read_inputs
 from tuneoff.data.order import epoch_order, micro_batches, token_budget
 from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import RecipeError, TuneoffError
 from tuneoff.model.device import Precision
+from tuneoff.model.engines import choose_engines
 from tuneoff.planner import plan as planner
 from tuneoff.planner import predictor
 from tuneoff.planner.arm import ArmPlanner
 from tuneoff.planner.fit import Device, parse_device, this_machine
-from tuneoff.planner.inputs import Inputs, read_inputs
 from tuneoff.planner.plan import make_plan, sweep_arms
 from tuneoff.planner.predictor import Predictor, Setting
 from tuneoff.planner.refusal import refusals
 from tuneoff.planner.speed import Speeds
-from tuneoff.planner.training import FakeTraining
+from tuneoff.planner.training import FakeTraining, PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe import Recipe
+from tuneoff.records import Plan
 from tuneoff.runner.events import Reporter
-from tuneoff.train.loop import Work as Examples
+from tuneoff.train.steps import Steps
 
 QUIET = Reporter(io.StringIO())
 
@@ -39,14 +41,30 @@ def begin(data_folder: Path, kind: str = "seq2seq", **training: Any) -> tuple[Re
     return recipe, read_inputs(recipe, None, QUIET)
 
 
-def examples_of(recipe: Recipe, inputs: Inputs) -> Examples:
+def steps_of(recipe: Recipe, inputs: Inputs) -> Steps:
     size = recipe.training.examples_per_step
-    return Examples(load_tokens(inputs.tokens["train"]), None, 0, size, 10)
+    return Steps(load_tokens(inputs.tokens["train"]), None, 0, size, 10)
+
+
+def planned(recipe: Recipe, inputs: Inputs, arm: str) -> PlannedWork:
+    engines = choose_engines(inputs.config, recipe.arms, recipe.training)
+    return PlannedWork(recipe.arms[arm], recipe.training, engines[arm])
+
+
+def setting_of(recipe: Recipe, inputs: Inputs) -> Setting:
+    steps = steps_of(recipe, inputs)
+    return Setting(recipe, inputs, steps, torch.device("cpu"), Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
+
+
+def plan_of(recipe: Recipe, inputs: Inputs, *rest: Any, **options: Any) -> Plan:
+    return make_plan(
+        recipe, inputs, choose_engines(inputs.config, recipe.arms, recipe.training), QUIET, *rest, **options
+    )
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "causal"])
 def test_every_arm_is_predicted_in_full(kind: str, data_folder: Path) -> None:
-    plan = make_plan(*begin(data_folder, kind), QUIET)
+    plan = plan_of(*begin(data_folder, kind))
     original, full, lora = plan.arms
     assert [arm.not_predicted for arm in plan.arms] == [None] * 3
     assert original.longest is None and original.saved_bytes is None
@@ -67,11 +85,10 @@ def test_the_work_of_all_steps_is_the_sum_of_each(depth: int, data_folder: Path)
     """A few are counted, on few layers, and the rest follows from lengths and depth."""
     recipe, inputs = begin(data_folder)
     inputs.config.num_layers = inputs.config.num_decoder_layers = depth
-    examples = examples_of(recipe, inputs)
-    setting = Setting(recipe, inputs, examples, torch.device("cpu"), Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
-    arm = ArmPlanner("full", recipe.arms["full"], setting)
-    training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
-    order = epoch_order(examples.lengths, 8, 0, 0)
+    setting, work = setting_of(recipe, inputs), planned(recipe, inputs, "full")
+    arm = ArmPlanner("full", work, setting)
+    training = FakeTraining(work, inputs, setting.steps, Precision("fp32", ""))
+    order = epoch_order(setting.steps.lengths, 8, 0, 0)
     steps = [order[start : start + 8] for start in range(0, len(order), 8)]
     counted = sum((training.work(step) + training.updating for step in steps), Work())
     predicted = arm._work(8)
@@ -84,12 +101,11 @@ def test_few_layers_tell_the_peak_of_many(kind: str, checkpointing: bool, data_f
     for name in ("num_layers", "num_decoder_layers", "num_hidden_layers"):
         if hasattr(inputs.config, name):
             setattr(inputs.config, name, 17)
-    examples = examples_of(recipe, inputs)
-    setting = Setting(recipe, inputs, examples, torch.device("cpu"), Precision("fp32", ""), 0, None, False, QUIET)  # type: ignore[arg-type]
-    longest = [epoch_order(examples.lengths, 8, 0, 0)[:8]]
+    setting = setting_of(recipe, inputs)
+    longest = [epoch_order(setting.steps.lengths, 8, 0, 0)[:8]]
     for arm in ("full", "lora") if kind == "causal" else ("lora",):
-        predicted = Predictor(recipe.arms[arm], setting, recipe.training)
-        exact = predicted.training.memory(longest)
+        predicted = Predictor(planned(recipe, inputs, arm), setting)
+        exact = predicted.memory(longest, whole_model=True)
         assert predicted.memory(longest).peak == pytest.approx(exact.peak, rel=0.02)
 
 
@@ -97,11 +113,11 @@ def test_checkpointing_keeps_no_second_copy_of_the_weights(data_folder: Path) ->
     """Autocast's cache would: a bf16 copy of each layer's until the forward pass is over."""
     recipe, inputs = begin(data_folder, "causal", activation_checkpointing=True, precision="bf16")
     inputs.config.hidden_size, inputs.config.intermediate_size, inputs.config.head_dim = 256, 512, 64
-    examples = examples_of(recipe, inputs)
+    steps = steps_of(recipe, inputs)
     activations, weights = {}, {}
     for depth in (4, 8):
         inputs.config.num_hidden_layers = depth
-        training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("bf16", ""))
+        training = FakeTraining(planned(recipe, inputs, "full"), inputs, steps, Precision("bf16", ""), split=True)
         step = training.phases([[0], [1]])["forward"]  # of the second, beside the first's gradients
         activations[depth], weights[depth] = step.components["activations"], step.components["weights"]
     kept = step.source_tokens * inputs.config.hidden_size * 4  # what enters a layer
@@ -110,20 +126,20 @@ def test_checkpointing_keeps_no_second_copy_of_the_weights(data_folder: Path) ->
 
 def test_the_micro_batch_is_the_largest_that_fits(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, inputs = begin(data_folder, examples_per_step=32)
-    examples = examples_of(recipe, inputs)
-    training = FakeTraining(recipe.arms["full"], inputs, examples, recipe.training, Precision("fp32", ""))
-    longest = epoch_order(examples.lengths, 32, 0, 0)[:32]
+    steps = steps_of(recipe, inputs)
+    predictor = Predictor(planned(recipe, inputs, "full"), setting_of(recipe, inputs))
+    longest = epoch_order(steps.lengths, 32, 0, 0)[:32]
 
     def peak(size: int) -> int:
-        parts = micro_batches([examples.lengths[i] for i in longest], token_budget(examples.lengths, size))
-        return training.memory([[longest[i] for i in part] for part in parts][:2]).peak
+        parts = micro_batches([steps.lengths[i] for i in longest], token_budget(steps.lengths, size))
+        return predictor.memory([[longest[i] for i in part] for part in parts][:2]).peak
 
     peaks = {n: peak(n) for n in (1, 8, 16, 32)}
     assert peaks[1] < peaks[8] < peaks[16] < peaks[32]
     monkeypatch.setattr(planner.psutil, "Process", _NoLibraries)
     monkeypatch.setattr(planner, "this_machine", lambda: Device("here", peaks[8]))
     only = recipe.model_copy(update={"arms": {"full": recipe.arms["full"]}})
-    plan = make_plan(only, inputs, QUIET, [Device("larger", peaks[32])])
+    plan = plan_of(only, inputs, [Device("larger", peaks[32])])
     assert plan.micro_batch == 8 and not refusals(plan)
     here, larger = plan.arms[0].fits
     assert [(a.change, a.peak, a.fits) for a in here.advice] == [("training.micro_batch=8", peaks[8], True)]
@@ -137,7 +153,7 @@ class _NoLibraries:
 
 def test_what_fits_nowhere_is_refused_with_advice(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "this_machine", lambda: Device("this machine", 10**6))
-    lines = refusals(make_plan(*begin(data_folder), QUIET))
+    lines = refusals(plan_of(*begin(data_folder)))
     assert any(line.startswith("arm full is predicted to need") for line in lines)
     assert any("training.activation_checkpointing=true" in line for line in lines)
     assert any("LoRA (r=8) in its place" in line for line in lines)
@@ -146,11 +162,11 @@ def test_what_fits_nowhere_is_refused_with_advice(data_folder: Path, monkeypatch
 def test_what_needs_values_is_told_with_arithmetic(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, inputs = begin(data_folder)
 
-    def needs_values(*_: Any) -> None:
+    def needs_values(*_: Any, **__: Any) -> None:
         raise NotImplementedError("aten::svd needs values\nand so on")
 
     monkeypatch.setattr(predictor, "FakeTraining", needs_values)
-    plan = make_plan(recipe, inputs, QUIET)
+    plan = plan_of(recipe, inputs)
     original, full, lora = plan.arms
     assert original.not_predicted is None
     assert full.not_predicted == "NotImplementedError: aten::svd needs values"
@@ -166,7 +182,7 @@ def test_a_sweep_makes_an_arm_of_every_value(data_folder: Path) -> None:
     recipe, inputs = begin(data_folder)
     arms = sweep_arms(recipe.arms, "r=2,8")
     assert list(arms) == ["original", "full", "lora-r2", "lora-r8"]
-    plan = make_plan(recipe.model_copy(update={"arms": arms}), inputs, QUIET)
+    plan = plan_of(recipe.model_copy(update={"arms": arms}), inputs)
     small, large = plan.arms[2:]
     assert small.parameters and large.parameters
     assert 4 * small.parameters.trainable == large.parameters.trainable
@@ -186,9 +202,9 @@ def test_devices_are_amounts_of_memory() -> None:
 
 def test_calibrated_speeds_are_kept_for_the_model_and_lent_to_others(data_folder: Path) -> None:
     recipe, inputs = begin(data_folder)
-    plan = make_plan(recipe, inputs, QUIET, calibrate=True)
+    plan = plan_of(recipe, inputs, calibrate=True)
     assert plan.arms[1].speed is not None and "real steps here" in plan.arms[1].speed
-    again = make_plan(recipe, inputs, QUIET)
+    again = plan_of(recipe, inputs)
     assert again.arms[1].speed == plan.arms[1].speed
-    found = Speeds(__import__("torch").device("cpu")).find("fast fp32 all", "another")
+    found = Speeds(__import__("torch").device("cpu")).find("t5 fp32 all", "another")
     assert found is not None and found.spread >= 0.5

@@ -8,7 +8,7 @@ import yaml
 from tests.conftest import recipe_values
 from tuneoff.errors import RecipeError
 from tuneoff.recipe import load_recipe, read_recipe, shipped_recipes, trials, write_recipe
-from tuneoff.recipe.load import differences
+from tuneoff.recipe.changes import differences
 
 
 def write(tmp_path: Path, text: str) -> str:

@@ -10,12 +10,13 @@ from tests.conftest import recipe_values
 from tuneoff.folder import RunFolder, write_json, write_lines
 from tuneoff.recipe import Recipe, write_recipe
 from tuneoff.records import (
+    ChosenEngine,
     Failure,
     Memory,
     Parameters,
     PhaseMemory,
     Prediction,
-    Prepared,
+    Resolved,
     SplitStatistics,
     TrialResult,
 )
@@ -45,10 +46,13 @@ def made_run(
         rows=dialogues, examples=dialogues, references=dialogues, skipped_rows=0, duplicate_rows=0, truncated_inputs=0,
         truncated_targets=0, input_tokens=9, target_tokens=9, non_ascii_references=0, content_sha256="0" * 64,
     )  # fmt: skip
-    Prepared(
-        model_path="m", model_revision=None, model_class="seq2seq", tokenizer_path="m", tokenizer_revision=None,
-        data_revision=None, tokens={}, data={"test": statistics}, warnings=[],
-    ).write(folder.prepared)  # fmt: skip
+    Resolved(
+        directory=str(path), recipe=recipe.model_dump(mode="json"), model_path="m", model_revision=None,
+        model_sha256="1" * 64, model_class="seq2seq", tokenizer_path="m", tokenizer_revision=None,
+        tokenizer_sha256="2" * 64, data_revision=None, tokens={}, data={"test": statistics},
+        engines=dict.fromkeys(LEVELS, ChosenEngine(name="t5", reason="the fastest that all arms share")),
+        micro_batch=8, learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()}, warnings=[],
+    ).write(folder.resolved)  # fmt: skip
     for arm in LEVELS:
         _trial(folder, arm, dialogues, extra or [], failed=arm == failed)
     return folder

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from tests.report.made import made_run
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, read_recipe
-from tuneoff.records import Prepared, TrialResult
+from tuneoff.records import Resolved, TrialResult
 from tuneoff.report.card import Difference, Exported, Usage, Verification, model_card, usage_code
 
 FORMATS = ("adapter", "merged", "ctranslate2", "onnx")
@@ -37,9 +37,10 @@ def card(
 ) -> ModelCard:
     """The card of an export of `arm`, as the hub reads it; parts of the recipe, and pinned `commits`, are changed."""
     recipe: Recipe = read_recipe(folder.recipe).recipe
-    prepared = Prepared.read(folder.prepared)
-    prepared.model_copy(update=dict(commits)).write(folder.prepared)
     recipe = recipe.model_copy(update=changed)
+    resolved = Resolved.read(folder.resolved)
+    pinned = {"recipe": recipe.model_dump(mode="json"), **dict(commits)}
+    resolved.model_copy(update=pinned).write(folder.resolved)
     exported = Exported(
         format=format, run="demo", arm=arm, seed=0, created="2026-11-25", versions={"peft": "0.18"},
         verification=VERIFICATION,
@@ -59,7 +60,7 @@ def test_the_hub_reads_what_is_known(folder: RunFolder) -> None:
         "model": recipe.model.model_copy(update={"name": "google/flan-t5-base", "config": None}),
         "data": recipe.data.model_copy(update={"source": "knkarthick/dialogsum"}),
     }
-    commits = {"model_revision": "7bcac57", "data_revision": "c0ffee1"}
+    commits = {"model_revision": "7bcac57", "model_sha256": None, "data_revision": "c0ffee1"}
     made = card(folder, "lora", "adapter", commits=commits, **hub)
     data = made.data
     assert (data.base_model, data.datasets) == ("google/flan-t5-base", ["knkarthick/dialogsum"])

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tuneoff.errors import Problem, RecipeError, TuneoffError
+from tuneoff.errors import (
+    CheckFailedError,
+    InterruptedRunError,
+    Problem,
+    RecipeError,
+    TuneoffError,
+    error_classes,
+)
 from tuneoff.runner import process
 from tuneoff.runner.child import _classify
 from tuneoff.runner.events import Event, Reporter, as_error, parse_event
 from tuneoff.runner.process import Child
-from tuneoff.train.trainer import NotANumberError
+from tuneoff.train.loop import NotANumberError
 
 
 def test_what_a_reporter_writes_is_read_back() -> None:
@@ -31,14 +38,29 @@ def test_what_a_reporter_writes_is_read_back() -> None:
     assert parse_event('{"a": 1}') is None
 
 
-def test_mistakes_cross_the_border_with_their_places() -> None:
-    for error in (RecipeError([Problem(("arms", "x", "r"), "wrong")]), TuneoffError("no such file")):
-        stream = io.StringIO()
-        Reporter(stream).error(error)
-        event = parse_event(stream.getvalue())
-        assert event is not None
-        again = as_error(event)
-        assert (str(again), isinstance(again, RecipeError)) == (str(error), isinstance(error, RecipeError))
+def across_the_border(error: TuneoffError) -> TuneoffError:
+    stream = io.StringIO()
+    Reporter(stream).error(error)
+    event = parse_event(stream.getvalue())
+    assert event is not None
+    return as_error(event)
+
+
+@pytest.mark.parametrize("name", sorted(error_classes()))
+def test_every_error_of_the_tree_crosses_the_border_as_itself(name: str) -> None:
+    found = error_classes()[name]
+    error: TuneoffError = found("a: → b\nc")
+    if issubclass(found, RecipeError):
+        error = found([Problem(("arms", "x.y", "r"), "wrong"), Problem((), "all wrong")])
+    again = across_the_border(error)
+    assert (type(again), str(again)) == (found, str(error))
+    if isinstance(error, RecipeError):
+        assert isinstance(again, RecipeError) and again.problems == error.problems
+
+
+def test_an_error_without_words_of_its_own_and_an_unknown_one_cross_it() -> None:
+    assert str(across_the_border(InterruptedRunError())) == str(InterruptedRunError())
+    assert type(as_error(Event("error", "x", error="NoSuchError"))) is TuneoffError
 
 
 @pytest.mark.parametrize(
@@ -48,10 +70,15 @@ def test_mistakes_cross_the_border_with_their_places() -> None:
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
         (NotANumberError("the gradient's norm is nan"), "not a number"),
         (KeyError("x"), "exception"),
+        (CheckFailedError("the loss differs"), "check"),
     ],
 )
 def test_exceptions_are_told_apart(error: Exception, kind: str) -> None:
     assert _classify(error)[0] == kind
+
+
+def test_what_a_check_found_is_told_whole_in_one_line() -> None:
+    assert _classify(CheckFailedError("the loss is 2,\nwhere it must be 1"))[1] == "the loss is 2, where it must be 1"
 
 
 def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kills: int = 0) -> process.Ended:

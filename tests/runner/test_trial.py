@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,13 +12,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tests.conftest import recipe_values, write_jsonl
-from tuneoff.errors import DataError, RecipeChangedError, RecipeError
+from tests.runner.resolving import QUIET, begin, resolved_for
+from tuneoff.errors import DataError, RecipeError
 from tuneoff.folder import RunFolder
-from tuneoff.planner.inputs import read_inputs
-from tuneoff.recipe import Recipe, Trial, trials, write_recipe
-from tuneoff.records import Prepared, TrialResult, read_predictions
-from tuneoff.runner.events import Reporter
-from tuneoff.runner.prepare import prepare
+from tuneoff.recipe import Trial, trials
+from tuneoff.records import Resolved, TrialResult, read_predictions
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.trial import TrialRun
 
@@ -31,40 +27,28 @@ CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
 class Finished:
     kind: str
     folder: RunFolder
-    prepared: Prepared
+    resolved: Resolved
     results: dict[str, TrialResult]
 
 
-def begin(values: dict[str, Any], path: Path) -> tuple[Recipe, RunFolder]:
-    recipe, folder = Recipe.model_validate(values), RunFolder(path)
-    write_recipe(recipe, folder.recipe)
-    return recipe, folder
-
-
-def carry_out(recipe: Recipe, folder: RunFolder, prepared: Prepared, trial: Trial) -> TrialResult:
-    where = folder.trial(trial.arm, trial.seed)
-    rate = recipe.arms[trial.arm].learning_rate or 0.0
-    return TrialRun(recipe, prepared, trial, where, Reporter(io.StringIO()), Stop(), rate).run()
-
-
-def prepared_for(recipe: Recipe, folder: RunFolder) -> Prepared:
-    return prepare(recipe, folder, read_inputs(recipe, folder.base, Reporter(io.StringIO())))
+def carry_out(folder: RunFolder, resolved: Resolved, trial: Trial) -> TrialResult:
+    return TrialRun(resolved, trial, folder.trial(trial.arm, trial.seed), QUIET, Stop()).run()
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])
 def finished(request: pytest.FixtureRequest, data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     recipe, folder = begin(recipe_values(data_folder, request.param), tmp_path_factory.mktemp(request.param))
-    prepared = prepared_for(recipe, folder)
-    results = {t.arm: carry_out(recipe, folder, prepared, t) for t in trials(recipe)}
-    return Finished(request.param, folder, prepared, results)
+    resolved = resolved_for(recipe, folder)
+    results = {t.arm: carry_out(folder, resolved, t) for t in trials(recipe)}
+    return Finished(request.param, folder, resolved, results)
 
 
 def test_every_split_is_counted(finished: Finished) -> None:
-    data = finished.prepared.data
+    data = finished.resolved.data
     assert {split: (s.rows, s.examples, s.references) for split, s in data.items()} == {
         "train": (40, 40, 40), "validation": (6, 6, 6), "test": (10, 5, 10),
     }  # fmt: skip
-    assert finished.prepared.model_class == finished.kind
+    assert finished.resolved.model_class == finished.kind
 
 
 def test_every_arm_did_the_same_work(finished: Finished) -> None:
@@ -120,7 +104,7 @@ def test_what_is_saved_serves_plain_transformers_and_peft(finished: Finished, ar
     saved = finished.folder.trial(arm, 0)
     cls = CLASSES[finished.kind]
     if arm == "lora":
-        model = PeftModel.from_pretrained(cls.from_pretrained(finished.prepared.model_path), saved.model)
+        model = PeftModel.from_pretrained(cls.from_pretrained(finished.resolved.model_path), saved.model)
     else:
         model = cls.from_pretrained(saved.model)
     tokenizer = AutoTokenizer.from_pretrained(saved.model)
@@ -133,12 +117,11 @@ def test_what_is_saved_serves_plain_transformers_and_peft(finished: Finished, ar
         assert text.strip() == prediction.prediction
 
 
-def test_a_trained_model_is_not_trained_again(finished: Finished, data_folder: Path) -> None:
-    recipe = Recipe.model_validate(recipe_values(data_folder, finished.kind))
+def test_a_trained_model_is_not_trained_again(finished: Finished) -> None:
     where = finished.folder.trial("full", 0)
     before = where.history.read_text()
     where.result.unlink()
-    again = carry_out(recipe, finished.folder, finished.prepared, Trial("full", 0))
+    again = carry_out(finished.folder, finished.resolved, Trial("full", 0))
     assert where.history.read_text() == before
     assert again.scores == finished.results["full"].scores
     assert again.training == finished.results["full"].training
@@ -150,7 +133,7 @@ def test_all_wrong_settings_are_told_before_anything_is_trained(data_folder: Pat
     values["arms"]["other"] = {"method": "nothing", "learning_rate": 1.0}
     recipe, folder = begin(values, tmp_path)
     with pytest.raises(RecipeError) as caught:
-        prepared_for(recipe, folder)
+        resolved_for(recipe, folder)
     assert [".".join(p.path) for p in caught.value.problems] == ["arms.lora.rr", "arms.other.method"]
 
 
@@ -160,23 +143,9 @@ def test_bad_rows_stop_it_with_their_place_or_are_counted(tmp_path: Path) -> Non
         write_jsonl(tmp_path / "d" / f"{split}.jsonl", [good, {"dialogue": None, "summary": "x"}, good])
     recipe, folder = begin(recipe_values(tmp_path / "d"), tmp_path / "run")
     with pytest.raises(DataError, match=r"split 'train': train.jsonl:2 has null in 'dialogue'"):
-        prepared_for(recipe, folder)
+        resolved_for(recipe, folder)
     lenient = recipe.model_copy(update={"data": recipe.data.model_copy(update={"on_bad_row": "skip"})})
-    prepared = prepared_for(lenient, folder)
-    assert prepared.data["train"].skipped_rows == 1
-    assert "train: 1 bad rows left out (train.jsonl:2 has null in 'dialogue')" in prepared.warnings
-    assert "validation" not in prepared.data
-
-
-def test_other_data_under_finished_trials_are_refused(data_folder: Path, tmp_path: Path) -> None:
-    values = recipe_values(data_folder)
-    recipe, folder = begin(values, tmp_path)
-    prepared_for(recipe, folder)
-    folder.trial("full", 0).result.parent.mkdir(parents=True)
-    folder.trial("full", 0).result.write_text("{}")
-    tokenizer = (folder.base / "tokenizer.json").read_bytes()
-    prepared_for(recipe, folder)  # the same data: nothing to refuse, and nothing made again
-    assert (folder.base / "tokenizer.json").read_bytes() == tokenizer
-    values["data"]["limit"] = {"train": 30}
-    with pytest.raises(RecipeChangedError, match="the train data are not those"):
-        prepared_for(Recipe.model_validate(values), folder)
+    resolved = resolved_for(lenient, folder)
+    assert resolved.data["train"].skipped_rows == 1
+    assert "train: 1 bad rows left out (train.jsonl:2 has null in 'dialogue')" in resolved.warnings
+    assert "validation" not in resolved.data

@@ -79,3 +79,44 @@ def test_saved_and_loaded_it_goes_on_the_same(way: str) -> None:
     one.join()
     second.join()
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_gradients_of_several_passes_add_up_in_fp32(way: str) -> None:
+    """64 additions in bf16 would lose the small ones; here what is lost is one rounding of each."""
+    torch.manual_seed(9)
+    weight = torch.nn.Parameter(torch.ones(40, 30))
+    optimizer = ExactAdamW([{"params": [weight]}], **SETTINGS, add_up=True)
+    parts = torch.randn(64, 40, 30).to(torch.bfloat16)
+    for part in parts:
+        (weight * part).sum().backward()
+        assert weight.grad is None
+    exact = parts.float().sum(0)
+    gradient = optimizer.gradient(weight)
+    assert gradient is not None and gradient.dtype == torch.float32
+    torch.testing.assert_close(gradient, exact, rtol=1e-5, atol=1e-5)
+    assert optimizer.gradient_norm() == pytest.approx(float(exact.norm()), rel=1e-5)
+    before = weight.detach().clone()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert optimizer.gradient(weight) is None and not torch.equal(weight, before)
+
+
+def test_bf16_and_fp32_weights_are_trained_side_by_side(way: str) -> None:
+    """As a method trains fp32 adapters and the norms of a bf16 base: at a rate of 1e-3 a bf16 1.0 alone never moves."""
+    base, adapter = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16)), torch.nn.Parameter(torch.ones(8))
+    reference = [torch.nn.Parameter(torch.ones(8)) for _ in range(2)]
+    settings = {**SETTINGS, "lr": 1e-3, "weight_decay": 0.0}
+    ours = ExactAdamW([{"params": [base, adapter]}], **settings, hold_in_bf16=False)
+    theirs = torch.optim.AdamW(reference, **settings)
+    for step in range(500):
+        torch.manual_seed(step)
+        gradient = torch.randn(8).to(torch.bfloat16).abs()
+        base.grad, adapter.grad = gradient.clone(), gradient.float()
+        for weight in reference:
+            weight.grad = gradient.float()
+        ours.step()
+        theirs.step()
+    assert (base.dtype, adapter.dtype) == (torch.bfloat16, torch.float32)
+    ours.join()
+    for weight in (base, adapter):
+        torch.testing.assert_close(weight.float(), reference[0], rtol=1e-5, atol=1e-6)

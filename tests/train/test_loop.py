@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import accelerate.tracking
 import pytest
 import torch
 from transformers import DataCollatorForSeq2Seq
@@ -19,16 +20,20 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
-from tuneoff.model.engine import Engine, pick_engine
+from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
 from tuneoff.records import read_history
-from tuneoff.train.loop import Outcome, Training, Work, count_steps
+from tuneoff.train.loop import NotANumberError, Outcome, Training
 from tuneoff.train.probe import probe_step
-from tuneoff.train.trainer import ArmTrainer, NotANumberError
+from tuneoff.train.steps import Steps, count_steps
 
 RATE = 1e-3
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lora": {"r": 4},
+    "adalora": {"init_r": 4, "target_r": 2, "tinit": 2, "tfinal": 3, "deltaT": 1},
+}
 
 
 class Setup:
@@ -39,19 +44,28 @@ class Setup:
         made = [Example(str(n), d, d + "\nSummary:", (s,)) for n, (d, s, _) in enumerate(examples)]
         texts = [t for e in made for t in (e.prompt, *e.references)]
         self.tokenizer = train_tokenizer(texts, 400, kind)
-        work = Tokeniser(self.tokenizer, kind, "\nSummary:", 512, 128)
-        self.rows = load_tokens(work.for_training(Examples(made, len(made), 0, 0), lambda done, total: None)[0])
+        tokeniser = Tokeniser(self.tokenizer, kind, "\nSummary:", 512, 128)
+        self.rows = load_tokens(tokeniser.for_training(Examples(made, len(made), 0, 0), lambda done, total: None)[0])
 
     def model(self, method: str = "full", dropout: float = 0.0) -> Any:
         config = make_config({**MODELS[self.kind], **({"dropout_rate": dropout} if self.kind == "seq2seq" else {})})
         fit_config(config, self.tokenizer, vocab_given=False)
-        settings = {"r": 4, "target_modules": TARGETS[self.kind]} if method == "lora" else {}
+        settings = {**SETTINGS[method], "target_modules": TARGETS[self.kind]} if method in SETTINGS else {}
         torch.manual_seed(3)
         return adapt(build_model(config), method, settings, self.kind, steps=10)
 
-    def work(self, spec: TrainingSpec, validation: bool = False) -> Work:
-        steps = count_steps(len(self.rows), spec)
-        return Work(self.rows, self.rows.select(range(5)) if validation else None, 0, spec.examples_per_step, steps)
+    def steps(self, spec: TrainingSpec, validation: bool = False) -> Steps:
+        count = count_steps(len(self.rows), spec)
+        return Steps(self.rows, self.rows.select(range(5)) if validation else None, 0, spec.examples_per_step, count)
+
+    def training(
+        self, model: Any, folder: Path, spec: TrainingSpec, rate: float = RATE, validation: bool = False
+    ) -> Training:
+        engine = "plain" if spec.engine == "plain" else next(n for n, e in ENGINES.items() if e.suits(model) is None)
+        steps, bf16 = self.steps(spec, validation), spec.precision == "bf16"
+        return Training(
+            engine_for(engine, model, bf16=bf16), self.tokenizer, steps, spec, rate, TrialFolder(folder), Clock()
+        )
 
     def train(
         self,
@@ -59,7 +73,7 @@ class Setup:
         folder: Path,
         spec: TrainingSpec,
         *,
-        before: Callable[[ArmTrainer, bool], None] = lambda trainer, resumed: None,
+        before: Callable[[Training, bool], None] = lambda training, resumed: None,
         stop_after: int | None = None,
         rate: float = RATE,
         validation: bool = False,
@@ -67,17 +81,16 @@ class Setup:
         torch.manual_seed(11)
         done = 0
 
-        def report(step: int, total: int, loss: float | None) -> None:
+        def count(step: int, _loss: float, _rate: float) -> None:
             nonlocal done
             done = step
 
-        training = Training(
-            model, self.tokenizer, self.work(spec, validation), spec, learning_rate=rate,
-            bf16=spec.precision == "bf16", engine=pick_engine(spec, model).name,
-            folder=TrialFolder(folder), clock=Clock(),
-        )  # fmt: skip
-        stop = (lambda: done >= stop_after) if stop_after else (lambda: False)
-        return training.run(before, report, stop)
+        training = self.training(model, folder, spec, rate, validation)
+        outcome = training.run(
+            lambda resumed: before(training, resumed), count, lambda: stop_after is not None and done >= stop_after
+        )
+        training.join_weights()
+        return outcome
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])
@@ -95,10 +108,10 @@ def plain_training(setup: Setup, spec: TrainingSpec) -> Any:
     """The same work by hand: the model's own mean loss, AdamW, clipping, linear decay."""
     model = setup.model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    work = setup.work(spec)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / work.steps)
+    steps = setup.steps(spec)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps.count)
     collate = DataCollatorForSeq2Seq(setup.tokenizer, model=model, pad_to_multiple_of=8)
-    order = epoch_order(work.lengths, spec.examples_per_step, 0, 0)
+    order = epoch_order(steps.lengths, spec.examples_per_step, 0, 0)
     for start in range(0, len(order), spec.examples_per_step):
         batch = collate([setup.rows[i] for i in order[start : start + spec.examples_per_step]])
         model(**batch).loss.backward()
@@ -109,9 +122,9 @@ def plain_training(setup: Setup, spec: TrainingSpec) -> Any:
     return model
 
 
-@pytest.mark.parametrize(("micro_batch", "engine"), [(None, "plain"), (2, "plain"), (None, "fast"), (2, "fast")])
+@pytest.mark.parametrize(("micro_batch", "engine"), [(None, "plain"), (2, "plain"), (None, "auto"), (2, "auto")])
 def test_it_computes_what_a_plain_loop_computes(
-    setup: Setup, tmp_path: Path, micro_batch: int | None, engine: Engine
+    setup: Setup, tmp_path: Path, micro_batch: int | None, engine: Literal["plain", "auto"]
 ) -> None:
     spec = TrainingSpec(precision="fp32", examples_per_step=8, micro_batch=micro_batch, engine=engine)
     model = setup.model()
@@ -121,7 +134,9 @@ def test_it_computes_what_a_plain_loop_computes(
         torch.testing.assert_close(value, expected[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize(("method", "precision"), [("full", "fp32"), ("lora", "fp32"), ("full", "bf16")])
+@pytest.mark.parametrize(
+    ("method", "precision"), [("full", "fp32"), ("lora", "fp32"), ("full", "bf16"), ("adalora", "fp32")]
+)
 def test_stopped_and_resumed_it_ends_bitwise_the_same(
     setup: Setup, tmp_path: Path, method: str, precision: Literal["bf16", "fp32"]
 ) -> None:
@@ -163,9 +178,9 @@ def test_measuring_a_step_first_changes_nothing(setup: Setup, tmp_path: Path) ->
     setup.train(bare, tmp_path / "a", spec)
     measured = []
 
-    def probe(trainer: ArmTrainer, resumed: bool) -> None:
+    def probe(training: Training, resumed: bool) -> None:
         assert not resumed
-        measured.append(probe_step(trainer, MemoryMeter(torch.device("cpu"))))
+        measured.append(probe_step(training, MemoryMeter(torch.device("cpu"))))
 
     setup.train(probed, tmp_path / "b", spec, before=probe)
     ours, theirs = weights(probed), weights(bare)
@@ -209,6 +224,60 @@ def test_steps_and_work_are_counted(setup: Setup) -> None:
     assert count_steps(41, TrainingSpec(examples_per_step=8, epochs=2)) == 12
     assert count_steps(40, TrainingSpec(epochs=0.5, examples_per_step=8)) == 2
     assert count_steps(40, TrainingSpec(max_steps=3)) == 3
-    work = setup.work(TrainingSpec(examples_per_step=16, epochs=2))  # 3 steps an epoch, the last of 8
-    assert sorted(work.taken()) == sorted([*range(40), *range(40)])
-    assert len(setup.work(TrainingSpec(examples_per_step=16, max_steps=4)).taken()) == 56
+    steps = setup.steps(TrainingSpec(examples_per_step=16, epochs=2))  # 3 steps an epoch, the last of 8
+    assert sorted(steps.taken()) == sorted([*range(40), *range(40)])
+    assert len(setup.steps(TrainingSpec(examples_per_step=16, max_steps=4)).taken()) == 56
+
+
+@pytest.mark.parametrize("at", [5, 8])  # at the end of an epoch, and inside one
+def test_validation_changes_nothing_and_is_resumed_past(setup: Setup, tmp_path: Path, at: int) -> None:
+    """A run that stops where an epoch ends, after its validation, ends bitwise as one that does not."""
+    spec = TrainingSpec(precision="fp32", epochs=2, examples_per_step=8)
+    models = {name: setup.model(dropout=0.1) for name in ("bare", "whole", "parts", "again")}
+    setup.train(models["bare"], tmp_path / "bare", spec)
+    setup.train(models["whole"], tmp_path / "whole", spec, validation=True)
+    setup.train(models["parts"], tmp_path / "parts", spec, validation=True, stop_after=at)
+    outcome = setup.train(models["again"], tmp_path / "parts", spec, validation=True)
+    assert outcome.resumed_from_step == at
+    ours = weights(models["again"])
+    for other in ("bare", "whole"):
+        assert all(torch.equal(ours[name], value) for name, value in weights(models[other]).items())
+    lines = [
+        [
+            {k: v for k, v in line.items() if k != "train_seconds"}
+            for line in read_history(tmp_path / run / "history.jsonl")
+        ]
+        for run in ("whole", "parts")
+    ]
+    assert sorted(lines[0], key=str) == sorted(lines[1], key=str)
+    assert sum("eval_loss" in line for line in lines[0]) == 2
+
+
+def test_a_tracker_is_told_what_the_history_is(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+
+    class Tracker(accelerate.tracking.GeneralTracker):  # type: ignore[misc]
+        name, requires_logging_directory, main_process_only = "told", False, True
+
+        def __init__(self, run_name: str, **_: Any) -> None:
+            super().__init__()
+
+        @property
+        def tracker(self) -> Any:
+            return self
+
+        def store_init_configuration(self, values: dict[str, Any]) -> None: ...
+
+        def log(self, values: dict[str, float], step: int | None = None, **_: Any) -> None:
+            told.append((step or 0, values))
+
+        def finish(self) -> None:
+            told.append((-1, {}))
+
+    monkeypatch.setitem(accelerate.tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
+    monkeypatch.setattr(accelerate.tracking, "_available_trackers", [accelerate.utils.LoggerType.TENSORBOARD])
+    monkeypatch.setattr(accelerate.accelerator, "LOGGER_TYPE_TO_CLASS", accelerate.tracking.LOGGER_TYPE_TO_CLASS)
+    setup.train(setup.model(), tmp_path, TrainingSpec(precision="fp32", report_to=["tensorboard"]), validation=True)
+    lines = read_history(tmp_path / "history.jsonl")
+    assert [(line.pop("step"), line) for line in lines] == told[:-1]
+    assert told[-1] == (-1, {})  # closed, so that it is not taken for crashed

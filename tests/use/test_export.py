@@ -17,11 +17,13 @@ from peft import PeftConfig
 from typer.testing import CliRunner
 
 from tests.conftest import MODELS, recipe_values
-from tests.runner.test_trial import begin, carry_out, prepared_for
+from tests.runner.resolving import begin, resolved_for
+from tests.runner.test_trial import carry_out
 from tuneoff.cli.main import app
 from tuneoff.errors import ExportError, TuneoffError
 from tuneoff.folder import RunFolder
-from tuneoff.model.base import build_model, make_config
+from tuneoff.model.base import build_model, load_model, make_config
+from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import trials
 from tuneoff.records import read_predictions
@@ -41,10 +43,10 @@ PROMPTS = {"method": "prompt_tuning", "learning_rate": 0.03, "num_virtual_tokens
 def carried_out(values: dict[str, Any], path: Path) -> RunFolder:
     """A finished run, in this process, some of whose prompts are cut."""
     recipe, folder = begin(values, path)
-    prepared = prepared_for(recipe, folder)
-    assert 0 < prepared.data["test"].truncated_inputs < prepared.data["test"].examples
+    resolved = resolved_for(recipe, folder)
+    assert 0 < resolved.data["test"].truncated_inputs < resolved.data["test"].examples
     for trial in trials(recipe):
-        carry_out(recipe, folder, prepared, trial)
+        carry_out(folder, resolved, trial)
         texts = {p.prediction for p in read_predictions(folder.trial(trial.arm, 0).predictions)}
         assert len(texts) > 1, "that the texts are the trial's would say little"
     return folder
@@ -245,11 +247,11 @@ def test_what_a_format_cannot_follow_is_refused(
 ) -> None:
     """The model's own generation config may steer the search; beams are not greedy."""
     finished = Finished(run, "lora")
-    shutil.copytree(finished.prepared.model_path, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(finished.resolved.model_path, tmp_path, dirs_exist_ok=True)
     (tmp_path / "generation_config.json").write_text(
         '{"decoder_start_token_id": 0, "forced_bos_token_id": 0, "no_repeat_ngram_size": 3}'
     )
-    finished.prepared = finished.prepared.model_copy(update={"model_path": str(tmp_path)})
+    finished.resolved = finished.resolved.model_copy(update={"model_path": str(tmp_path)})
     with pytest.raises(ExportError, match="sets forced_bos_token_id, no_repeat_ngram_size, which the code for CTr"):
         write_ctranslate2(finished, tmp_path / "new")
     assert search_config(finished, scored_model(finished)).no_repeat_ngram_size == 3
@@ -292,3 +294,19 @@ def test_what_cannot_be_pushed_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ExportError) as caught:  # offline, as all tests are
         push(tmp_path, "ada/it", "it")
     assert "offline" in str(caught.value) and again in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_adapter_on_tied_weights_is_not_merged(data_folder: Path, tmp_path: Path) -> None:
+    """The output layer is the embedding: merging would change both. The adapter apart is exact."""
+    recipe, folder = begin(recipe_values(data_folder), tmp_path)
+    resolved = resolved_for(recipe, folder)
+    model = load_model(resolved.model_path, None, "seq2seq", torch.float32)
+    settings = {"r": 2, "target_modules": ["lm_head"]}
+    adapt(model, "lora", settings, "seq2seq", steps=1).save_pretrained(folder.trial("lora", 0).model)
+    finished: Any = SimpleNamespace(
+        name="lora", spec=recipe.arms["lora"], resolved=resolved, trial=folder.trial("lora", 0),
+        result=SimpleNamespace(precision="fp32"),
+    )  # fmt: skip
+    with pytest.raises(ExportError, match=r"lm_head cannot be merged: its weights are shared .*--format adapter") as e:
+        scored_model(finished)
+    assert "\n" not in str(e.value)

@@ -23,7 +23,7 @@ from primed import prime
 from tokenizer import SENTINELS, train
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
-from tuneoff.model.fast.t5 import FastT5
+from tuneoff.model.engines.t5 import T5Engine
 
 SEED = 0
 HELD_OUT = 256  # documents
@@ -56,7 +56,7 @@ CONFIG = {
 class Pretraining:
     """Model, optimizers and the place in the data, saved and restored as one.
 
-    Passes run in bf16 by tuneoff's own fast path, on copies of the fp32 weights that the optimizers move.
+    Passes run in bf16 by tuneoff's T5 engine, on copies of the fp32 weights that the optimizers move.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Pretraining:
         self.model.to(self.device)
         self.masters = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.model.to(torch.bfloat16)
-        self.fast = FastT5(self.model)
+        self.engine = T5Engine(self.model, bf16=True)
         groups: dict[str, list[torch.Tensor]] = {name: [] for name in RATES}
         for name, weight in self.masters.items():
             kind = "positions" if "relative_attention_bias" in name else "others"
@@ -170,7 +170,7 @@ class Pretraining:
         total = 0.0
         self.model.train()
         for batch in self._batches(examples):
-            loss = self.fast.loss(*batch) / tokens
+            loss = self.engine.loss(batch) / tokens
             loss.backward()
             total += float(loss.detach())
         with torch.no_grad():
@@ -189,8 +189,8 @@ class Pretraining:
         for name, parameter in self.model.named_parameters():
             parameter.copy_(self.masters[name])
 
-    def _batches(self, examples: list[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Source, mask and target of examples of like lengths, at most `AT_ONCE` tokens each with their padding."""
+    def _batches(self, examples: list[Example]) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches of examples of like lengths, at most `AT_ONCE` tokens each with their padding."""
         longest_first = sorted(examples, key=lambda example: len(example[0]), reverse=True)
         while longest_first:
             width = len(longest_first[0][0])
@@ -201,7 +201,13 @@ class Pretraining:
             for row, (inputs, outputs) in enumerate(now):
                 source[row, : len(inputs)] = torch.tensor(inputs)
                 target[row, : len(outputs)] = torch.tensor(outputs)
-            yield source.to(self.device), (source != 0).long().to(self.device), target.to(self.device)
+            batch = {
+                "input_ids": source,
+                "attention_mask": (source != 0).long(),
+                "decoder_input_ids": self.model._shift_right(target),
+                "labels": target,
+            }
+            yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -209,7 +215,7 @@ class Pretraining:
         self.model.eval()
         rng = random.Random(SEED)
         examples = [self.objectives.draw(document, rng, SOURCE, TARGET) for document in self.held_out]
-        total = sum(float(self.fast.loss(*batch)) for batch in self._batches(examples))
+        total = sum(float(self.engine.loss(batch)) for batch in self._batches(examples))
         return {"held_out_loss": total / sum(len(target) for _, target in examples)}
 
     def _tell(self, **values: float) -> None:

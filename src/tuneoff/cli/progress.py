@@ -12,7 +12,7 @@ from rich.status import Status
 
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
-from tuneoff.records import Plan, Prepared, TrialResult, Tuning
+from tuneoff.records import Plan, Resolved, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
 from tuneoff.report.table import duration_text, tuning_text
 from tuneoff.runner.events import Event
@@ -85,8 +85,8 @@ class Lines:
             self._spoke = time.monotonic()
             self.say(f"[{self._label}] {self._phase} {event.done}/{event.total}{_loss(event)}")
 
-    def prepared(self, prepared: Prepared) -> None:
-        for line in _summary(prepared):
+    def resolved(self, resolved: Resolved) -> None:
+        for line in _summary(resolved):
             self.say(line)
 
     def planned(self, plan: Plan) -> None:
@@ -131,9 +131,9 @@ class Bars:
             state = f"{event.done}/{event.total}{_loss(event)}"
             self.live.update(self._task, completed=event.done, total=event.total, state=state)
 
-    def prepared(self, prepared: Prepared) -> None:
+    def resolved(self, resolved: Resolved) -> None:
         self._clear()
-        for line in _summary(prepared):
+        for line in _summary(resolved):
             self.say(line)
 
     def planned(self, plan: Plan) -> None:
@@ -166,13 +166,13 @@ def _loss(event: Event) -> str:
     return "" if event.loss is None else f"  loss {event.loss:.3f}"
 
 
-def _summary(prepared: Prepared) -> list[str]:
+def _summary(resolved: Resolved) -> list[str]:
     lines = [
         f"data {split}: {s.examples:,} examples, {s.references:,} targets, "
         f"{(s.input_tokens + s.target_tokens) / s.examples:.0f} tokens each"
-        for split, s in prepared.data.items()
+        for split, s in resolved.data.items()
     ]
-    return lines + [f"warning: {warning}" for warning in prepared.warnings]
+    return lines + [f"warning: {warning}" for warning in resolved.warnings]
 
 
 def _outcome(result: TrialResult, kept: bool) -> str:

@@ -27,11 +27,11 @@ def run(
     """Compare the arms of a recipe. On the folder of an unfinished run: go on where it stopped."""
     from tuneoff.cli.output import print_result
     from tuneoff.cli.progress import watch
-    from tuneoff.errors import RecipeError
+    from tuneoff.errors import InterruptedRunError, PrepareFailedError, RecipeError
     from tuneoff.folder import RunFolder
     from tuneoff.recipe import load_recipe, read_recipe
     from tuneoff.report.page import write_report
-    from tuneoff.runner.run import InterruptedRunError, PrepareFailedError, Run
+    from tuneoff.runner.run import Run
 
     if recipe is None and out is not None and RunFolder(out).recipe.is_file():
         loaded = read_recipe(RunFolder(out).recipe, set or [])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tuneoff.builtin import located
 from tuneoff.data.rows import Row, read_rows
-from tuneoff.errors import DataError, nearest
+from tuneoff.errors import DataError, first_line, nearest
 from tuneoff.recipe.schema import DataSpec
 
 
@@ -21,26 +24,33 @@ class Source:
     config: str | None = None
     revision: str | None = None
 
+    @property
+    def splits(self) -> list[str]:
+        """The names of the source's own splits. Raises DataError where a data set of the hub cannot be loaded."""
+        return list(self._hub_splits if self.files is None else self.files)
+
     def rows(self, split: str) -> Iterator[Row]:
         """Every row of `split`. Raises DataError where there is no such split, or it cannot be read."""
-        if self.files is None:
-            yield from self._hub_rows(split)
-            return
-        if split not in self.files:
-            hint = f"{nearest(split, self.files)} Name them in data.splits (validation: null where there is none)"
+        if split not in self.splits:
+            hint = f"{nearest(split, self.splits)} Name them in data.splits (validation: null where there is none)"
             raise DataError(f"the data has no split {split!r}; {hint}")
+        if self.files is None:
+            for number, columns in enumerate(self._hub_splits[split]):
+                yield Row(dict(columns), f"{self.hub_name}/{split}: row {number}")
+            return
         for path in self.files[split]:
             yield from read_rows(path)
 
-    def _hub_rows(self, split: str) -> Iterator[Row]:
+    @cached_property
+    def _hub_splits(self) -> Mapping[str, Any]:
+        """Every split of the data set of the hub; one split alone is no less to download."""
         from datasets import load_dataset
 
         try:
-            dataset = load_dataset(self.hub_name, self.config, split=split, revision=self.revision)
+            splits: Mapping[str, Any] = load_dataset(self.hub_name, self.config, revision=self.revision)
         except Exception as error:  # the hub raises its own tree, requests', and ValueError
-            raise DataError(f"cannot load {self.hub_name!r}, split {split!r}: {_first_line(error)}") from error
-        for number, columns in enumerate(dataset):
-            yield Row(dict(columns), f"{self.hub_name}/{split}: row {number}")
+            raise DataError(f"cannot load {self.hub_name!r}: {first_line(error)}") from error
+        return splits
 
 
 def open_source(spec: DataSpec) -> Source:
@@ -82,15 +92,12 @@ def _folder(path: Path) -> Source:
 
 
 def _pinned(name: str, revision: str | None) -> str | None:
-    """The commit that `revision` stands for now, where the hub can be asked."""
+    """The commit that `revision` stands for now, where the hub can be asked; it is not asked about a whole commit."""
     from huggingface_hub import HfApi
 
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
     try:
         return HfApi().dataset_info(name, revision=revision).sha
     except Exception:  # offline or unknown: load_dataset takes it from its cache, or says what is wrong
         return revision
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

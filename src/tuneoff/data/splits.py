@@ -1,4 +1,4 @@
-"""One split of a recipe's data, read and checked."""
+"""The splits of a recipe's data, read and checked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 from tuneoff.data.examples import Examples, read_examples
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import Source
-from tuneoff.errors import DataError
-from tuneoff.recipe.schema import Recipe
+from tuneoff.errors import DataError, Problem, RecipeError
+from tuneoff.recipe.schema import Recipe, Splits, TokenizerSpec
 
 Split = Literal["train", "validation", "test"]
 
@@ -31,3 +31,38 @@ def read_split(recipe: Recipe, source: Source, split: Split, name: str) -> Examp
         )
     except DataError as error:
         raise DataError(f"data, split {name!r}: {error}") from None
+
+
+def read_splits(recipe: Recipe, source: Source) -> dict[Split, Examples]:
+    """The examples of every split that the recipe needs, and of a validation split where there is one.
+
+    Raises DataError where a split that the recipe names is not there, and RecipeError where one of the default name
+    `validation` is not, and the recipe needs it.
+    """
+    names: dict[Split, str | None] = {
+        "train": recipe.data.splits.train,
+        "validation": recipe.data.splits.validation,
+        "test": recipe.data.splits.test,
+    }
+    if not any(arm.trains for arm in recipe.arms.values()) and not isinstance(recipe.model.tokenizer, TokenizerSpec):
+        del names["train"]
+    if recipe.evaluation.split != "test":
+        del names["test"]
+    if names["validation"] == Splits().validation and names["validation"] not in source.splits:
+        _require_no_validation(recipe, source)
+        del names["validation"]  # no validation loss, and nothing else changes
+    return {split: read_split(recipe, source, split, name) for split, name in names.items() if name is not None}
+
+
+def _require_no_validation(recipe: Recipe, source: Source) -> None:
+    """Raise RecipeError where the recipe needs a validation split; the data have none of the default name."""
+    lacks = f"the data have no split 'validation', only {', '.join(source.splits)}; name one in data.splits.validation"
+    problems = [
+        Problem(("arms", name, "tune"), f"chooses the learning rate on the validation split, and {lacks}")
+        for name, arm in recipe.arms.items()
+        if arm.tune is not None
+    ]
+    if recipe.evaluation.split == "validation":
+        problems.append(Problem(("evaluation", "split"), lacks))
+    if problems:
+        raise RecipeError(problems)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 1  # raise it when the tokens of the same text change
+FORMAT = 2  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
+PROBE = "a"  # a text that shows which special tokens a tokenizer adds around every text
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Tokeniser:
 
     `seq2seq`: the prompt is the encoder's input, the target the decoder's labels. `causal`: prompt
     and target are one sequence that ends in EOS, and the prompt's labels are ignored.
-    A prompt longer than `max_source_length` loses the end of its body, never its tail (the text
-    after the last column), which tells the model what to do.
+    A prompt longer than `max_source_length` loses the end of its body. It keeps its tail (the text after
+    the last column), which tells the model what to do, and the special tokens that the tokenizer ends a text
+    with, as the tokenizer's own truncation does. A target that is cut keeps those special tokens, too.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -54,8 +56,20 @@ class Tokeniser:
 
     def measured_prompts(self, texts: list[str]) -> list[tuple[list[int], int]]:
         """The token ids of prompts, each with the number of tokens that it had before it was cut."""
-        tail_length = len(self._encode([self.tail])[0]) if self.tail else 0
-        return [(keep_tail(ids, self.max_source_length, tail_length)[0], len(ids)) for ids in self._encode(texts)]
+        kept = self.kept_tokens()
+        return [(keep_tail(ids, self.max_source_length, kept)[0], len(ids)) for ids in self._encode(texts)]
+
+    def kept_tokens(self) -> int:
+        """How many tokens at a prompt's end a cut keeps: those of the tail and the tokenizer's closing ones."""
+        opening, closing = self._added(self._encode)
+        return len(self._encode([self.tail])[0]) - opening if self.tail else closing
+
+    def _added(self, encode: Callable[[list[str]], list[list[int]]]) -> tuple[int, int]:
+        """How many special tokens `encode` puts before and after a text."""
+        whole, bare = encode([PROBE])[0], self.tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+        last = len(whole) - len(bare)
+        before = next((n for n in range(last + 1) if whole[n : n + len(bare)] == bare), None)
+        return (0, 0) if before is None else (before, last - before)
 
     def _cached(
         self, examples: Examples, use: Literal["training", "generation"], progress: Callable[[int, int], None]
@@ -87,7 +101,8 @@ class Tokeniser:
         vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(self.tokenizer.get_vocab().items()))
         specials = json.dumps(self.tokenizer.special_tokens_map, default=str, sort_keys=True)
         settings = (FORMAT, use, self.model_class, self.tail, self.max_source_length, self.max_target_length)
-        for part in (repr(settings), vocabulary, specials, examples.content_sha256):
+        added = self._encode([PROBE]) + self._encode_targets([PROBE])  # language codes among them
+        for part in (repr(settings), vocabulary, specials, repr(added), examples.content_sha256):
             digest.update(part.encode())
         digest.update(json.dumps([example.id for example in examples.examples]).encode())
         return digest.hexdigest()[:32]
@@ -95,23 +110,24 @@ class Tokeniser:
     def _rows(
         self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
     ) -> Iterator[dict[str, Any]]:
-        tail_length = len(self._encode([self.tail])[0]) if self.tail else 0
+        kept_tokens = self.kept_tokens()
+        _, closing = self._added(self._encode_targets)
+        closing = max(closing, 1)  # EOS stays
         total = len(examples.examples)
         for start in range(0, total, CHUNK):
             chunk = examples.examples[start : start + CHUNK]
             prompts = self._encode([example.prompt for example in chunk])
             targets = self._encode_targets([example.references[0] for example in chunk])
             for example, prompt, target in zip(chunk, prompts, targets, strict=True):
-                kept, cut = keep_tail(prompt, self.max_source_length, tail_length)
+                kept, cut = keep_tail(prompt, self.max_source_length, kept_tokens)
                 counts["truncated_inputs"] += cut
                 counts["input_tokens"] += len(kept)
                 if use == "generation":
                     counts["target_tokens"] += sum(map(len, self._encode_targets(example.references)))
                     yield _generation_row(example, kept)
                     continue
-                short = target[: self.max_target_length - 1] + target[-1:]  # EOS stays
-                counts["truncated_targets"] += len(target) > self.max_target_length
-                labels = short if len(target) > self.max_target_length else target
+                labels, cut = keep_tail(target, self.max_target_length, closing)
+                counts["truncated_targets"] += cut
                 counts["target_tokens"] += len(labels)
                 yield self._training_row(kept, labels)
             progress(min(start + CHUNK, total), total)

@@ -64,7 +64,9 @@ def track(model: Any, optimizer: Any, step: Callable[[], None]) -> Tracked:
     with tracker:
         step()
     state = _state_bytes(optimizer)
-    rests = sum(rest.nbytes for rest in getattr(optimizer, "rests", []))  # what bf16 weights lack to their fp32 masters
+    # What bf16 weights lack to their fp32 values, and fp32 sums of gradients, lie in the optimizer (train.adamw).
+    rests = sum(rest.nbytes for rest in getattr(optimizer, "rests", {}).values())
+    sums = sum(gradient.nbytes for gradient in getattr(optimizer, "sums", {}).values())
 
     def components(by_category: dict[str, int]) -> dict[str, int]:
         own = _by_component(by_category)
@@ -72,6 +74,7 @@ def track(model: Any, optimizer: Any, step: Callable[[], None]) -> Tracked:
         own["temporary"] += own["optimizer"] - state
         own["optimizer"] = state
         own["weights"] += rests
+        own["gradients"] += sums
         return own
 
     phases = {phase: components(snapshot) for phase, snapshot in tracker.phase_peaks.items()}
@@ -79,6 +82,7 @@ def track(model: Any, optimizer: Any, step: Callable[[], None]) -> Tracked:
     own["temporary"] = max(own["temporary"], own["optimizer"] - state)
     own["optimizer"] = state
     own["weights"] += rests
+    own["gradients"] += sums
     return Tracked(phases, own)
 
 

@@ -16,6 +16,10 @@ ModelClass = Literal["seq2seq", "causal"]
 # Settings that a config.json may hold whatever its architecture.
 UNIVERSAL = {"tie_word_embeddings", "decoder_start_token_id", "pad_token_id", "bos_token_id", "eos_token_id"}
 
+# How architectures call the rows of their embeddings; Marian and FSMT have one table for each language.
+VOCABULARIES = ("vocab_size", "decoder_vocab_size", "src_vocab_size", "tgt_vocab_size")
+ROLES = ("pad_token_id", "eos_token_id", "bos_token_id")  # padding first: some tokenizers pad with another's token
+
 
 def load_config(name: str, revision: str | None) -> PretrainedConfig:
     """The configuration of a hub name or folder; its `_commit_hash` is the pinned revision. Raises ModelError."""
@@ -28,7 +32,20 @@ def load_config(name: str, revision: str | None) -> PretrainedConfig:
     config._commit_hash = _commit(name, revision)  # transformers 5.23 itself leaves it out
     # T5 reads `tie_word_embeddings: false` as "do not scale", and ties all the same (transformers 5).
     config.untie_output = getattr(config, "scale_decoder_outputs", True) is False
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = _generation_start(name, revision)
     return config
+
+
+def _generation_start(name: str, revision: str | None) -> int | None:
+    """The token that generation_config.json starts the decoder with; None where it names none, or is not there."""
+    from transformers import GenerationConfig
+
+    try:
+        settings = GenerationConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError):  # transformers raises OSError where there is no such file
+        return None
+    return settings.decoder_start_token_id
 
 
 def _commit(name: str, revision: str | None) -> str | None:
@@ -78,19 +95,28 @@ def model_class(config: PretrainedConfig) -> ModelClass:
 def fit_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, vocab_given: bool) -> None:
     """Give `config` the tokenizer's special tokens and, unless the recipe gave one, its vocabulary's size.
 
-    Raises ModelError where the given vocabulary is too small for the tokenizer.
+    The decoder of an encoder-decoder starts with the token of the role that `config` names: padding in T5,
+    the end of a text in BART. Raises ModelError where the given vocabulary is too small for the tokenizer.
     """
-    if not vocab_given:
-        config.vocab_size = len(tokenizer)
-    elif config.vocab_size < len(tokenizer):
-        raise ModelError(
-            f"model.config.vocab_size is {config.vocab_size}, and the tokenizer has {len(tokenizer)} tokens"
-        )
-    config.pad_token_id = tokenizer.pad_token_id
-    config.eos_token_id = tokenizer.eos_token_id
-    config.bos_token_id = tokenizer.bos_token_id
-    if config.is_encoder_decoder:
-        config.decoder_start_token_id = tokenizer.pad_token_id
+    for name in (name for name in VOCABULARIES if getattr(config, name, None) is not None):
+        if not vocab_given:
+            setattr(config, name, len(tokenizer))
+        elif getattr(config, name) < len(tokenizer):
+            raise ModelError(
+                f"model.config.{name} is {getattr(config, name)}, and the tokenizer has {len(tokenizer)} tokens"
+            )
+    start = _start_role(config) if config.is_encoder_decoder else None
+    for role in ROLES:
+        setattr(config, role, getattr(tokenizer, role))
+    if start is not None:
+        token = getattr(tokenizer, start)
+        config.decoder_start_token_id = tokenizer.pad_token_id if token is None else token
+
+
+def _start_role(config: PretrainedConfig) -> str:
+    """Which of ROLES the decoder's start token has in `config`; padding where it has none of them."""
+    start = getattr(config, "decoder_start_token_id", None)
+    return next((role for role in ROLES if start is not None and getattr(config, role, None) == start), ROLES[0])
 
 
 def build_model(config: PretrainedConfig) -> PreTrainedModel:

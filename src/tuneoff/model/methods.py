@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import typing
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ DECIDED = {
     "revision",
     "peft_version",
 }
+AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's rank allocator
+STEPS = 10**6  # of a training that is not known yet: room for any schedule of a method
 
 
 def uses_peft(method: str) -> bool:
@@ -84,7 +87,7 @@ def check_applies(arm: str, method: str, settings: dict[str, Any], config: Pretr
     with torch.device("meta"):
         model = build_model(copy.deepcopy(config))
         try:
-            adapt(model, method, settings, model_class(config), steps=1)
+            adapt(model, method, settings, model_class(config), steps=STEPS)
         except ModelError as error:
             if isinstance(error.__cause__, ValueError):  # others may be the meta device's, which holds no values
                 return [Problem(("arms", arm), str(error))]
@@ -99,21 +102,80 @@ def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: M
     """
     if not uses_peft(method):
         model.requires_grad_(method == "full")
+        for module in model.modules():
+            if "Sinusoidal" in type(module).__name__:  # tables of positions that a formula gives: never trained
+                module.requires_grad_(False)
         return model
     from peft import get_peft_model
 
     try:
-        return get_peft_model(model, _peft_config(method, settings, kind, steps))
+        adapted = get_peft_model(model, _peft_config(method, settings, kind, steps))
     except Exception as error:  # peft checks settings against the model in many ways of its own
         first = first_line(error)
         raise ModelError(f"peft cannot apply {method!r} to this model: {first}") from error
+    for name, weight in adapted.named_parameters():
+        if ".ranknum." in name:  # AdaLoRA's ranks: counts, which peft makes trainable where it casts them to fp32
+            weight.requires_grad_(False)
+    return adapted
 
 
 def after_optimizer_step(model: Any, step: int) -> None:
-    """What a method must do after each step (AdaLoRA moves its rank budget)."""
+    """What a method does after an optimizer step, while gradients are there. AdaLoRA moves its rank budget."""
     allocate = getattr(getattr(model, "base_model", None), "update_and_allocate", None)
     if allocate is not None:
         allocate(step)
+
+
+def method_loss(model: Any) -> torch.Tensor | None:
+    """The term that the method adds to the mean loss of a step, or None.
+
+    AdaLoRA's keeps its triplets orthogonal (Zhang et al. 2023, equation 4): the mean over all P and Q of
+    ‖PᵀP − I‖ in the Frobenius norm, times `orth_reg_weight`. peft computes it in the model's own forward pass, from
+    labels that this program does not give it.
+    """
+    from peft import AdaLoraModel
+
+    tuner = getattr(model, "base_model", None)
+    if not isinstance(tuner, AdaLoraModel):
+        return None
+    import torch
+
+    adapter = tuner.trainable_adapter_name
+    products = [
+        weight @ weight.T if "lora_A" in name else weight.T @ weight
+        for name, weight in tuner.named_parameters()
+        if ("lora_A" in name or "lora_B" in name) and adapter in name
+    ]
+    norms = [torch.linalg.norm(p - torch.eye(len(p), device=p.device, dtype=p.dtype)) for p in products]
+    return tuner.peft_config[adapter].orth_reg_weight * torch.stack(norms).mean()
+
+
+def method_state(model: Any) -> dict[str, torch.Tensor]:
+    """What a method remembers between steps besides weights and buffers: AdaLoRA's averages and its rank pattern."""
+    import torch
+
+    allocator = getattr(getattr(model, "base_model", None), "rankallocator", None)
+    if allocator is None:
+        return {}
+    state = {f"{kind}/{name}": value for kind in AVERAGES for name, value in getattr(allocator, kind).items()}
+    pattern = allocator.peft_config.rank_pattern or {}
+    return {**state, **{f"rank_pattern/{name}": torch.tensor(kept) for name, kept in pattern.items()}}
+
+
+def load_method_state(model: Any, state: dict[str, torch.Tensor]) -> None:
+    """Put back what `method_state` returned."""
+    allocator = getattr(getattr(model, "base_model", None), "rankallocator", None)
+    if allocator is None:
+        return
+    device = next(model.parameters()).device
+    pattern = {}
+    for key, value in state.items():
+        kind, _, name = key.partition("/")
+        if kind == "rank_pattern":
+            pattern[name] = value.tolist()
+        else:
+            getattr(allocator, kind)[name] = value.to(device)
+    allocator.peft_config.rank_pattern = pattern or None
 
 
 def _peft_config(method: str, settings: dict[str, Any], kind: ModelClass, steps: int) -> PeftConfig:
@@ -144,9 +206,23 @@ def _type_problem(annotation: Any, value: Any) -> str | None:
             adapter = TypeAdapter(annotation)
         except Exception:
             return None
+    if isinstance(value, str) and any(_matches(value, pattern) for pattern in _literals(annotation)):
+        return None
     try:
         adapter.validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         return message[0].lower() + message[1:]
     return None
+
+
+def _literals(annotation: Any) -> list[str]:
+    """The strings that an annotation admits, in whatever union they stand."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return [choice for choice in typing.get_args(annotation) if isinstance(choice, str)]
+    return [literal for part in typing.get_args(annotation) for literal in _literals(part)]
+
+
+def _matches(value: str, literal: str) -> bool:
+    """Whether `value` is what a literal of peft means that has a number to fill in: `pissa_niter_[number of iters]`."""
+    return "[" in literal and re.fullmatch(re.sub(r"\\\[.*?\\\]", r"\\d+", re.escape(literal)), value) is not None

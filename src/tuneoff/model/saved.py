@@ -12,7 +12,7 @@ from tuneoff.errors import ModelError, first_line
 from tuneoff.folder import sync_folder
 from tuneoff.model.base import load_model
 from tuneoff.model.methods import uses_peft
-from tuneoff.records import Prepared
+from tuneoff.records import Resolved
 
 if TYPE_CHECKING:
     import torch
@@ -38,14 +38,14 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> No
     sync_folder(path.parent)
 
 
-def load_arm(prepared: Prepared, method: str, saved: Path, dtype: torch.dtype) -> Any:
+def load_arm(resolved: Resolved, method: str, saved: Path, dtype: torch.dtype) -> Any:
     """What an arm generates with: the original model, the trained one (`saved`), or the original with its adapter.
 
     Raises ModelError.
     """
     if method == "full":
-        return load_model(str(saved), None, prepared.model_class, dtype)
-    model = load_model(prepared.model_path, prepared.model_revision, prepared.model_class, dtype)
+        return load_model(str(saved), None, resolved.model_class, dtype)
+    model = load_model(resolved.model_path, resolved.model_revision, resolved.model_class, dtype)
     return load_adapter(model, saved) if uses_peft(method) else model
 
 

@@ -14,14 +14,14 @@ from tuneoff.data.order import epoch_order, micro_batches, padded, token_budget
 from tuneoff.errors import ModelError, first_line
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
-from tuneoff.model.engine import PickedEngine
+from tuneoff.model.depth import widths_of
+from tuneoff.model.engines import choose_engines
 from tuneoff.model.methods import adapt, held_dtype, uses_peft
 from tuneoff.planner.calibrate import calibrate, kind_of_step
-from tuneoff.planner.depth import widths_of
 from tuneoff.planner.fit import Device
 from tuneoff.planner.predictor import Predictor, Setting
 from tuneoff.planner.speed import Speed, rough
-from tuneoff.planner.training import Micros
+from tuneoff.planner.training import Micros, PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
@@ -32,15 +32,12 @@ SAMPLES = 7  # steps whose work is counted, for the work of all
 class ArmPlanner:
     """Predicts one arm. Peaks are computed where they are asked for, and once."""
 
-    def __init__(self, name: str, arm: ArmSpec, setting: Setting, spec: TrainingSpec | None = None) -> None:
-        self.name, self._arm, self._setting = name, arm, setting
-        self._spec = spec or setting.recipe.training
-        self._predictor = Predictor(arm, setting, self._spec)
+    def __init__(self, name: str, work: PlannedWork, setting: Setting) -> None:
+        self.name, self._setting = name, setting
+        self._work_of_arm, self._arm, self._spec = work, work.spec, work.training
+        self._engine = work.engine
+        self._predictor = Predictor(work, setting)
         self._peaks: dict[int, PlannedStep] = {}
-
-    @property
-    def _engine(self) -> PickedEngine:
-        return self._predictor.training.engine
 
     @property
     def trains(self) -> bool:
@@ -59,7 +56,7 @@ class ArmPlanner:
     def _longest_step(self, micro_batch: int) -> PlannedStep:
         """The same as `step`, from all layers; known from then on, so that what fits is judged by it, too."""
         if self._predictor.deep:
-            self._peaks[micro_batch] = self._predictor.training.memory(self._longest(micro_batch))
+            self._peaks[micro_batch] = self._predictor.memory(self._longest(micro_batch), whole_model=True)
         return self.step(micro_batch)
 
     def needs(self, micro_batch: int) -> int:
@@ -151,28 +148,28 @@ class ArmPlanner:
     @cached_property
     def _order(self) -> list[list[int]]:
         """The examples of each optimizer step of the first epoch: the longest, then from short to long."""
-        examples = self._setting.examples
-        order = epoch_order(examples.lengths, examples.examples_per_step, examples.seed, 0)
-        size = examples.examples_per_step
-        first, *steps = [order[start : start + size] for start in range(0, len(order), size)]
-        return [first, *sorted(steps, key=lambda step: self._features(step)[0])]
+        steps = self._setting.steps
+        order = epoch_order(steps.lengths, steps.examples_per_step, steps.seed, 0)
+        size = steps.examples_per_step
+        first, *others = [order[start : start + size] for start in range(0, len(order), size)]
+        return [first, *sorted(others, key=lambda step: self._features(step)[0])]
 
     def _micros(self, step: list[int], size: int) -> Micros:
         """A step's micro-batches where `size` of the longest examples go at once: split as the trainer does."""
-        if size >= self._setting.examples.examples_per_step:
+        if size >= self._setting.steps.examples_per_step:
             return [step]
-        lengths = self._setting.examples.lengths
+        lengths = self._setting.steps.lengths
         parts = micro_batches([lengths[i] for i in step], size * self._budget)
         return [[step[i] for i in part] for part in parts]
 
     @cached_property
     def _budget(self) -> int:
         """Of a micro-batch of one: it grows with the size."""
-        return token_budget(self._setting.examples.lengths, 1)
+        return token_budget(self._setting.steps.lengths, 1)
 
     def _features(self, micro_batch: list[int]) -> np.ndarray:
         """What the work of a micro-batch is a sum of: padded tokens, pairs of them, the targets' rows, and itself."""
-        lengths = [self._setting.examples.lengths[i] for i in micro_batch]
+        lengths = [self._setting.steps.lengths[i] for i in micro_batch]
         s, t = (padded(max(values)) for values in zip(*lengths, strict=True))
         b, rows = len(micro_batch), sum(target for _, target in lengths)
         return np.array([b * s, b * s * s, b * t, b * t * t, b * s * t, rows, 1.0])
@@ -202,13 +199,13 @@ class ArmPlanner:
         scale = matrix.max(0).clip(min=1.0)
         weights, *_ = np.linalg.lstsq(matrix / scale, works, rcond=None)
         epoch = sum(self._features(micro) for micro in every) / scale @ weights
-        steps = self._setting.examples.steps
+        steps = self._setting.steps.count
         return Work(*epoch.tolist()) * (steps / len(self._order)) + self._predictor.updating * steps
 
     def _speed(self, micro_batch: int | None) -> Speed:
         s = self._setting
         if micro_batch is None:
-            kinds = [kind_of_step(engine, s.precision, few) for engine in ("fast", "plain") for few in (True, False)]
+            kinds = [kind_of_step(self._engine.name, s.precision, few) for few in (True, False)]
         else:
             kinds = [kind_of_step(self._engine.name, s.precision, uses_peft(self._arm.method))]
         model = widths_of(s.inputs.config)
@@ -216,7 +213,7 @@ class ArmPlanner:
             s.tell.phase(f"calibrate {self.name}")
             ordered = [*self._order[1:], self._order[0]]
             steps = [self._micros(ordered[place], micro_batch) for place in _spread(len(ordered), 3)]
-            speed = calibrate(self._arm, s.inputs, s.examples, self._spec, s.precision, steps, s.tell.progress)
+            speed = calibrate(self._work_of_arm, s.inputs, s.steps, s.precision, steps, s.tell.progress)
             s.speeds.keep(kinds[0], model, speed)
         known = (s.speeds.find(kind, model) for kind in kinds)
         return next((speed for speed in known if speed), None) or rough(s.precision.dtype, s.device)
@@ -247,19 +244,21 @@ class ArmPlanner:
         checkpointed = small.model_copy(update={"activation_checkpointing": True})
         found = []
         if self._spec.micro_batch not in (None, 1):
-            found.append(("training.micro_batch=1", ArmPlanner(self.name, self._arm, self._setting, small)))
+            found.append(("training.micro_batch=1", self._variant(self._arm, small)))
         change = "training.micro_batch=1, training.activation_checkpointing=true"
         if not self._spec.activation_checkpointing:
-            found.append((change, ArmPlanner(self.name, self._arm, self._setting, checkpointed)))
+            found.append((change, self._variant(self._arm, checkpointed)))
         if not uses_peft(self._arm.method):
             lora = ArmSpec(method="lora", learning_rate=1e-3, r=8)
-            found.append(
-                (f"{change}, and LoRA (r=8) in its place", ArmPlanner("lora", lora, self._setting, checkpointed))
-            )
+            found.append((f"{change}, and LoRA (r=8) in its place", self._variant(lora, checkpointed)))
         elif int(self._arm.settings.get("r", 0)) > 8:
             lower = self._arm.model_copy(update={"r": 8})
-            found.append((f"{change}, arms.{self.name}.r=8", ArmPlanner(self.name, lower, self._setting, checkpointed)))
+            found.append((f"{change}, arms.{self.name}.r=8", self._variant(lower, checkpointed)))
         return found
+
+    def _variant(self, arm: ArmSpec, training: TrainingSpec) -> ArmPlanner:
+        engine = choose_engines(self._setting.inputs.config, {self.name: arm}, training)[self.name]
+        return ArmPlanner(self.name, PlannedWork(arm, training, engine), self._setting)
 
 
 def _spread(count: int, wanted: int) -> list[int]:

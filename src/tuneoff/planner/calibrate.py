@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 
+from tuneoff.data.inputs import Inputs
 from tuneoff.measure import allocator
 from tuneoff.model.base import build_model
+from tuneoff.model.depth import shallow
 from tuneoff.model.device import Precision, pick_device, synchronize
+from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt, held_dtype
-from tuneoff.planner.depth import shallow
-from tuneoff.planner.inputs import Inputs
 from tuneoff.planner.speed import Speed, fit
-from tuneoff.planner.training import FakeTraining, Micros, trainer_for_steps
+from tuneoff.planner.training import FakeTraining, Micros, PlannedWork, training_for_steps
 from tuneoff.planner.work import Work
-from tuneoff.recipe.schema import ArmSpec, TrainingSpec
-from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
+from tuneoff.train.steps import Steps
 
 DEPTHS = (1, 3)  # what grows with depth, and what does not
 REPEATS = 3
@@ -31,49 +31,44 @@ def kind_of_step(engine: str, precision: Precision, few: bool) -> str:
 
 
 def calibrate(
-    arm: ArmSpec,
+    arm: PlannedWork,
     inputs: Inputs,
-    examples: Examples,
-    spec: TrainingSpec,
+    steps: Steps,
     precision: Precision,
-    steps: Sequence[Micros],
+    timed: Sequence[Micros],
     progress: Callable[[int, int], None],
 ) -> Speed:
-    """The speed that explains real steps of `arm` (`steps` give their micro-batches), each timed a few times."""
+    """The speed that explains real steps of `arm` (`timed` gives their micro-batches), each timed a few times."""
     samples: list[tuple[Work, float]] = []
     for depth in DEPTHS:
         small = replace(inputs, config=shallow(inputs.config, depth))
-        fake = FakeTraining(arm, small, examples, spec, precision)
-        measured = _measure(arm, small, examples, spec, precision, steps)
-        for micros, seconds in zip(steps, measured, strict=True):
+        fake = FakeTraining(arm, small, steps, precision)
+        measured = _measure(arm, small, steps, precision, timed)
+        for micros, seconds in zip(timed, measured, strict=True):
             samples.append((sum((fake.work(micro) for micro in micros), fake.updating), seconds))
-        progress(len(samples), len(DEPTHS) * len(steps))
+        progress(len(samples), len(DEPTHS) * len(timed))
     count = REPEATS * len(samples)
     return fit(samples, f"{count} real steps here on models of {' and '.join(map(str, DEPTHS))} layers")
 
 
 def _measure(
-    arm: ArmSpec,
-    inputs: Inputs,
-    examples: Examples,
-    spec: TrainingSpec,
-    precision: Precision,
-    steps: Sequence[Micros],
+    arm: PlannedWork, inputs: Inputs, steps: Steps, precision: Precision, timed: Sequence[Micros]
 ) -> list[float]:
     """Median seconds of each step, of random weights."""
-    device = pick_device()
-    model = build_model(copy.deepcopy(inputs.config)).to(held_dtype(arm.method, precision.dtype))
-    model = adapt(model, arm.method, dict(arm.settings), inputs.model_class, examples.steps)
-    trainer = trainer_for_steps(model, inputs, examples, spec, precision)
+    device, method = pick_device(), arm.spec.method
+    model = build_model(copy.deepcopy(inputs.config)).to(held_dtype(method, precision.dtype))
+    model = adapt(model, method, arm.spec.settings, inputs.model_class, steps.count)
+    engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
+    training = training_for_steps(engine, inputs, steps, arm.training, split=any(len(micros) > 1 for micros in timed))
     allocator.quick()
     medians = []
-    for micros in steps:
-        batches = [trainer.data_collator([examples.train[i] for i in chosen]) for chosen in micros]
+    for micros in timed:
+        batches = [training.batch(chosen) for chosen in micros]
         taken = []
         for _ in range(1 + REPEATS):
             synchronize(device)
             began = time.perf_counter()
-            single_step(trainer, trainer.optimizer, batches)
+            single_step(training, batches)
             synchronize(device)
             taken.append(time.perf_counter() - began)
         medians.append(median(taken[1:]))

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 
+from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import load_tokens
-from tuneoff.decode.t5 import GreedyT5
 from tuneoff.measure.components import track
 from tuneoff.model.device import Precision
-from tuneoff.model.engine import pick_engine
+from tuneoff.model.engines import engine_for
+from tuneoff.model.merge import is_merged
 from tuneoff.model.methods import uses_peft
 from tuneoff.planner.fake import FakeWorld
-from tuneoff.planner.inputs import Inputs
+from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import CountWork, Work
-from tuneoff.recipe.schema import ArmSpec, EvaluationSpec, TrainingSpec
+from tuneoff.recipe.schema import EvaluationSpec
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ class FakeGeneration:
     are added up for the longest text.
     """
 
-    def __init__(
-        self, arm: ArmSpec, inputs: Inputs, training: TrainingSpec, evaluation: EvaluationSpec, precision: Precision
-    ) -> None:
+    def __init__(self, arm: PlannedWork, inputs: Inputs, evaluation: EvaluationSpec, precision: Precision) -> None:
         self._world = FakeWorld()
-        model = self._world.model(inputs.config, arm.method, arm.settings, precision.dtype, 1).eval()
-        fast = pick_engine(training, model).name == "fast" and evaluation.num_beams == 1
-        if fast and uses_peft(arm.method):  # merged, as a trial does
+        spec = arm.spec
+        model = self._world.model(inputs.config, spec.method, spec.settings, precision.dtype, 1).eval()
+        self.plain_model = not uses_peft(spec.method) or is_merged(model, arm.engine.name)  # without adapters
+        if self.plain_model and uses_peft(spec.method):
             model = self._world.model(inputs.config, "none", {}, precision.dtype, 1).eval()
-        self._model, self.fast = model, fast
-        self.plain_model = fast or not uses_peft(arm.method)  # without adapters
+        engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
+        self._model = model
+        self._greedy = engine.greedy() if evaluation.num_beams == 1 else None
         self._causal = inputs.model_class == "causal"
         self._evaluation = evaluation
         self._lengths = sorted(
@@ -73,7 +74,7 @@ class FakeGeneration:
             self._write(cache)
 
         tracked = track(self._model, None, read_and_write)
-        return sum(tracked.at_peak.values()), 0 if self.fast else self._growth(cache, lengths)
+        return sum(tracked.at_peak.values()), 0 if self._greedy is not None else self._growth(cache, lengths)
 
     def _count(self, lengths: list[int]) -> tuple[Work, Work]:
         with CountWork() as reading:
@@ -86,9 +87,8 @@ class FakeGeneration:
     def _read(self, lengths: list[int]) -> Any:
         """The inputs read, and the first token of each text written where transformers writes it at once."""
         ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
-        if self.fast:
-            greedy = GreedyT5(self._model)
-            return greedy, greedy.begin(ids, lengths, self._evaluation.max_new_tokens)
+        if self._greedy is not None:
+            return self._greedy.begin(ids, lengths, self._evaluation.max_new_tokens)
         beams, mask = self._evaluation.num_beams, torch.ones_like(ids)
         if self._causal:
             ids, mask = ids.repeat_interleave(beams, 0), mask.repeat_interleave(beams, 0)
@@ -103,9 +103,8 @@ class FakeGeneration:
     @torch.no_grad()
     def _write(self, state: Any) -> None:
         """One more token for each text: the last."""
-        if self.fast:
-            greedy, search = state
-            greedy.step(search, self._evaluation.max_new_tokens - 1)
+        if self._greedy is not None:
+            self._greedy.step(state, self._evaluation.max_new_tokens - 1)
             return
         kept, out = state
         token = torch.zeros(out.logits.shape[0], 1, dtype=torch.int64)

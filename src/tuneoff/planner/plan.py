@@ -6,32 +6,47 @@ from collections.abc import Mapping, Sequence
 
 import psutil
 
+from tuneoff.data.inputs import Inputs, read_inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import Problem, RecipeError, TuneoffError
 from tuneoff.model.device import pick_device, pick_precision
+from tuneoff.model.engines import choose_engines
 from tuneoff.model.methods import check_method
 from tuneoff.planner.arm import ArmPlanner
 from tuneoff.planner.fit import Device, parse_device, this_machine
-from tuneoff.planner.inputs import Inputs, Telling, read_inputs
 from tuneoff.planner.predictor import Setting
 from tuneoff.planner.speed import Speeds
+from tuneoff.planner.training import PlannedWork
+from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import ArmSpec, Recipe
-from tuneoff.records import Plan
-from tuneoff.train.loop import Work, count_steps
+from tuneoff.records import ChosenEngine, Plan
+from tuneoff.train.steps import Steps, count_steps
 
 
 def plan_recipe(
-    recipe: Recipe, tell: Telling, *, devices: Sequence[str] = (), sweep: str | None = None, calibrate: bool = False
+    recipe: Recipe,
+    tell: ProgressListener,
+    *,
+    devices: Sequence[str] = (),
+    sweep: str | None = None,
+    calibrate: bool = False,
 ) -> Plan:
     """The plan of a recipe that has no run yet: `devices` as `16GB`, `sweep` as `r=4,8,16`. Raises TuneoffError."""
     sizes = [parse_device(text) for text in devices]
     if sweep is not None:
         recipe = recipe.model_copy(update={"arms": sweep_arms(recipe.arms, sweep)})
-    return make_plan(recipe, read_inputs(recipe, None, tell), tell, sizes, calibrate)
+    inputs = read_inputs(recipe, None, tell)
+    engines = choose_engines(inputs.config, recipe.arms, recipe.training)
+    return make_plan(recipe, inputs, engines, tell, sizes, calibrate)
 
 
 def make_plan(
-    recipe: Recipe, inputs: Inputs, tell: Telling, devices: Sequence[Device] = (), calibrate: bool = False
+    recipe: Recipe,
+    inputs: Inputs,
+    engines: Mapping[str, ChosenEngine],
+    tell: ProgressListener,
+    devices: Sequence[Device] = (),
+    calibrate: bool = False,
 ) -> Plan:
     """Predict every arm of `recipe` on this machine and on `devices`.
 
@@ -40,11 +55,11 @@ def make_plan(
     """
     device, here = pick_device(), this_machine()
     precision = pick_precision(recipe.training.precision, device)
-    examples, steps = _examples(recipe, inputs)
+    steps = _steps(recipe, inputs)
     setting = Setting(
         recipe=recipe,
         inputs=inputs,
-        examples=examples,
+        steps=steps,
         device=device,
         precision=precision,
         libraries=psutil.Process().memory_info().rss if device.type == "cpu" else 0,
@@ -52,7 +67,9 @@ def make_plan(
         calibrate=calibrate,
         tell=tell,
     )
-    planners = [ArmPlanner(name, arm, setting) for name, arm in recipe.arms.items()]
+    planners = [
+        ArmPlanner(name, PlannedWork(arm, recipe.training, engines[name]), setting) for name, arm in recipe.arms.items()
+    ]
     tell.phase("plan")
     micro_batch = _common(planners, here, recipe)
     arms = []
@@ -64,7 +81,7 @@ def make_plan(
         precision=f"{precision.name}: {precision.reason}",
         libraries=setting.libraries,
         micro_batch=micro_batch,
-        steps=steps,
+        steps=steps.count,
         arms=arms,
     )
 
@@ -106,18 +123,16 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _examples(recipe: Recipe, inputs: Inputs) -> tuple[Work, int]:
+def _steps(recipe: Recipe, inputs: Inputs) -> Steps:
     """What the first seed trains on."""
     train = load_tokens(inputs.tokens["train"]) if "train" in inputs.tokens else None
-    steps = count_steps(len(train), recipe.training) if train is not None else 0
-    work = Work(
+    return Steps(
         train=train,
         validation=None,
         seed=recipe.seeds[0],
         examples_per_step=recipe.training.examples_per_step,
-        steps=steps,
+        count=count_steps(len(train), recipe.training) if train is not None else 0,
     )
-    return work, steps
 
 
 def _common(planners: Sequence[ArmPlanner], here: Device, recipe: Recipe) -> int:

@@ -7,16 +7,17 @@ from functools import cached_property
 
 import torch
 
+from tuneoff.data.inputs import Inputs
+from tuneoff.model.depth import depth_of, shallow
 from tuneoff.model.device import Precision
-from tuneoff.planner.depth import depth_of, shallow
 from tuneoff.planner.generation import FakeGeneration, Generating
-from tuneoff.planner.inputs import Inputs, Telling
 from tuneoff.planner.speed import Speeds
-from tuneoff.planner.training import FakeTraining, Micros
+from tuneoff.planner.training import FakeTraining, Micros, PlannedWork
 from tuneoff.planner.work import Work
-from tuneoff.recipe.schema import ArmSpec, Recipe, TrainingSpec
+from tuneoff.progress import ProgressListener
+from tuneoff.recipe.schema import Recipe
 from tuneoff.records import PlannedStep
-from tuneoff.train.loop import Work as Examples
+from tuneoff.train.steps import Steps
 
 DEEP = 16  # layers, beyond which a peak is reckoned from few
 PEAK = (4, 5)  # of them: the difference is a layer's; with fewer, the peak may lie elsewhere
@@ -29,36 +30,38 @@ class Setting:
 
     recipe: Recipe
     inputs: Inputs
-    examples: Examples
+    steps: Steps
     device: torch.device
     precision: Precision
     libraries: int
     speeds: Speeds
     calibrate: bool
-    tell: Telling
-    generated: dict[tuple[int | None, bool], Generating] = field(default_factory=dict)
+    tell: ProgressListener
+    generated: dict[tuple[int | None, str], Generating] = field(default_factory=dict)
 
 
 class Predictor:
-    """Raises ModelError, or whatever a method does that needs values."""
+    """Predicts the steps and the generation of one arm.
 
-    def __init__(self, arm: ArmSpec, setting: Setting, spec: TrainingSpec) -> None:
-        self._arm, self._setting, self._spec = arm, setting, spec
-        self._layers = depth_of(setting.inputs.config) or 0  # 0: not to be reckoned with
+    Every figure may raise ModelError, or whatever a method or an architecture raises that needs values.
+    """
+
+    def __init__(self, arm: PlannedWork, setting: Setting) -> None:
+        self._arm, self._setting = arm, setting
+        self._layers = depth_of(setting.inputs.config) or 0  # 0: the depth says nothing
         self.deep = self._layers > DEEP
-        self._made: dict[int, FakeTraining] = {}
+        self._made: dict[tuple[int | None, bool], FakeTraining] = {}
 
-    @cached_property
-    def training(self) -> FakeTraining:
-        """Of the whole model."""
-        return self._training(None)
+    def memory(self, micro_batches: Micros, *, whole_model: bool = False) -> PlannedStep:
+        """The peak of a step in bytes, by component.
 
-    def memory(self, micro_batches: Micros) -> PlannedStep:
-        """The peak of a step: of a deep model from few layers, while `training.memory` is from all."""
-        if not self.deep:
-            return self.training.memory(micro_batches)
+        That of a deep model is reckoned from few layers, unless the `whole_model` is asked for.
+        """
+        split = len(micro_batches) > 1
+        if whole_model or not self.deep:
+            return self._training(None, split).memory(micro_batches)
         # Each phase by itself: with depth the peak may move from one to another.
-        fewer, more = (self._shallow(depth).phases(micro_batches) for depth in PEAK)
+        fewer, more = (self._training(depth, split).phases(micro_batches) for depth in PEAK)
         reckoned = [self._reckon_step(fewer[phase], more[phase]) for phase in fewer]
         return max(reckoned, key=lambda step: step.peak)
 
@@ -71,15 +74,15 @@ class Predictor:
     def work(self, micro_batch: list[int]) -> Work:
         """The work of a micro-batch, forward and backward: from few layers, exactly."""
         if self._layers <= WORK[-1]:
-            return self.training.work(micro_batch)
-        return self._reckon_work(WORK, *(self._shallow(depth).work(micro_batch) for depth in WORK))
+            return self._training(None, False).work(micro_batch)
+        return self._reckon_work(WORK, *(self._training(depth, False).work(micro_batch) for depth in WORK))
 
     @property
     def updating(self) -> Work:
         """The work of an optimizer's step."""
         if self._layers <= WORK[-1]:
-            return self.training.updating
-        return self._reckon_work(WORK, *(self._shallow(depth).updating for depth in WORK))
+            return self._training(None, False).updating
+        return self._reckon_work(WORK, *(self._training(depth, False).updating for depth in WORK))
 
     @cached_property
     def generating(self) -> Generating:
@@ -92,23 +95,23 @@ class Predictor:
             self._reckon_work(PEAK, fewer.token, more.token),
         )
 
-    def _shallow(self, depth: int) -> FakeTraining:
-        if depth not in self._made:
-            self._made[depth] = self._training(depth)
-        return self._made[depth]
-
-    def _training(self, depth: int | None) -> FakeTraining:
-        s = self._setting
-        return FakeTraining(self._arm, self._inputs(depth), s.examples, self._spec, s.precision)
+    def _training(self, depth: int | None, split: bool) -> FakeTraining:
+        """The training of a model of `depth` layers (None: of all of them)."""
+        if (depth, split) not in self._made:
+            s = self._setting
+            made = FakeTraining(self._arm, self._inputs(depth), s.steps, s.precision, split=split)
+            self._made[depth, split] = made
+        return self._made[depth, split]
 
     def _generation(self, depth: int | None) -> Generating:
         s = self._setting
-        fake = FakeGeneration(self._arm, self._inputs(depth), self._spec, s.recipe.evaluation, s.precision)
+        fake = FakeGeneration(self._arm, self._inputs(depth), s.recipe.evaluation, s.precision)
         if not fake.plain_model:
             return fake.predict()
-        if (depth, fake.fast) not in s.generated:  # the same for every arm that has no adapters when it writes
-            s.generated[depth, fake.fast] = fake.predict()
-        return s.generated[depth, fake.fast]
+        key = depth, self._arm.engine.name
+        if key not in s.generated:  # the same for every arm that has no adapters when it writes
+            s.generated[key] = fake.predict()
+        return s.generated[key]
 
     def _inputs(self, depth: int | None) -> Inputs:
         inputs = self._setting.inputs

@@ -5,30 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import IGNORED
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.components import track
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.device import Precision, pick_device
-from tuneoff.model.engine import PickedEngine, pick_engine
+from tuneoff.model.engines import Engine, engine_for
 from tuneoff.model.methods import held_dtype
 from tuneoff.planner.fake import FakeWorld
-from tuneoff.planner.inputs import Inputs
 from tuneoff.planner.work import CountWork, Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
-from tuneoff.records import PlannedStep
+from tuneoff.records import ChosenEngine, PlannedStep
 from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.loop import Training
-from tuneoff.train.loop import Work as Examples
 from tuneoff.train.probe import single_step
-from tuneoff.train.trainer import ArmTrainer
+from tuneoff.train.steps import Steps
 
 # What the process takes besides tensors, as measured (docs/plan.md): objects, threads and data, and what oneDNN keeps
 # of each kind of matrix product.
@@ -40,41 +40,53 @@ Micros = list[list[int]]  # the examples of each micro-batch
 Batch = dict[str, torch.Tensor]
 
 
-def trainer_for_steps(
-    model: Any, inputs: Inputs, examples: Examples, spec: TrainingSpec, precision: Precision
-) -> ArmTrainer:
-    """The trainer of an adapted model, for single steps on micro-batches that are given one by one."""
+@dataclass(frozen=True)
+class PlannedWork:
+    """What an arm computes: its method, the settings of its training, and the engine that computes it."""
+
+    spec: ArmSpec
+    training: TrainingSpec
+    engine: ChosenEngine
+
+
+def training_for_steps(
+    engine: Engine, inputs: Inputs, steps: Steps, spec: TrainingSpec, *, split: bool = False
+) -> Training:
+    """The training of an adapted model, for single steps on micro-batches that are given one by one.
+
+    `split` says whether a step has several of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(
-            model,
+        return Training(
+            engine,
             inputs.tokenizer,
-            examples,
-            spec.model_copy(update={"micro_batch": None}),
+            steps,
+            spec.model_copy(update={"micro_batch": 1 if split else None, "report_to": []}),
             learning_rate=1e-6,
-            bf16=precision.name == "bf16",
-            engine=pick_engine(spec, model).name,
             folder=TrialFolder(Path(folder)),
             clock=Clock(lambda: None),
         )
-        return training.unstarted()
 
 
 class FakeTraining:
-    """The training of one arm on fake tensors: exactly the code that a trial runs. Raises ModelError."""
+    """The training of one arm on fake tensors: the code that a trial runs, without values.
+
+    `split` says whether a step has several micro-batches. Raises ModelError.
+    """
 
     def __init__(
-        self, arm: ArmSpec, inputs: Inputs, examples: Examples, spec: TrainingSpec, precision: Precision
+        self, arm: PlannedWork, inputs: Inputs, steps: Steps, precision: Precision, *, split: bool = False
     ) -> None:
         self._world = FakeWorld()
-        dtype = held_dtype(arm.method, precision.dtype)
-        model = self._world.model(inputs.config, arm.method, arm.settings, dtype, examples.steps)
+        dtype = held_dtype(arm.spec.method, precision.dtype)
+        model = self._world.model(inputs.config, arm.spec.method, arm.spec.settings, dtype, steps.count)
         self.parameters = count_parameters(model)
         self._causal = inputs.model_class == "causal"
-        self._examples = examples
-        self.engine: PickedEngine = pick_engine(spec, model)
+        self._steps = steps
+        engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
         with self._world.entered([]):
-            self._trainer = trainer_for_steps(model, inputs, examples, spec, precision)
-        self._optimizer: Any = self._trainer.optimizer
+            self._training = training_for_steps(engine, inputs, steps, arm.training, split=split)
+        self._model, self._optimizer = model, cast(Any, self._training.optimizer)
 
     def memory(self, micro_batches: Micros) -> PlannedStep:
         """The peak of a step on these micro-batches (of which the first is the largest), by component."""
@@ -90,7 +102,7 @@ class FakeTraining:
                 with counter:
                     self._step(batches)
 
-            tracked = track(self._trainer.model, self._optimizer, step)
+            tracked = track(self._model, self._optimizer, step)
         on_cpu = pick_device().type == "cpu"
         process = PROCESS_BYTES + KERNEL_BYTES * len(counter.products) if on_cpu else 0
         return {
@@ -107,7 +119,7 @@ class FakeTraining:
     def work(self, micro_batch: list[int]) -> Work:
         """The work of a micro-batch, forward and backward."""
         with self._ready([micro_batch]) as (batches, _), CountWork() as counter:
-            single_step(self._trainer, None, batches)
+            single_step(self._training, batches, update=False)
         return counter.done
 
     @cached_property
@@ -118,7 +130,7 @@ class FakeTraining:
             self._make_gradients()
             with CountWork() as counter:
                 self._optimizer.step()
-            self._trainer.model.zero_grad()
+            self._optimizer.zero_grad()
         if isinstance(self._optimizer, ExactAdamW):  # in C++, and unseen
             return counter.done + Work(0.0, EXACT_BYTES * self.parameters.trainable, len(self._optimizer.rests))
         return counter.done
@@ -129,19 +141,19 @@ class FakeTraining:
             return
         self._make_gradients()
         self._optimizer.step()
-        self._trainer.model.zero_grad()
+        self._optimizer.zero_grad()
 
     def _make_gradients(self) -> None:
-        for weight in self._trainer.model.parameters():
+        for weight in self._model.parameters():
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
 
     def _step(self, batches: list[Batch]) -> None:
-        single_step(self._trainer, self._optimizer, batches)
+        single_step(self._training, batches)
 
     @contextmanager
     def _ready(self, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
         """The micro-batches without values, where they can be computed with, and the first one's padded shape."""
-        real = [self._trainer.data_collator([self._examples.train[i] for i in chosen]) for chosen in micro_batches]
+        real = [self._training.collate([self._steps.train[i] for i in chosen]) for chosen in micro_batches]
         rows = [int((batch["labels"] != IGNORED).sum()) for batch in real]
         first = real[0]
         with self._world.entered(rows):

@@ -15,6 +15,7 @@ from tuneoff.errors import Problem, RecipeError, nearest
 from tuneoff.folder import write_whole
 from tuneoff.recipe.schema import Recipe
 from tuneoff.recipe.shipped import shipped_recipes
+from tuneoff.records import Resolved
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,9 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
     write_whole(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """What changed between two recipes, a line each: `training.epochs: 1.0 → 3.0`."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    gone = "(not there)"
-    return [
-        f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
-        for key in {**before, **after}
-        if before.get(key, gone) != after.get(key, gone)
-    ]
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}".lstrip(".")).items()}
-    return {path: value}
+def resolved_recipe(resolved: Resolved) -> Recipe:
+    """The recipe of a resolved one, typed: as the user gave it, with local paths absolute."""
+    return Recipe.model_validate(resolved.recipe)
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -132,7 +132,7 @@ class TrainingSpec(Spec):
     examples_per_step: Annotated[int, Field(ge=1)] = 8
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["bf16", "fp32"] = "bf16"
-    engine: Literal["fast", "plain"] = "fast"
+    engine: Literal["auto", "fast", "plain"] = "auto"
     lr_scheduler_type: Text = "linear"
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import read_recipe
-from tuneoff.records import Parameters, Prepared, Range, Record, Tuning
+from tuneoff.records import Parameters, Range, Record, Resolved, Tuning
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.dialogues import spread
 from tuneoff.score.evidence import Evidence, weigh
@@ -129,10 +129,10 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         recipe = read_recipe(folder.recipe).recipe
         arms += read_arms(folder, recipe, prefix)
         keep.append(recipe.evaluation.keep)
-        if folder.prepared.is_file():
-            prepared = Prepared.read(folder.prepared)
-            warnings += [warning for warning in prepared.warnings if warning not in warnings]
-            scored = prepared.data.get(recipe.evaluation.split)
+        if folder.resolved.is_file():
+            resolved = Resolved.read(folder.resolved)
+            warnings += [warning for warning in resolved.warnings if warning not in warnings]
+            scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
     finished = [arm for arm in arms if arm.done]
     signatures = {_unseeded(r.signature) for arm in finished for r in arm.done.values() if r.signature}

@@ -1,4 +1,4 @@
-"""What a trial and a try share: a model made ready to be trained on the work that is the same for every arm."""
+"""What a trial and a try of a learning rate share: a model ready to be trained on the work that all arms share."""
 
 from __future__ import annotations
 
@@ -13,65 +13,56 @@ from tuneoff.measure.clock import Clock
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import load_model
 from tuneoff.model.device import Precision
-from tuneoff.model.engine import PickedEngine, pick_engine
+from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt, held_dtype
-from tuneoff.recipe import Recipe, Trial
-from tuneoff.records import Parameters, Prepared
-from tuneoff.train.loop import Training, Work
+from tuneoff.recipe import Trial, resolved_recipe
+from tuneoff.records import Parameters, Resolved
+from tuneoff.train.loop import Training
+from tuneoff.train.steps import Steps
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A training that can run, and what is known of it before it does."""
+class ReadyTraining:
+    """A training that can run, its adapted model, and the model's parameters."""
 
     training: Training
     model: Any
-    work: Work
     parameters: Parameters
-    engine: PickedEngine
 
 
-def load_work(recipe: Recipe, prepared: Prepared, seed: int, steps: int) -> Work:
-    """The examples of `steps` optimizer steps, in the order that all arms share."""
-    validation = prepared.tokens.get("validation") if recipe.evaluation.split != "validation" else None
-    return Work(
-        train=load_tokens(prepared.tokens["train"]),
+def load_steps(resolved: Resolved, seed: int, count: int) -> Steps:
+    """`count` optimizer steps on the run's training data, in the order that all arms share."""
+    recipe = resolved_recipe(resolved)
+    validation = resolved.tokens.get("validation") if recipe.evaluation.split != "validation" else None
+    return Steps(
+        train=load_tokens(resolved.tokens["train"]),
         validation=load_tokens(validation) if validation else None,
         seed=seed,
         examples_per_step=recipe.training.examples_per_step,
-        steps=steps,
+        count=count,
     )
 
 
-def begin(
-    recipe: Recipe,
-    prepared: Prepared,
+def make_ready(
+    resolved: Resolved,
     trial: Trial,
-    work: Work,
+    steps: Steps,
     learning_rate: float,
     *,
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
     folder: TrialFolder,
     clock: Clock,
-) -> Begun:
-    """Load the original model, adapt it to the arm's method, and set up its training."""
+) -> ReadyTraining:
+    """Load the original model, adapt it to the arm's method, and set up its training. Raises ModelError."""
+    recipe = resolved_recipe(resolved)
     arm = recipe.arms[trial.arm]
     with clock.phase("load"):
         dtype = held_dtype(arm.method, precision.dtype)
-        model = load_model(prepared.model_path, prepared.model_revision, prepared.model_class, dtype)
+        model = load_model(resolved.model_path, resolved.model_revision, resolved.model_class, dtype)
         set_seed(trial.seed)
-        model = adapt(model, arm.method, arm.settings, prepared.model_class, work.steps)
-        engine = pick_engine(recipe.training, model)
-    training = Training(
-        model,
-        tokenizer,
-        work,
-        recipe.training,
-        learning_rate=learning_rate,
-        bf16=precision.name == "bf16",
-        engine=engine.name,
-        folder=folder,
-        clock=clock,
-    )
-    return Begun(training, model, work, count_parameters(model), engine)
+        model = adapt(model, arm.method, arm.settings, resolved.model_class, steps.count)
+        engine = engine_for(resolved.engines[trial.arm].name, model, bf16=precision.name == "bf16")
+        spec = recipe.training.model_copy(update={"micro_batch": resolved.micro_batch})
+        training = Training(engine, tokenizer, steps, spec, learning_rate, folder, clock)
+    return ReadyTraining(training, model, count_parameters(model))

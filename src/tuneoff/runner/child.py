@@ -1,6 +1,7 @@
 """The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare ARM,… [--force]`,
 `try ARM SEED RATE` or `trial ARM SEED`.
 
+`prepare` reads recipe.yaml where the run is new, and writes resolved.json; all else reads resolved.json and no other.
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
 which the parent keeps as the log. Exit statuses: 0 finished, 1 failed (told by an event), 2 the
 user's mistake (told by an event), 75 stopped on request.
@@ -15,10 +16,10 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from tuneoff.errors import DoesNotFitError, TuneoffError
+from tuneoff.errors import CheckFailedError, DoesNotFitError, RecipeError, TuneoffError
 from tuneoff.folder import RunFolder, write_json
-from tuneoff.recipe import Recipe, Trial, read_recipe
-from tuneoff.records import FailureKind, Plan, Prepared, Tuning
+from tuneoff.recipe import Trial, read_recipe, resolved_recipe
+from tuneoff.records import FailureKind, Plan, Resolved
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import STOPPED, Stop, StoppedError
 
@@ -31,14 +32,17 @@ def main(arguments: list[str], report: Reporter) -> int:
     stop.listen()
     folder = RunFolder(Path(arguments[0]))
     try:
-        recipe = read_recipe(folder.recipe).recipe
         if arguments[1] == "prepare":
-            _prepare(recipe, folder, report, arms=arguments[2].split(","), force="--force" in arguments)
+            _prepare(folder, report, arms=arguments[2].split(","), force="--force" in arguments)
             return FINISHED
-        recipe, trial = _as_planned(recipe, folder), Trial(arguments[2], int(arguments[3]))
+        trial = Trial(arguments[2], int(arguments[3]))
         if arguments[1] == "try":
-            return _try(recipe, folder, trial, float(arguments[4]), report, stop)
-        return _carry_out(recipe, folder, trial, report, stop)
+            return _try(folder, trial, float(arguments[4]), report, stop)
+        return _carry_out(folder, trial, report, stop)
+    except CheckFailedError as error:  # no mistake of the user's
+        traceback.print_exc()
+        report.failure(*_classify(error))
+        return FAILED
     except TuneoffError as error:
         traceback.print_exc()
         report.error(error)
@@ -49,61 +53,73 @@ def main(arguments: list[str], report: Reporter) -> int:
         return FAILED
 
 
-def _prepare(recipe: Recipe, folder: RunFolder, report: Reporter, arms: list[str], force: bool) -> None:
+def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) -> None:
+    """Resolve the run and make its plan; where it was resolved before, check that it is still the same run.
+
+    Raises the mistakes of the recipe, DoesNotFitError for those of `arms` that do not fit unless `force`, and
+    RecipeChangedError.
+    """
+    from tuneoff.data.inputs import read_inputs
     from tuneoff.measure.environment import describe_environment
-    from tuneoff.model.device import pick_device
-    from tuneoff.planner.inputs import read_inputs
+    from tuneoff.model.device import pick_device, pick_precision
+    from tuneoff.model.engines import choose_engines
     from tuneoff.planner.plan import make_plan
     from tuneoff.planner.refusal import refusals
-    from tuneoff.runner.prepare import prepare
+    from tuneoff.recipe.places import with_absolute_paths
+    from tuneoff.runner.recheck import pins_of, recheck
+    from tuneoff.runner.rehearsal import rehearse
+    from tuneoff.runner.resolve import resolve
 
-    inputs = read_inputs(recipe, folder.base, report)
-    if not folder.plan.is_file():  # one that trials were begun by stands
-        make_plan(recipe, inputs, report).write(folder.plan)
+    before = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
+    if before is None:
+        recipe, pins = with_absolute_paths(read_recipe(folder.recipe).recipe, Path.cwd()), None
+    else:
+        recipe, pins = resolved_recipe(before), pins_of(before)
+    inputs = read_inputs(recipe, folder.base, report, pins)
+    if before is not None:
+        recheck(folder, before, inputs, report)
+    engines = before.engines if before else choose_engines(inputs.config, recipe.arms, recipe.training)
+    if before is None:
+        precision = pick_precision(recipe.training.precision, pick_device())
+        problems = rehearse(recipe, inputs, engines, precision, report)
+        if problems:
+            raise RecipeError(problems)
+    if not folder.plan.is_file():
+        make_plan(recipe, inputs, engines, report).write(folder.plan)
     plan = Plan.read(folder.plan)
-    problems = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
-    if problems and not force:
-        raise DoesNotFitError("\n".join([*problems, "To run it all the same: --force"]))
-    prepare(recipe, folder, inputs)
+    refused = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
+    if refused and not force:
+        raise DoesNotFitError("\n".join([*refused, "To run it all the same: --force"]))
+    if before is None:
+        resolve(recipe, folder, inputs, report, engines, plan.micro_batch)
     write_json(folder.environment, describe_environment(pick_device()))
 
 
-def _as_planned(recipe: Recipe, folder: RunFolder) -> Recipe:
-    """`recipe` with the plan's micro-batch where it leaves that open."""
-    if recipe.training.micro_batch is not None or not folder.plan.is_file():
-        return recipe
-    training = recipe.training.model_copy(update={"micro_batch": Plan.read(folder.plan).micro_batch})
-    return recipe.model_copy(update={"training": training})
-
-
-def _carry_out(recipe: Recipe, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
+def _carry_out(folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
     from tuneoff.runner.trial import TrialRun
 
     own = folder.trial(trial.arm, trial.seed)
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))
-    rate = recipe.arms[trial.arm].learning_rate or 0.0
-    if recipe.arms[trial.arm].tune is not None:
-        rate = Tuning.read(folder.tuning(trial.arm)).chosen
     try:
-        TrialRun(recipe, Prepared.read(folder.prepared), trial, own, report, stop, rate).run()
+        TrialRun(Resolved.read(folder.resolved), trial, own, report, stop).run()
     except StoppedError:
         return STOPPED
     return FINISHED
 
 
-def _try(recipe: Recipe, folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: Stop) -> int:
+def _try(folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: Stop) -> int:
     from tuneoff.runner.trying import try_rate
 
     own = folder.rate(trial.arm, rate)
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(own.trackers))
     try:
-        try_rate(recipe, Prepared.read(folder.prepared), trial, rate, own, report, stop)
+        try_rate(Resolved.read(folder.resolved), trial, rate, own, report, stop)
     except StoppedError:
         return STOPPED
     return FINISHED
 
 
 def _classify(error: Exception) -> tuple[FailureKind, str]:
+    if isinstance(error, CheckFailedError):
+        return "check", " ".join(str(error).split())
     text = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
     memory = ("OutOfMemoryError", "MemoryError")

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TextIO
 
-from tuneoff.errors import Problem, RecipeError, TuneoffError
+from tuneoff.errors import Problem, RecipeError, TuneoffError, error_classes
 from tuneoff.records import FailureKind
 
 INTERVAL = 0.2  # seconds between two reports of progress
@@ -15,7 +15,7 @@ INTERVAL = 0.2  # seconds between two reports of progress
 
 @dataclass(frozen=True)
 class Event:
-    """A phase that begins, progress in it, the user's mistake, or how the child died."""
+    """A phase that begins, progress in it, an error of `tuneoff.errors` by its class, or how the child died."""
 
     kind: Literal["phase", "progress", "error", "failure"]
     text: str = ""
@@ -23,7 +23,8 @@ class Event:
     done: int = 0
     total: int = 0
     loss: float | None = None
-    problems: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+    problems: tuple[tuple[tuple[str, ...], str], ...] = ()
 
 
 class Reporter:
@@ -44,7 +45,8 @@ class Reporter:
 
     def error(self, error: TuneoffError) -> None:
         problems = error.problems if isinstance(error, RecipeError) else ()
-        self._send(Event("error", str(error), problems=tuple((".".join(p.path), p.message) for p in problems)))
+        found = tuple((problem.path, problem.message) for problem in problems)
+        self._send(Event("error", str(error), error=type(error).__name__, problems=found))
 
     def failure(self, kind: FailureKind, message: str) -> None:
         self._send(Event("failure", message, failure=kind))
@@ -58,13 +60,14 @@ def parse_event(line: str) -> Event | None:
     """The event of one line; None for a line that is none (a library that prints)."""
     try:
         values: dict[str, Any] = json.loads(line)
-        return Event(**{**values, "problems": tuple((path, message) for path, message in values["problems"])})
+        return Event(**{**values, "problems": tuple((tuple(path), text) for path, text in values["problems"])})
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def as_error(event: Event) -> TuneoffError:
-    """The error that a child gave up with, to be raised in the parent."""
-    if event.problems:
-        return RecipeError(Problem(tuple(path.split(".")) if path else (), message) for path, message in event.problems)
-    return TuneoffError(event.text)
+    """The error that a child gave up with, of the same class and with the same data, to be raised in the parent."""
+    found = error_classes().get(event.error, TuneoffError)
+    if issubclass(found, RecipeError):
+        return found(Problem(path, message) for path, message in event.problems)
+    return found(event.text)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from tuneoff.errors import Problem, RecipeChangedError, RecipeError, nearest
+from tuneoff.errors import InterruptedRunError, PrepareFailedError, Problem, RecipeError, nearest
 from tuneoff.folder import RunFolder, TrialFolder
-from tuneoff.recipe import Recipe, Trial, read_recipe, trials, write_recipe
-from tuneoff.recipe.load import differences
-from tuneoff.records import Failure, Plan, Prepared, TrialResult, Try, Tuning
+from tuneoff.recipe import Recipe, Trial, trials
+from tuneoff.records import Failure, Plan, Resolved, TrialResult, Try, Tuning
+from tuneoff.runner.claim import claim
 from tuneoff.runner.events import Event
 from tuneoff.runner.process import Child
 
@@ -27,17 +28,13 @@ class Listener(Protocol):
 
     def tells(self, event: Event) -> None: ...
 
-    def prepared(self, prepared: Prepared) -> None: ...
+    def resolved(self, resolved: Resolved) -> None: ...
 
     def planned(self, plan: Plan) -> None: ...
 
     def tuned(self, tuning: Tuning) -> None: ...
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None: ...
-
-
-class InterruptedRunError(Exception):
-    """The run was asked to stop. What was finished is kept, and the same command goes on."""
 
 
 class Run:
@@ -64,11 +61,11 @@ class Run:
     def carry_out(self) -> bool:
         """Run or resume; True where every trial of these arms is done.
 
-        Raises RunBusyError, RecipeChangedError, the mistakes that preparing finds (an arm that does not fit among
-        them, unless `force`), and InterruptedRunError.
+        Raises RunBusyError, RecipeChangedError, InterruptedRunError, PrepareFailedError and the mistakes that preparing
+        finds (an arm that does not fit among them, unless `force`). A mistake that only a trial meets is its failure.
         """
         with self._folder.lock(), self._signals():
-            self._claim()
+            claim(self._folder, self._recipe)
             todo = dict.fromkeys(trial.arm for trial in self._trials if self._finished(trial) is None)
             if todo:
                 self._prepare(list(todo))
@@ -81,28 +78,6 @@ class Run:
         self._listener.ends(trial, result, kept=finished is not None)
         return result
 
-    def _claim(self) -> None:
-        """Write the recipe into a new folder; in an old one, raise RecipeChangedError unless it is the same.
-
-        Where preparing never succeeded nothing hangs on the old recipe: a mended one takes its place.
-        """
-        if not self._folder.recipe.is_file() or not self._folder.prepared.is_file():
-            shutil.rmtree(self._folder.base, ignore_errors=True)
-            self._folder.plan.unlink(missing_ok=True)
-            write_recipe(self._recipe, self._folder.recipe)
-            return
-        try:
-            old = read_recipe(self._folder.recipe).recipe
-        except RecipeError as error:
-            raise RecipeChangedError(f"{self._folder.recipe} cannot be read: {error}") from None
-        changes = differences(old, self._recipe)
-        if changes:
-            shown = "\n  ".join(changes)
-            raise RecipeChangedError(
-                f"{self._folder.path} holds a run of another recipe:\n  {shown}\n"
-                "Choose another folder with --out, or undo the change to go on with this one."
-            )
-
     def _finished(self, trial: Trial) -> TrialResult | None:
         path = self._trial_folder(trial).result
         if not path.is_file():
@@ -114,7 +89,7 @@ class Run:
         """Prepare the run; refuse those of `arms`, which are about to run, that do not fit, unless `force`."""
         self._listener.begins(None)
         self._launch(["prepare", ",".join(arms), *(["--force"] if self._force else [])], self._folder.prepare_log)
-        self._listener.prepared(Prepared.read(self._folder.prepared))
+        self._listener.resolved(Resolved.read(self._folder.resolved))
         self._listener.planned(Plan.read(self._folder.plan))
 
     def _carry_out_trial(self, trial: Trial) -> TrialResult:
@@ -125,12 +100,13 @@ class Run:
             self._listener.begins(trial)
             failure = self._launch(["trial", trial.arm, str(trial.seed)], folder.log)
         if failure is not None:
+            rate = Resolved.read(self._folder.resolved).learning_rates[trial.arm]
             TrialResult(
                 arm=trial.arm,
                 seed=trial.seed,
                 status="failed",
                 method=arm.method,
-                settings={**arm.settings, "learning_rate": arm.learning_rate},
+                settings={**arm.settings, "learning_rate": rate},
                 failure=failure,
             ).write(folder.result)
         return TrialResult.read(folder.result)
@@ -139,6 +115,7 @@ class Run:
         """Try every rate, once for all seeds of the arm, and record the choice; a failure where none can be trained."""
         path = self._folder.tuning(trial.arm)
         if path.is_file():
+            self._settle(Tuning.read(path))
             return None
         tries = [self._try(trial, rate) for rate in rates]
         judged = [t for t in tries if t.validation_loss is not None and math.isfinite(t.validation_loss)]
@@ -147,8 +124,16 @@ class Run:
         best = min(judged, key=lambda t: t.validation_loss or 0.0)
         tuning = Tuning(arm=trial.arm, tries=tries, chosen=best.learning_rate)
         tuning.write(path)
+        self._settle(tuning)
         self._listener.tuned(tuning)
         return None
+
+    def _settle(self, tuning: Tuning) -> None:
+        """Write the rate that was chosen into resolved.json, unless it is there."""
+        before = Resolved.read(self._folder.resolved)
+        after = before.with_rate(tuning.arm, tuning.chosen)
+        if after != before:
+            after.write(self._folder.resolved)
 
     def _try(self, trial: Trial, rate: float) -> Try:
         folder = self._folder.rate(trial.arm, rate)
@@ -161,7 +146,7 @@ class Run:
         return Try.read(folder.tried)
 
     def _launch(self, work: list[str], log: Path) -> Failure | None:
-        """Carry out `work` in a child. A failure of preparing, or the user's mistake in it, is raised."""
+        """Carry out `work` in a child. A failure of preparing, or a mistake that it finds, is raised at once."""
         if self._stop_asked:
             raise InterruptedRunError
         preparing = work[0] == "prepare"
@@ -185,7 +170,13 @@ class Run:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into a request to the child; a second one ends it at once."""
+        """Turn Ctrl-C and SIGTERM into a request to the child; a second one ends it at once.
+
+        Outside of the main thread, where Python hears no signals, they are left to the program that runs this.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def ask(_number: int, _frame: FrameType | None) -> None:
             self._stop_asked = True
@@ -198,7 +189,3 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class PrepareFailedError(Exception):
-    """Preparing failed with what is no mistake of the user: a bug, or the machine. Keeps the child's log."""

@@ -7,24 +7,18 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.model.device import pick_device, pick_precision, synchronize
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe import Recipe, Trial
-from tuneoff.records import Prepared, Try, read_history
-from tuneoff.runner.beginning import begin, load_work
+from tuneoff.recipe import Recipe, Trial, resolved_recipe
+from tuneoff.records import Resolved, Try, read_history
+from tuneoff.runner.beginning import load_steps, make_ready
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import Stop, StoppedError
-from tuneoff.train.loop import count_steps
+from tuneoff.train.steps import count_steps
 
 SHARE = 4  # a try takes this part of the arm's steps, where the recipe does not say how many
 
 
 def try_rate(
-    recipe: Recipe,
-    prepared: Prepared,
-    trial: Trial,
-    learning_rate: float,
-    folder: TrialFolder,
-    report: Reporter,
-    stop: Stop,
+    resolved: Resolved, trial: Trial, learning_rate: float, folder: TrialFolder, report: Reporter, stop: Stop
 ) -> Try:
     """Train for `training.tune_steps` with `learning_rate`, and write what came of it. Nothing of it is used again.
 
@@ -32,27 +26,31 @@ def try_rate(
     """
     device = pick_device()
     clock = Clock(lambda: synchronize(device))
-    tokenizer = load_tokenizer(prepared.tokenizer_path, prepared.tokenizer_revision)
-    steps = tune_steps(recipe, len(load_tokens(prepared.tokens["train"])))
+    recipe = resolved_recipe(resolved)
+    steps = load_steps(resolved, trial.seed, tune_steps(recipe, len(load_tokens(resolved.tokens["train"]))))
     report.phase("load")
-    begun = begin(
-        recipe,
-        prepared,
+    ready = make_ready(
+        resolved,
         trial,
-        load_work(recipe, prepared, trial.seed, steps),
+        steps,
         learning_rate,
-        tokenizer=tokenizer,
+        tokenizer=load_tokenizer(resolved.tokenizer_path, resolved.tokenizer_revision),
         precision=pick_precision(recipe.training.precision, device),
         folder=folder,
         clock=clock,
     )
     report.phase("try")
+
+    def progress(done: int, loss: float, _rate: float) -> None:
+        report.progress(done, steps.count, loss)
+
     with stop.kept_for_safe_points():
-        outcome = begun.training.run(lambda *_: None, report.progress, lambda: stop.asked)
+        outcome = ready.training.run(lambda _: None, progress, lambda: stop.asked)
     if outcome.stopped:
         raise StoppedError
     loss = [line["eval_loss"] for line in read_history(folder.history) if "eval_loss" in line][-1]
-    tried = Try(learning_rate=learning_rate, steps=steps, validation_loss=loss, seconds=sum(clock.seconds.values()))
+    seconds = sum(clock.seconds.values())
+    tried = Try(learning_rate=learning_rate, steps=steps.count, validation_loss=loss, seconds=seconds)
     tried.write(folder.tried)
     return tried
 

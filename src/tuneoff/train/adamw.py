@@ -1,4 +1,4 @@
-"""AdamW on bf16 weights that have exact fp32 masters, in one pass over each weight."""
+"""AdamW that holds bf16 weights exactly, and adds up the gradients of micro-batches in fp32."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 
-from tuneoff.model.fast.native import call, native
+from tuneoff.model.kernels.native import call, native
 
-HALF = 0x8000  # of the bits below bf16's
+HALF = 0x8000  # half of the lowest bit of a bf16 value, in the bits of an fp32 one
 
 
 class ExactAdamW(Optimizer):
-    """AdamW (Loshchilov and Hutter 2019, algorithm 2) as on fp32 weights, with weights and gradients in bf16.
+    """AdamW (Loshchilov and Hutter 2019, algorithm 2) that updates bf16 weights as if they were fp32.
 
-    It turns the fp32 weights that it is given into bf16, and keeps what each lacks to its fp32 value as 16 bits in
-    `rests`: an fp32 value's bits are (bf16 << 16) + rest, with the bf16 the nearest one (ties upwards) and the rest
-    signed. A step multiplies gradients by `gradient_scale`, so that clipping costs no pass of its own.
+    For each bf16 weight it keeps, in `rests`, what the weight lacks to its fp32 value as 16 bits: the bits of the fp32
+    value are (bf16 << 16) + rest, where the bf16 value is the nearest one (ties upwards) and the rest is signed. fp32
+    weights are updated as they are. A step multiplies gradients by `gradient_scale`, so that clipping needs no pass of
+    its own.
+
+    Args:
+        groups: torch's parameter groups.
+        lr: The learning rate; `betas`, `eps` and `weight_decay` are torch's, too.
+        hold_in_bf16: Turn fp32 weights into bf16 ones with their rests.
+        add_up: Whether a step has several backward passes, whose bf16 gradients are then added up in fp32 (`sums`).
     """
 
     def __init__(
@@ -29,85 +35,109 @@ class ExactAdamW(Optimizer):
         groups: list[dict[str, Any]],
         *,
         lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        hold_in_bf16: bool = True,
+        add_up: bool = False,
     ) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self.gradient_scale = 1.0
-        self.rests: list[Tensor] = []
+        self.rests: dict[Tensor, Tensor] = {}
+        self.sums: dict[Tensor, Tensor] = {}
+        self._added: set[Tensor] = set()  # weights whose sum holds a gradient of this step
         for weight in self._weights():
-            weight.data, rest = _split(weight.data)
-            self.rests.append(rest)
+            if weight.dtype == torch.bfloat16:
+                self.rests[weight] = torch.zeros_like(weight, dtype=torch.int16)
+            elif hold_in_bf16:
+                weight.data, self.rests[weight] = _split(weight.data)
+            if add_up and weight in self.rests:
+                self.sums[weight] = torch.zeros_like(weight, dtype=torch.float32)
+                weight.register_post_accumulate_grad_hook(self._add)
 
     def join(self) -> None:
-        """Give the weights their fp32 values back; nothing can be trained afterwards."""
-        for weight, rest in zip(self._weights(), self.rests, strict=True):
+        """Give the weights their fp32 values. Nothing can be trained afterwards."""
+        for weight, rest in self.rests.items():
+            weight.grad = None
             weight.data = _joined(weight.data, rest)
-        self.rests = []
+        self.rests = {}
 
     @torch.no_grad()
     def gradient_norm(self) -> float:
-        """The L2 norm of all gradients."""
-        gradients = [weight.grad for weight in self._weights() if weight.grad is not None]
-        if native() is None or gradients[0].device.type != "cpu":
-            return float(sum(torch.linalg.vector_norm(g, dtype=torch.float32) ** 2 for g in gradients)) ** 0.5
+        """The L2 norm of all gradients of this step."""
+        gradients = [gradient for weight in self._weights() if (gradient := self.gradient(weight)) is not None]
+        if native() is None or any(gradient.device.type != "cpu" for gradient in gradients):
+            return math.sqrt(sum(float(torch.linalg.vector_norm(g, dtype=torch.float32)) ** 2 for g in gradients))
         return math.sqrt(sum(call("squared_norm", g, g.numel(), g.contiguous()) for g in gradients))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        rests = iter(self.rests)
         for group in self.param_groups:
             for weight in group["params"]:
-                rest = next(rests)
-                if weight.grad is not None:
-                    self._update(group, weight, rest)
+                gradient = self.gradient(weight)
+                if gradient is not None:
+                    self._update(group, weight, gradient)
 
-    def _update(self, group: dict[str, Any], weight: Tensor, rest: Tensor) -> None:
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        self._added.clear()
+
+    def gradient(self, weight: Tensor) -> Tensor | None:
+        """The gradient of a weight in this step: fp32 where those of several backward passes are added up."""
+        return self.sums[weight] if weight in self._added else weight.grad
+
+    def _add(self, weight: Tensor) -> None:
+        """Move a gradient that a backward pass has just finished into the weight's sum."""
+        if weight.grad is None:
+            return
+        if weight in self._added:
+            self.sums[weight].add_(weight.grad)
+        else:
+            self.sums[weight].copy_(weight.grad)
+            self._added.add(weight)
+        weight.grad = None
+
+    def _update(self, group: dict[str, Any], weight: Tensor, gradient: Tensor) -> None:
         state = self.state[weight]
         if not state:
             state["step"] = 0
             state["exp_avg"] = torch.zeros_like(weight, dtype=torch.float32)
             state["exp_avg_sq"] = torch.zeros_like(weight, dtype=torch.float32)
         state["step"] += 1
-        first, second, gradient = state["exp_avg"], state["exp_avg_sq"], weight.grad
+        first, second = state["exp_avg"], state["exp_avg_sq"]
         beta1, beta2 = group["betas"]
         shrink = 1 - group["lr"] * group["weight_decay"]
         size = group["lr"] / (1 - beta1 ** state["step"])
         root = 1 / math.sqrt(1 - beta2 ** state["step"])
-        library = native()
-        if library is not None and weight.device.type == "cpu":
-            if isinstance(weight, FakeTensor):  # no values, and no memory beyond what is there
-                return
-            library.adamw(
-                torch.get_num_threads(),
-                weight.numel(),
-                *(t.data_ptr() for t in (weight, rest, gradient.contiguous(), first, second)),
-                self.gradient_scale, beta1, beta2, group["eps"], shrink, size, root,
-            )  # fmt: skip
+        rest = self.rests.get(weight)
+        if rest is not None and weight.device.type == "cpu" and native() is not None:
+            gradient = gradient.contiguous()
+            scales = (self.gradient_scale, beta1, beta2, group["eps"], shrink, size, root)
+            call("adamw", gradient, weight.numel(), weight, rest, gradient, first, second, *scales)
             return
         gradient = gradient.float() * self.gradient_scale
         first.lerp_(gradient, 1 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        master = (
-            _joined(weight, rest).mul_(shrink).addcdiv_(first, (second.sqrt() * root).add_(group["eps"]), value=-size)
-        )
-        nearest, left = _split(master)
-        weight.copy_(nearest)
-        rest.copy_(left)
+        master = weight if rest is None else _joined(weight, rest)
+        master.mul_(shrink).addcdiv_(first, (second.sqrt() * root).add_(group["eps"]), value=-size)
+        if rest is not None:
+            nearest, left = _split(master)
+            weight.copy_(nearest)
+            rest.copy_(left)
 
     def _weights(self) -> list[Tensor]:
         return [weight for group in self.param_groups for weight in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "rests": self.rests}
+        return {**super().state_dict(), "rests": [self.rests.get(weight) for weight in self._weights()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "rests"})
         weights = self._weights()
-        for rest, saved in zip(self.rests, state_dict["rests"], strict=True):
-            rest.copy_(saved)
-        for n, saved in state_dict["state"].items():  # torch turns moments into the weights' own type
+        for weight, saved in zip(weights, state_dict["rests"], strict=True):
+            if saved is not None:
+                self.rests[weight].copy_(saved)
+        for n, saved in state_dict["state"].items():  # torch turns moments into the weights' own dtype
             self.state[weights[n]] = {
                 key: value.to(weights[n].device, copy=True) if torch.is_tensor(value) else value
                 for key, value in saved.items()

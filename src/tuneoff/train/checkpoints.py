@@ -1,26 +1,35 @@
-"""Checkpoints that are whole or not used: each is sealed by a manifest, and verified before it is resumed from.
+"""Checkpoints that are whole or not used: each is written beside its place, sealed by a manifest, and then renamed.
 
-transformers writes a checkpoint in place, and resumes without a word from one that lacks its
-optimizer state or holds a flipped bit. Here the manifest comes last: a checkpoint without one was
-never finished, and one whose files differ from it is rejected for the newest that is whole.
+A checkpoint holds all that training goes on from: the weights that are trained and every buffer, optimizer, schedule,
+the method's own state, every random state, and the position. One whose files differ from its manifest is rejected for
+the newest that is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
 
 from tuneoff.folder import sync_folder
+from tuneoff.model.methods import load_method_state, method_state
 from tuneoff.records import Record
 
-MANIFEST = "manifest.json"
+MANIFEST, WEIGHTS, OPTIMIZER, STATE = "manifest.json", "weights.safetensors", "optimizer.pt", "state.pt"
+KEPT = 2
 
 
 class Manifest(Record):
-    """The files of a checkpoint by name, the step it stands at, and the seconds of training that led there."""
+    """The files of a checkpoint with their sha256, the step it stands at, and the seconds of training before it."""
 
     step: int
     train_seconds: float
@@ -35,29 +44,104 @@ class Checkpoint:
     manifest: Manifest
 
 
-def seal(path: Path, step: int, train_seconds: float) -> None:
-    """Make every file of the checkpoint durable, then write its manifest."""
-    files = {}
-    for file in _files(path):
-        files[str(file.relative_to(path))] = _sha256(file)
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    sync_folder(path)
-    Manifest(step=step, train_seconds=train_seconds, files=files).write(path / MANIFEST)
-    sync_folder(path.parent)
+@dataclass(frozen=True)
+class Position:
+    """How far training is: steps done, seconds they took, and the losses since the last line of the history."""
+
+    step: int
+    train_seconds: float
+    window: list[float]
+
+
+def save(folder: Path, position: Position, model: Any, optimizer: Any, scheduler: Any) -> None:
+    """Write `folder/checkpoint-STEP`, and remove all but the newest two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".checkpoint-"))
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in _held(model).items()}, temporary / WEIGHTS)
+        torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+        state = {
+            "scheduler": scheduler.state_dict(),
+            "method": method_state(model),
+            "random": _random_state(),
+            "window": list(position.window),
+        }
+        torch.save(state, temporary / STATE)
+        _seal(temporary, position)
+        path = folder / f"checkpoint-{position.step}"
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder)
+    for old in _by_step(folder)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def load(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> Position:
+    """Put all that the checkpoint holds into a model that was made ready as before, and its optimizer and schedule."""
+    saved = load_file(checkpoint.path / WEIGHTS)
+    held = _held(model)
+    if saved.keys() != held.keys():
+        raise ValueError(f"{checkpoint.path} is a checkpoint of another model or method")
+    with torch.no_grad():
+        for name, tensor in held.items():
+            tensor.copy_(saved[name])
+    optimizer.load_state_dict(torch.load(checkpoint.path / OPTIMIZER, weights_only=True))
+    state = torch.load(checkpoint.path / STATE, weights_only=True)
+    scheduler.load_state_dict(state["scheduler"])
+    load_method_state(model, state["method"])
+    _set_random_state(state["random"])
+    return Position(checkpoint.manifest.step, checkpoint.manifest.train_seconds, state["window"])
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and why each newer one was rejected. Rejected ones are deleted."""
+    """The newest checkpoint by step that is whole, and why each newer one was rejected. Rejected ones are deleted."""
     rejected: list[str] = []
-    steps = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
-    for path in steps:
+    for path in _by_step(folder):
         try:
             return Checkpoint(path, _verified(path)), rejected
         except ValueError as error:
             rejected.append(f"{path.name}: {error}")
             shutil.rmtree(path)
     return None, rejected
+
+
+def _held(model: Any) -> dict[str, torch.Tensor]:
+    """What training may change: each trained parameter once, and every buffer."""
+    trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    buffers = {name: buffer for name, buffer in model.named_buffers() if buffer.untyped_storage().nbytes()}
+    return {**trained, **buffers}
+
+
+def _random_state() -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), *map(float, rest)],
+        "python": random.getstate(),
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), int(position), int(has_gauss), gauss))
+    random.setstate(state["python"])
+
+
+def _seal(path: Path, position: Position) -> None:
+    """Make every file durable, then write the manifest."""
+    files = {}
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        files[str(file.relative_to(path))] = _sha256(file)
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    Manifest(step=position.step, train_seconds=position.train_seconds, files=files).write(path / MANIFEST)
 
 
 def _verified(path: Path) -> Manifest:
@@ -77,13 +161,14 @@ def _verified(path: Path) -> Manifest:
     return manifest
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != MANIFEST)
-
-
 def _sha256(file: Path) -> str:
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the one with the most steps first."""
+    return sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
 
 
 def _step(path: Path) -> int:

@@ -1,63 +1,46 @@
-"""One arm's training from adapted model to trained model, and what it measured."""
+"""The training loop: one for every arm. A method changes the model, and never this.
+
+`Training.run` reads top to bottom: for each step of the shared order, the loss and gradient of each micro-batch, then
+clipping, the optimizer, the learning rate's schedule, history, validation, checkpoint and stop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate.utils import AutocastKwargs
-from transformers import DataCollatorForSeq2Seq, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from transformers import get_scheduler
 
-from tuneoff.data.order import PADDING, epoch_order, token_budget
+from tuneoff.data.batches import collator_for
+from tuneoff.data.order import micro_batches, token_budget
 from tuneoff.data.tokens import IGNORED
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import model_class
-from tuneoff.model.engine import Engine
-from tuneoff.model.fast.t5 import FastT5
-from tuneoff.records import read_history
+from tuneoff.model.engines import Engine
+from tuneoff.model.methods import after_optimizer_step, method_loss
 from tuneoff.train.adamw import ExactAdamW
-from tuneoff.train.callbacks import Begin, History, MethodStep, Progress, Stops
-from tuneoff.train.checkpoints import newest_whole
-from tuneoff.train.trainer import ArmTrainer, StepSampler
+from tuneoff.train.checkpoints import Checkpoint, Position, load, newest_whole, save
+from tuneoff.train.history import History
+from tuneoff.train.optimizer import clip, make_optimizer, sum_over_processes
+from tuneoff.train.steps import Steps, row_lengths
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from tuneoff.recipe.schema import TrainingSpec
 
-LOGS = 100  # lines of history in a run, about
+Batch = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is trained on: the same for every arm of a seed."""
-
-    train: Dataset
-    validation: Dataset | None
-    seed: int
-    examples_per_step: int
-    steps: int
-
-    @cached_property
-    def lengths(self) -> list[tuple[int, int]]:
-        """(input, target) tokens of each example; of the target, those that the loss sees."""
-        rows = self.train.with_format("numpy")
-        return [(len(row["input_ids"]), int((row["labels"] != IGNORED).sum())) for row in rows]
-
-    def taken(self) -> list[int]:
-        """The indices of all examples trained on, in order."""
-        lengths, per_epoch = self.lengths, -(-len(self.train) // self.examples_per_step)
-        taken: list[int] = []
-        for epoch in range(-(-self.steps // per_epoch)):
-            order = epoch_order(lengths, self.examples_per_step, self.seed, epoch)
-            taken.extend(order[: (self.steps - epoch * per_epoch) * self.examples_per_step])
-        return taken
+class NotANumberError(ArithmeticError):
+    """The loss or its gradient is not finite. Nothing was updated with it."""
 
 
 @dataclass(frozen=True)
@@ -73,126 +56,184 @@ class Outcome:
 
 
 class Training:
-    """The training of one model."""
+    """The training of one model, ready to run.
+
+    Attributes:
+        engine: What computes the loss of the model.
+        optimizer: Its optimizer.
+        steps: The optimizer steps, and which examples each takes.
+        collate: Makes a batch of examples.
+    """
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: PreTrainedTokenizerBase,
-        work: Work,
-        spec: TrainingSpec,
-        *,
-        learning_rate: float,
-        bf16: bool,
         engine: Engine,
+        tokenizer: PreTrainedTokenizerBase,
+        steps: Steps,
+        spec: TrainingSpec,
+        learning_rate: float,
         folder: TrialFolder,
         clock: Clock,
     ) -> None:
-        self._clock = clock
-        self._folder = folder
-        self._spec = spec
-        at_once = min(spec.micro_batch or spec.examples_per_step, spec.examples_per_step)
-        arguments = TrainingArguments(
-            output_dir=str(folder.checkpoints),
-            run_name=folder.name,
-            seed=work.seed,
-            max_steps=work.steps,
-            learning_rate=learning_rate,
-            per_device_train_batch_size=spec.examples_per_step,  # a whole step, which the trainer splits
-            per_device_eval_batch_size=4 * at_once,
-            activation_checkpointing=spec.activation_checkpointing,
-            bf16=bf16 and engine == "plain",  # autocast; the fast path's weights are bf16 themselves
-            lr_scheduler_type=spec.lr_scheduler_type,
-            warmup_steps=round(spec.warmup_ratio * work.steps),
-            weight_decay=spec.weight_decay,
-            max_grad_norm=spec.max_grad_norm,
-            logging_steps=max(1, work.steps // LOGS),
-            logging_nan_inf_filter=False,
-            save_strategy="no",  # by the clock instead: callbacks.Stops
-            save_total_limit=2,
-            eval_strategy="epoch" if work.validation is not None else "no",
-            report_to=spec.report_to,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
-            dataloader_pin_memory=torch.cuda.is_available(),
+        self.engine, self.steps = engine, steps
+        self._model, self._spec, self._folder, self._clock = engine.model, spec, folder, clock
+        self._accelerator = Accelerator(
+            cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
+            log_with=list(spec.report_to) or None,
+            project_config=ProjectConfiguration(project_dir=str(folder.path), logging_dir=str(folder.trackers)),
         )
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._exact = engine == "fast" and bf16 and base is model
-        own = {"lr": learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": spec.weight_decay}
-        self._trainer = ArmTrainer(
-            sampler=StepSampler(work.lengths, work.examples_per_step, work.seed),
-            model_class=model_class(base.config),
-            fast=FastT5(model) if engine == "fast" else None,
-            budget=token_budget(work.lengths, at_once) if at_once < spec.examples_per_step else None,
-            clock=clock,
-            model=model,
-            optimizer_cls_and_kwargs=(ExactAdamW, own) if self._exact else None,
-            args=arguments,
-            train_dataset=work.train,
-            eval_dataset=work.validation,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model=base, pad_to_multiple_of=PADDING),
-            callbacks=[MethodStep()],
-        )
-        self._trainer.remove_callback(PrinterCallback)
+        self._model.to(self._accelerator.device)
         if spec.activation_checkpointing:
-            # Else autocast keeps a bf16 copy of every weight until the forward pass is over: all that was to be saved.
-            self._trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
+            self._model.activation_checkpointing_enable()
+        base = self._model.get_base_model() if hasattr(self._model, "get_base_model") else self._model
+        self.collate = collator_for(self._model, tokenizer, model_class(base.config))
+        at_once = min(spec.micro_batch or steps.examples_per_step, steps.examples_per_step)
+        self._budget = token_budget(steps.lengths, at_once)
+        self._whole = at_once == steps.examples_per_step
+        self.optimizer = make_optimizer(engine, spec, learning_rate, add_up=not self._whole)
+        self._scheduler = get_scheduler(
+            spec.lr_scheduler_type, self.optimizer, round(spec.warmup_ratio * steps.count), steps.count
+        )
+        self._history = History(folder.history, steps.count, steps.per_epoch, self._track)
+        self._seconds_before = 0.0
 
     def run(
         self,
-        before: Callable[[ArmTrainer, bool], None],
-        report: Callable[[int, int, float | None], None],
+        before: Callable[[bool], None],
+        after_update: Callable[[int, float, float], None],
         stop_asked: Callable[[], bool],
     ) -> Outcome:
         """Train, from the newest whole checkpoint where there is one. Raises NotANumberError.
 
-        `before` is called when model and optimizer are ready, and told whether training goes on from a checkpoint.
+        `before` is called once when all is ready, and told whether training goes on from a checkpoint. `after_update`
+        is called after every update, and told how many were made, the step's loss and its learning rate.
         """
         checkpoint, rejected = newest_whole(self._folder.checkpoints)
-        resumed = checkpoint.manifest.step if checkpoint else 0
-        seconds_before = checkpoint.manifest.train_seconds if checkpoint else 0.0
-        history = self._folder.history
-        seen = [line["train_seconds"] for line in read_history(history)]
-        self._trainer.train_seconds_before = seconds_before
-        for callback in (
-            Begin(lambda: before(self._trainer, checkpoint is not None)),
-            History(history, self._trainer.train_seconds, resumed),
-            Progress(report),
-            Stops(self._spec.checkpoint_minutes, stop_asked),
-        ):
-            self._trainer.add_callback(callback)
+        first = self._resume(checkpoint) if checkpoint else 0
+        seen = self._history.begin(first)
+        self._accelerator.init_trackers("tuneoff", init_kwargs={"wandb": {"name": self._folder.name}})
         with self._clock.phase("train"):
-            self._trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint else None)
-        if self._exact:
-            self._trainer.optimizer.optimizer.join()
-        losses = [line["loss"] for line in read_history(history) if "loss" in line]
+            before(checkpoint is not None)
+            self._model.train()
+            saved_at, stopped = time.monotonic(), False
+            for step in range(first, self.steps.count):
+                examples = self.steps.examples(step)
+                loss = self.backward([self.batch(part) for part in self.split(examples)], self.tokens(examples))
+                norm = clip(self.optimizer, self._spec.max_grad_norm)
+                if not math.isfinite(norm):
+                    raise NotANumberError(
+                        f"the gradient's norm is {norm} at step {step + 1}; "
+                        "a lower learning rate, or training.precision: fp32, may help"
+                    )
+                rate = self._scheduler.get_last_lr()[0]
+                self.optimizer.step()
+                self._scheduler.step()
+                after_optimizer_step(self._model, step)
+                self.optimizer.zero_grad()
+
+                done = step + 1
+                self._history.step(done, loss, rate, norm, self.train_seconds())
+                after_update(done, loss, rate)
+                stopped = stop_asked() and done < self.steps.count
+                epoch_ends = done % self.steps.per_epoch == 0 or done == self.steps.count
+                if epoch_ends and self.steps.validation is not None:
+                    self._history.validation(done, self.validate(), self.train_seconds())
+                due = time.monotonic() - saved_at >= 60 * self._spec.checkpoint_minutes
+                if (due or stop_asked()) and self._accelerator.is_main_process:
+                    self._save(done)
+                    saved_at = time.monotonic()
+                if stopped:
+                    break
+        self._accelerator.end_training()
         return Outcome(
-            stopped=stop_asked() and self._trainer.state.global_step < self._trainer.state.max_steps,
-            final_loss=losses[-1] if losses else None,
-            resumed_from_step=resumed or None,
-            seconds_before=seconds_before,
-            redone_seconds=max(0.0, max(seen, default=0.0) - seconds_before),
+            stopped=stopped,
+            final_loss=self._history.last_loss,
+            resumed_from_step=first or None,
+            seconds_before=self._seconds_before,
+            redone_seconds=max(0.0, seen - self._seconds_before),
             checkpoints_rejected=rejected,
         )
 
-    def unstarted(self) -> ArmTrainer:
-        """The trainer with its model and optimizer as `run` sets them up, for single steps (train.probe)."""
-        trainer = self._trainer
-        if self._spec.activation_checkpointing:
-            trainer.model.activation_checkpointing_enable()
-        trainer.create_optimizer()
-        trainer.model_wrapped = trainer.accelerator.prepare_model(trainer.model, device_placement=False)
-        return trainer
+    def split(self, examples: Sequence[int]) -> list[list[int]]:
+        """A step's examples as micro-batches within the token budget: sets of examples, each collated by itself."""
+        if self._whole:
+            return [list(examples)]
+        parts = micro_batches([self.steps.lengths[i] for i in examples], self._budget)
+        return [[examples[place] for place in part] for part in parts]
+
+    def batch(self, examples: Sequence[int]) -> Batch:
+        """One padded batch of training examples, on the device."""
+        return self._on_device(self.collate([self.steps.train[i] for i in examples]))
+
+    def tokens(self, examples: Sequence[int]) -> int:
+        """The target tokens of a whole step: what every micro-batch's loss is divided by."""
+        return self.steps.target_tokens(list(examples))
+
+    def backward(self, batches: Sequence[Batch], tokens: int) -> float:
+        """Add the gradient of a step's micro-batches to the weights. Returns the step's loss in nats a target token.
+
+        Each micro-batch gives its summed loss over the `tokens` of the whole step, so that no split of the step changes
+        the gradient. With several processes each takes its share of the micro-batches, and the gradients are summed.
+        """
+        share = batches[self._accelerator.process_index :: self._accelerator.num_processes]
+        losses = []
+        for batch in share:
+            loss = self.engine.loss(batch) / tokens
+            self._accelerator.backward(loss)
+            losses.append(loss.detach())
+        own = method_loss(self._model)
+        if own is not None and self._accelerator.is_main_process:  # a term of the method's own, once a step
+            self._accelerator.backward(own)
+        if self._accelerator.num_processes > 1:
+            sum_over_processes(self.optimizer)
+        total = torch.stack(losses).sum() if losses else torch.zeros((), device=self._accelerator.device)
+        return float(self._accelerator.reduce(total, "sum"))
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The loss on the validation split in nats a target token, in batches no larger than a micro-batch."""
+        assert self.steps.validation is not None
+        rows, lengths = self.steps.validation, row_lengths(self.steps.validation)
+        order = sorted(range(len(rows)), key=lambda i: lengths[i], reverse=True)
+        with self._clock.phase("validate"):
+            self._model.eval()
+            total, count = 0.0, 0
+            for part in micro_batches([lengths[i] for i in order], self._budget):
+                batch = self._on_device(self.collate([rows[order[place]] for place in part]))
+                total += float(self.engine.loss(batch))
+                count += int((batch["labels"] != IGNORED).sum())
+            self._model.train()
+        return total / count
+
+    def train_seconds(self) -> float:
+        """Useful seconds of training up to now, those before a resume included."""
+        return self._seconds_before + self._clock.read("train")
+
+    def join_weights(self) -> None:
+        """Give the trained weights the fp32 values that the optimizer holds, to be saved. Nothing is trained after."""
+        if isinstance(self.optimizer, ExactAdamW):
+            self.optimizer.join()
 
     def release(self) -> None:
         """Give back the memory of model and optimizer."""
-        trainer = self._trainer
-        trainer.accelerator.free_memory()
-        trainer.optimizer = trainer.lr_scheduler = trainer.model = trainer.model_wrapped = None
+        self._accelerator.free_memory()
+        del self.engine, self.optimizer, self._model, self._scheduler
 
+    def _resume(self, checkpoint: Checkpoint) -> int:
+        """Take up all that a checkpoint holds. Returns the number of steps done."""
+        position = load(checkpoint, self._model, self.optimizer, self._scheduler)
+        self._history.window = list(position.window)
+        self._seconds_before = checkpoint.manifest.train_seconds
+        return checkpoint.manifest.step
 
-def count_steps(examples: int, spec: TrainingSpec) -> int:
-    """Optimizer steps that a recipe asks for: `max_steps`, else its epochs (an incomplete step counts)."""
-    per_epoch = -(-examples // spec.examples_per_step)
-    return spec.max_steps or max(1, round(spec.epochs * per_epoch))
+    def _save(self, done: int) -> None:
+        seconds = self.train_seconds()
+        with self._clock.phase("save"):
+            position = Position(step=done, train_seconds=seconds, window=self._history.window)
+            save(self._folder.checkpoints, position, self._model, self.optimizer, self._scheduler)
+
+    def _track(self, values: dict[str, float], step: int) -> None:
+        self._accelerator.log(values, step=step)
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self._accelerator.device) for name, tensor in batch.items()}

@@ -1,8 +1,9 @@
-"""The memory of a training step, measured before the training: on the largest batch, and without a trace."""
+"""The memory of a training step, measured before the training: on the longest step, and without a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,45 +11,53 @@ import torch
 from tuneoff.measure.components import measure_components
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.records import PhaseMemory
-from tuneoff.train.trainer import ArmTrainer
+from tuneoff.train.loop import Batch, Training
 
 
-def single_step(trainer: ArmTrainer, optimizer: Any, batches: Sequence[Mapping[str, Any]]) -> None:
-    """A step on some micro-batches: forward and backward of each, and one update (where there is an optimizer)."""
-    for batch in batches:
-        trainer.training_step(trainer.model_wrapped, dict(batch), num_items_in_batch=1)
-    if optimizer is not None:
-        optimizer.step()
-    trainer.model.zero_grad()
+def single_step(training: Training, batches: Sequence[Batch], *, update: bool = True) -> None:
+    """One optimizer step on given micro-batches: forward and backward passes and, unless told otherwise, the update."""
+    training.backward(batches, tokens=1)
+    if update:
+        training.optimizer.step()
+    training.optimizer.zero_grad()
 
 
-def probe_step(trainer: ArmTrainer, meter: MemoryMeter) -> PhaseMemory:
+def probe_step(training: Training, meter: MemoryMeter) -> PhaseMemory:
     """Peak and components of the longest step, with the optimizer's state there.
 
-    Three real steps at a learning rate of 0: one that makes the optimizer's state, one under the
-    meter, one under the tracker of components. Weights, optimizer, gradients and random state are
-    afterwards what they were. Before the training, since what libraries keep grows with it.
+    It takes three real steps at a learning rate of 0: one that makes the optimizer's state, one under the meter, one
+    under the tracker of components. Weights, optimizer, gradients and random state are afterwards what they were. It
+    comes before the training, since what libraries keep grows with it.
     """
-    optimizer = trainer.optimizer.optimizer  # without accelerate's wrapper, which counts steps
+    optimizer = training.optimizer
     rates = [group["lr"] for group in optimizer.param_groups]
-    cpu_state = torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    batches = [next(iter(trainer.get_train_dataloader()))]  # the longest comes first
+    batches = [training.batch(part) for part in training.split(training.steps.examples(0))]  # the longest comes first
 
     def step() -> None:
-        single_step(trainer, optimizer, batches)
+        single_step(training, batches)
 
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
+    with same_random_state():
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        try:
+            step()
+            meter.start_phase()
+            step()
+            return measure_components(meter.end_phase(), training.engine.model, optimizer, step)
+        finally:
+            optimizer.state.clear()
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+
+@contextmanager
+def same_random_state() -> Iterator[None]:
+    """Let the block draw random numbers, and put torch's random states back afterwards."""
+    cpu: Any = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
-        step()
-        meter.start_phase()
-        step()
-        return measure_components(meter.end_phase(), trainer.model, optimizer, step)
+        yield
     finally:
-        optimizer.state.clear()
-        trainer.model.zero_grad()
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        torch.set_rng_state(cpu_state)
-        torch.cuda.set_rng_state_all(cuda_states)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

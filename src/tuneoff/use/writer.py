@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,30 +12,36 @@ from tuneoff.data.tokens import Tokeniser
 from tuneoff.decode.generate import Generated, generate
 from tuneoff.errors import RunFolderError, nearest
 from tuneoff.folder import RunFolder
-from tuneoff.model.device import pick_device, pick_precision
-from tuneoff.model.engine import pick_engine
-from tuneoff.model.methods import uses_peft
+from tuneoff.model.device import Precision, pick_device, pick_precision
+from tuneoff.model.engines import engine_for
+from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.saved import load_arm
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe import Recipe, read_recipe
-from tuneoff.records import Prepared, TrialResult
+from tuneoff.recipe import Recipe, read_recipe, resolved_recipe
+from tuneoff.records import Resolved, TrialResult
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class Finished:
-    """One arm of a run at one seed, or at the first that has finished. Raises RunFolderError where none has."""
+    """One arm of a run at one seed, or at the first that has finished, by the recipe that its trials ran by.
+
+    Raises RunFolderError where none has finished.
+    """
 
     def __init__(self, folder: RunFolder, arm: str, seed: int | None = None) -> None:
         folder.require()
-        self.recipe: Recipe = read_recipe(folder.recipe).recipe
+        is_resolved = folder.resolved.is_file()  # else nothing has finished, which is told below
+        self.recipe: Recipe = (
+            resolved_recipe(Resolved.read(folder.resolved)) if is_resolved else read_recipe(folder.recipe).recipe
+        )
         if arm not in self.recipe.arms:
             raise RunFolderError(f"{folder.path} has no arm {arm!r}; {nearest(arm, self.recipe.arms)}")
         self.name, self.spec = arm, self.recipe.arms[arm]
         self.seed, self.result = self._result(folder, seed)
         self.trial = folder.trial(arm, self.seed)
-        self.prepared = Prepared.read(folder.prepared)
+        self.resolved = Resolved.read(folder.resolved)
 
     def _result(self, folder: RunFolder, asked: int | None) -> tuple[int, TrialResult]:
         seeds = self.recipe.seeds
@@ -58,20 +63,24 @@ class Finished:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return load_tokenizer(self.prepared.tokenizer_path, self.prepared.tokenizer_revision)
+        return load_tokenizer(self.resolved.tokenizer_path, self.resolved.tokenizer_revision)
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
         data, prompt = self.recipe.data, Prompt(self.recipe.prompt)
         return Tokeniser(
-            self.tokenizer, self.prepared.model_class, prompt.tail, data.max_source_length, data.max_target_length
+            self.tokenizer, self.resolved.model_class, prompt.tail, data.max_source_length, data.max_target_length
         )
 
     def model(self) -> Any:
         """A transformers model, or peft's around one, on this machine's device and in the trial's precision."""
-        device = pick_device()
-        precision = pick_precision(self.recipe.training.precision, device)
-        return load_arm(self.prepared, self.spec.method, self.trial.model, precision.dtype).to(device).eval()
+        dtype = self.precision.dtype
+        return load_arm(self.resolved, self.spec.method, self.trial.model, dtype).to(pick_device()).eval()
+
+    @property
+    def precision(self) -> Precision:
+        """What the trial asks for, on this machine's device."""
+        return pick_precision(self.recipe.training.precision, pick_device())
 
 
 @dataclass(frozen=True)
@@ -93,9 +102,9 @@ class Writer:
         self._prompt = Prompt(finished.recipe.prompt)
         self.columns = self._prompt.columns
         model = finished.model() if model is None else model
-        self._engine = pick_engine(finished.recipe.training, model).name
-        merge = self._engine == "fast" and uses_peft(finished.spec.method)
-        self._model = merged(model) if merge else model
+        name = finished.resolved.engines[finished.name].name
+        model = merged_for_generation(model, name, keep=True)
+        self._engine = engine_for(name, model, bf16=finished.precision.name == "bf16")
 
     def write(
         self, rows: Sequence[Mapping[str, str]], report: Callable[[int, int], None] = lambda *_: None
@@ -106,32 +115,15 @@ class Writer:
         evaluation = self._finished.recipe.evaluation
         prompts = self._finished.tokeniser.measured_prompts([self._prompt.fill(row) for row in rows])
         outputs = generate(
-            self._model,
+            self._engine,
             self._finished.tokenizer,
             [ids for ids, _ in prompts],
-            model_class=self._finished.prepared.model_class,
             max_new_tokens=evaluation.max_new_tokens,
             num_beams=evaluation.num_beams,
             batch_size=evaluation.batch_size,
-            engine=self._engine,
             report=report,
         )
         return [
             Written(o.text, o.truncated, o.tokens, prompt_tokens=length, read_tokens=len(ids))
             for o, (ids, length) in zip(outputs, prompts, strict=True)
         ]
-
-
-def merged(model: Any) -> Any:
-    """The plain model that peft's `model` becomes with its adapter merged.
-
-    `model` stays as it is: the weights that the adapter changes are copied, all others are shared with it.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    for layer in model.modules():
-        if isinstance(layer, BaseTunerLayer):
-            for changed in layer.get_base_layer().parameters():
-                shared.pop(id(changed), None)
-    return copy.deepcopy(model, shared).merge_and_unload()

@@ -12,7 +12,8 @@ import pytest
 import uvicorn
 
 from tests.conftest import recipe_values
-from tests.runner.test_trial import begin, carry_out, prepared_for
+from tests.runner.resolving import begin, resolved_for
+from tests.runner.test_trial import carry_out
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import trials
 from tuneoff.records import Prediction, read_predictions
@@ -26,9 +27,9 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     values = recipe_values(data_folder)
     values["arms"]["dora"] = {**values["arms"]["lora"], "use_dora": True, "r": 2}
     recipe, folder = begin(values, tmp_path_factory.mktemp("serve") / "run")
-    prepared = prepared_for(recipe, folder)
+    resolved = resolved_for(recipe, folder)
     for trial in trials(recipe):
-        carry_out(recipe, folder, prepared, trial)
+        carry_out(folder, resolved, trial)
     return folder
 
 

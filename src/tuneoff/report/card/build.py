@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tuneoff.builtin import PREFIX
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe
-from tuneoff.records import Prepared, TrialResult
+from tuneoff.records import Resolved, TrialResult
 from tuneoff.report.card.records import Exported
 from tuneoff.report.comparison import compare
 from tuneoff.report.table import COLUMNS, bytes_text, count_text, duration_text, notes, table_cells
@@ -69,8 +69,8 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
     from huggingface_hub import ModelCard
 
     comparison, _ = compare(folder)
-    prepared = Prepared.read(folder.prepared)
-    model, data = model_origin(recipe, prepared), _data_origin(recipe, prepared)
+    resolved = Resolved.read(folder.resolved)
+    model, data = model_origin(recipe, resolved), _data_origin(recipe, resolved)
     values = {
         "title": f"{exported.run}: {exported.arm}",
         "model": model,
@@ -87,7 +87,7 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         ],
         "notes": notes(comparison),
         "verdict": verdict(comparison),
-        "splits": prepared.data,
+        "splits": resolved.data,
         "precision": (result.precision or "not noted").partition(":")[0],
         "settings": _settings(recipe, result),
         "measured": _measured(result),
@@ -101,27 +101,27 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
     return str(ModelCard(f"---\n{data_of_card.to_yaml()}\n---\n\n{text}"))
 
 
-def model_origin(recipe: Recipe, prepared: Prepared) -> Origin:
+def model_origin(recipe: Recipe, resolved: Resolved) -> Origin:
     """The original model: a hub name with its pinned commit, or what lies on this machine, without its place here."""
     name = recipe.model.name
     if name is None:
         return Origin("", None, None)
     if name.startswith(PREFIX):
         return Origin(name, None, None)
-    if Path(prepared.model_path).exists():
-        return Origin(Path(prepared.model_path).resolve().name, None, None)
-    return Origin(name, name, prepared.model_revision)
+    if resolved.model_sha256 is not None:
+        return Origin(Path(resolved.model_path).name, None, None)
+    return Origin(name, name, resolved.model_revision)
 
 
-def _data_origin(recipe: Recipe, prepared: Prepared) -> Origin:
+def _data_origin(recipe: Recipe, resolved: Resolved) -> Origin:
     source = recipe.data.source
     if not isinstance(source, str):
         return Origin(", ".join(Path(path).name for path in source.values()), None, None)
     if source.startswith(PREFIX):
         return Origin(source, None, None)
-    if Path(source).exists():
+    if Path(resolved.recipe["data"]["source"]).is_absolute():
         return Origin(Path(source).resolve().name, None, None)
-    return Origin(source, source, prepared.data_revision)
+    return Origin(source, source, resolved.data_revision)
 
 
 def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Origin, data: Origin) -> Any:

@@ -17,8 +17,9 @@ HERE = Path(__file__).parent / "usage"
 class Usage:
     """What the code must know. `base` and `revision` are of the original model that an adapter goes with.
 
-    `tail_tokens` are the tokens at a prompt's end that truncation keeps; `eos` the tokenizer's own end, `ends` all ids
-    that end a text, `start` the id that begins one (encoder-decoder models).
+    `tail_tokens` are the tokens at a prompt's end that truncation keeps, the tokenizer's closing ones among them;
+    `eos` the tokenizer's own end, `ends` all ids that end a text, `start` the id that begins one (encoder-decoder
+    models).
     """
 
     format: str

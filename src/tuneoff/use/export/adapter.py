@@ -23,9 +23,9 @@ def write_adapter(finished: Finished, folder: Path) -> GenerationConfig:
     from peft import PeftConfig
     from peft.utils import SAFETENSORS_WEIGHTS_NAME
 
-    prepared = finished.prepared
-    origin = model_origin(finished.recipe, prepared)
-    base = load_model(prepared.model_path, prepared.model_revision, prepared.model_class, scored_dtype(finished))
+    resolved = finished.resolved
+    origin = model_origin(finished.recipe, resolved)
+    base = load_model(resolved.model_path, resolved.model_revision, resolved.model_class, scored_dtype(finished))
     config = PeftConfig.from_pretrained(str(finished.trial.model))
     config.base_model_name_or_path = origin.hub or "./base"
     config.revision = origin.revision

@@ -18,7 +18,7 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.errors import ExportError, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
-from tuneoff.planner.inputs import Telling
+from tuneoff.progress import ProgressListener
 from tuneoff.report.card import Exported, Usage, model_card, usage_code
 from tuneoff.report.card.build import model_origin
 from tuneoff.use.export.adapter import write_adapter
@@ -64,7 +64,9 @@ FORMATS = {
 }
 
 
-def export(run: RunFolder, arm: str, to: Path, format: str, tell: Telling, seed: int | None = None) -> Exported:
+def export(
+    run: RunFolder, arm: str, to: Path, format: str, tell: ProgressListener, seed: int | None = None
+) -> Exported:
     """Export a finished arm into the folder `to`, which must not exist or be empty. What it is and how it was verified.
 
     Raises ExportError where the format does not go with the arm, or where the export does not write what the trial
@@ -149,17 +151,16 @@ def _publish(temporary: Path, to: Path) -> None:
 
 def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
     """What the code must know of the trial to write what it wrote."""
-    recipe, prepared = finished.recipe, finished.prepared
-    origin, prompt = model_origin(recipe, prepared), Prompt(recipe.prompt)
-    tail = len(finished.tokeniser.prompts([prompt.tail])[0]) if prompt.tail else 0
+    recipe, resolved = finished.recipe, finished.resolved
+    origin, prompt = model_origin(recipe, resolved), Prompt(recipe.prompt)
     ends, start = search.eos_token_id, search.decoder_start_token_id
     return Usage(
         format=format,
-        model_class=prepared.model_class,
+        model_class=resolved.model_class,
         prompt=recipe.prompt,
         example={**dict.fromkeys(prompt.columns, "…"), recipe.data.input: EXAMPLE},
         max_source_length=recipe.data.max_source_length,
-        tail_tokens=min(tail, recipe.data.max_source_length - 1),
+        tail_tokens=min(finished.tokeniser.kept_tokens(), recipe.data.max_source_length - 1),
         max_new_tokens=recipe.evaluation.max_new_tokens,
         num_beams=recipe.evaluation.num_beams,
         eos=finished.tokenizer.eos_token_id,

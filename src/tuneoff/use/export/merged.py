@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tuneoff.decode.search import search_settings, steering
 from tuneoff.errors import ExportError
 from tuneoff.model.device import Precision
+from tuneoff.model.merge import shared_adapted_layers
 from tuneoff.model.methods import uses_peft
 from tuneoff.model.saved import load_arm
 from tuneoff.use.writer import Finished
@@ -29,11 +30,20 @@ def write_merged(finished: Finished, folder: Path) -> GenerationConfig:
 
 
 def scored_model(finished: Finished) -> Any:
-    """The model in its trial's precision, on the CPU, without adapters. Raises ExportError where peft cannot merge."""
+    """The model in its trial's precision, on the CPU, without adapters.
+
+    Raises ExportError where peft cannot merge, or where merging would change more than the adapter does.
+    """
     method = finished.spec.method
-    model = load_arm(finished.prepared, method, finished.trial.model, scored_dtype(finished)).eval()
+    model = load_arm(finished.resolved, method, finished.trial.model, scored_dtype(finished)).eval()
     if not uses_peft(method):
         return model
+    shared = shared_adapted_layers(model)
+    if shared:
+        raise ExportError(
+            f"arm {finished.name}: the adapter on {', '.join(shared)} cannot be merged: its weights are shared (tied) "
+            "with another module, and merging would change both; --format adapter keeps it exact"
+        )
     try:
         return model.merge_and_unload()
     except (AttributeError, NotImplementedError, ValueError) as error:

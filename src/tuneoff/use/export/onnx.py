@@ -28,7 +28,7 @@ def write_onnx(finished: Finished, folder: Path) -> GenerationConfig:
     search = search_config(finished, model)
     require_plain_search(finished, search, "ONNX Runtime")
     try:
-        write_graphs(model, finished.prepared.model_class, folder)
+        write_graphs(model, finished.resolved.model_class, folder)
     except Exception as error:  # an architecture that torch.export or the checker cannot take: of many types
         first = first_line(error)
         raise ExportError(

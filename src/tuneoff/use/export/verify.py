@@ -15,7 +15,8 @@ from tuneoff.data.sources import open_source
 from tuneoff.data.splits import read_split
 from tuneoff.decode.generate import generate
 from tuneoff.errors import DataError, ExportError, RunFolderError, first_line
-from tuneoff.planner.inputs import Telling
+from tuneoff.model.engines import engine_for
+from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
@@ -44,7 +45,7 @@ for prompt in task["prompts"]:
 """
 
 
-def verify(finished: Finished, folder: Path, code: str, tell: Telling, in_fp32: bool) -> Verification:
+def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, in_fp32: bool) -> Verification:
     """Run `code` in `folder` for up to 20 scored dialogues, spread evenly, and compare. Raises ExportError.
 
     It fails where `failure` says so, or where the code does not run at all. Where the code computes `in_fp32` and the
@@ -121,20 +122,18 @@ def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
     with quiet():
         model = scored_model(finished).float()
     outputs = generate(
-        model,
+        engine_for("plain", model, bf16=False),
         finished.tokenizer,
         finished.tokeniser.prompts(list(prompts)),
-        model_class=finished.prepared.model_class,
         max_new_tokens=evaluation.max_new_tokens,
         num_beams=evaluation.num_beams,
         batch_size=evaluation.batch_size,
-        engine="plain",
         report=lambda *_: None,
     )
     return [output.text for output in outputs]
 
 
-def run_code(code: str, folder: Path, prompts: Sequence[str], tell: Telling) -> list[str]:
+def run_code(code: str, folder: Path, prompts: Sequence[str], tell: ProgressListener) -> list[str]:
     """What `generate` of `code` returns for each prompt, in a process whose working folder is `folder`."""
     with tempfile.TemporaryFile("w+") as task, tempfile.TemporaryFile("w+", errors="replace") as errors:
         json.dump({"code": code, "prompts": list(prompts)}, task)

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tuneoff.data.prompt import Prompt
+from tuneoff.report.card.build import model_origin
 from tuneoff.report.page.build import HERE as REPORT
 from tuneoff.use.serve.arms import Served
 from tuneoff.use.serve.batches import Batches, ClosedError, FailedError, Finding, FullError
@@ -109,7 +110,7 @@ def _about(served: Served, weights_bytes: int, limits: Limits) -> About:
     recipe = first.recipe
     return About(
         run=served.folder.path.resolve().name,
-        model=recipe.model.name or "random weights",
+        model=model_origin(recipe, first.resolved).name or "random weights",
         columns=list(dict.fromkeys(Prompt(recipe.prompt).columns)),
         input=recipe.data.input,
         prompt=recipe.prompt,

@@ -9,15 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuneoff.model.fast.operations import LowRank, dropout, rms_norm
+from tuneoff.model.kernels.operations import LowRank, dropout, rms_norm
 
 
 def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> Tensor:
-    """The outputs of linear layers without bias on one input, side by side: (..., in) → (..., sum of outs).
+    """The outputs of several layers on one input, side by side: (..., in) → (..., sum of outs).
 
-    The input is normed first where a `norm` (T5's) is given. A layer is torch's, or peft's LoRA around one:
-    y = W x + scaling · B A dropout(x) (Hu et al. 2021, equation 3).
+    The input is normed first where a `norm` is given. Linear layers without bias, and peft's LoRA around them
+    (y = W x + scaling · B A dropout(x), Hu et al. 2021, equation 3), are computed as one product. If one of the layers
+    is of another kind, each layer is called as it is.
     """
+    if norm is not None and not is_rms_norm(norm):
+        x, norm = call_layer(norm, x), None
+    if not all(map(is_known, layers)):
+        x = _normed(x, norm)
+        return torch.cat([call_layer(layer, x) for layer in layers], dim=-1)
     weights = [_base(layer).weight for layer in layers]
     weight = torch.cat(weights) if len(weights) > 1 else weights[0]
     adapted = [layer for layer in layers if _adapter(layer) is not None]
@@ -32,6 +38,23 @@ def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> Tensor:
     # Each adapter draws its own dropout.
     inner = [functional.linear(dropout(x, p), down) for down in downs]
     return functional.linear(x, weight) + functional.linear(torch.cat(inner, dim=-1), up)
+
+
+def call_layer(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer's own forward pass, whatever it is, in the dtype of `x`: under autocast where that is bf16."""
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=x.dtype == torch.bfloat16):
+        out: Tensor = layer(x)
+    return out.to(x.dtype)
+
+
+def apply_norm(norm: Any, x: Tensor) -> Tensor:
+    """The norm layer's output for `x`."""
+    return _normed(x, norm) if is_rms_norm(norm) else call_layer(norm, x)
+
+
+def is_rms_norm(norm: Any) -> bool:
+    """Whether `norm` is T5's own norm layer, without anything around it."""
+    return type(norm).__name__ in ("T5LayerNorm", "MT5LayerNorm") and hasattr(norm, "variance_epsilon")
 
 
 def _normed(x: Tensor, norm: Any) -> Tensor:
@@ -54,8 +77,10 @@ def _up(layers: Sequence[nn.Module], adapted: Sequence[Any]) -> Tensor:
     return torch.cat(blocks)
 
 
-def suits(layer: nn.Module) -> bool:
-    """Whether `project` computes all that `layer` does."""
+def is_known(layer: nn.Module) -> bool:
+    """Whether `project` computes all that `layer` does without calling it."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return False
     if type(layer) is nn.Linear:
         return layer.bias is None
     from peft.tuners.lora import Linear

@@ -451,25 +451,29 @@ double squared_norm(bool bf16, int threads, int64_t count, const void* gradient)
   return total;
 }
 
-// `scale` multiplies the gradient (clipping), `shrink` the weight (decay); `size` is the step's, `root` what the
-// second moment's square root is multiplied by, both corrected for their bias.
-void adamw(int threads, int64_t count, void* weights, int16_t* rests, const void* gradients, float* firsts,
+// One step of AdamW on bf16 weights whose fp32 values are held exactly: `rests` are what the weights lack. Gradients are
+// bf16 or fp32. `scale` multiplies the gradient (clipping), `shrink` the weight (decay); `size` is the step's, `root` what
+// the second moment's square root is multiplied by, both corrected for their bias.
+void adamw(bool bf16, int threads, int64_t count, void* weights, int16_t* rests, const void* gradients, float* firsts,
            float* seconds, float scale, float beta1, float beta2, float eps, float shrink, float size, float root) {
-  Bf16* weight = (Bf16*)weights;
-  const Bf16* gradient = (const Bf16*)gradients;
-  share_out(count, 1, threads, [=](int64_t begin, int64_t end, int) {
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    Bf16* weight = (Bf16*)weights;
+    const T* gradient = (const T*)gradients;
+    share_out(count, 1, threads, [=](int64_t begin, int64_t end, int) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      const float g = load(gradient[i]) * scale;
-      const float m = beta1 * firsts[i] + (1.0f - beta1) * g;
-      const float v = beta2 * seconds[i] + (1.0f - beta2) * g * g;
-      firsts[i] = m;
-      seconds[i] = v;
-      const uint32_t bits = (uint32_t(weight[i].bits) << 16) + uint32_t(int32_t(rests[i]));
-      const uint32_t now = float_to_bits(bits_to_float(bits) * shrink - size * m / (std::sqrt(v) * root + eps));
-      weight[i].bits = uint16_t((now + 0x8000u) >> 16);  // ties upwards, so that the rest fits 16 bits
-      rests[i] = int16_t(uint16_t(now));
-    }
+      for (int64_t i = begin; i < end; ++i) {
+        const float g = load(gradient[i]) * scale;
+        const float m = beta1 * firsts[i] + (1.0f - beta1) * g;
+        const float v = beta2 * seconds[i] + (1.0f - beta2) * g * g;
+        firsts[i] = m;
+        seconds[i] = v;
+        const uint32_t bits = (uint32_t(weight[i].bits) << 16) + uint32_t(int32_t(rests[i]));
+        const uint32_t now = float_to_bits(bits_to_float(bits) * shrink - size * m / (std::sqrt(v) * root + eps));
+        weight[i].bits = uint16_t((now + 0x8000u) >> 16);  // ties upwards, so that the rest fits 16 bits
+        rests[i] = int16_t(uint16_t(now));
+      }
+    });
   });
 }
 

@@ -1,4 +1,4 @@
-"""The fast path against transformers' own model, on fresh random inputs."""
+"""The T5 engine against transformers' own model, on fresh random inputs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
-from tuneoff.model.fast import operations
-from tuneoff.model.fast.t5 import FastT5
+from tuneoff.model.engines.t5 import T5Engine
+from tuneoff.model.kernels import operations
 from tuneoff.model.methods import adapt
 
 VOCABULARY = 300
@@ -44,6 +44,11 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
+def with_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return {**inputs, "decoder_input_ids": base._shift_right(inputs["labels"])}
+
+
 def learnt(model: Any) -> dict[str, torch.Tensor]:
     found = {name: p.grad.float().clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
@@ -76,9 +81,9 @@ def test_loss_and_gradients_are_transformers_own(
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=0.05)
         model = model.to(dtype)
-    assert FastT5.suits(model)
+    assert T5Engine.suits(model) is None
     inputs = batch(seed + 10)
-    loss = FastT5(model).loss(**inputs)
+    loss = T5Engine(model, bf16=False).loss(with_decoder(model, inputs))
     loss.backward()
     ours = learnt(model)
     plain = model(**inputs).loss * (inputs["labels"] >= 0).sum()
@@ -106,7 +111,7 @@ def test_bf16_is_as_near_to_fp32_as_transformers_bf16_is(way: str, targets: Any)
     (exact(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
     true = learnt(exact)
     rounded = learner(torch.bfloat16)
-    FastT5(rounded).loss(**inputs).backward()
+    T5Engine(rounded, bf16=False).loss(with_decoder(rounded, inputs)).backward()
     ours = learnt(rounded)
     (rounded(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
     theirs = learnt(rounded)
@@ -118,7 +123,7 @@ def test_with_dropout_the_loss_is_distributed_as_transformers_is(way: str) -> No
     model, inputs = build(5, dropout=0.2), batch(15)
     count = (inputs["labels"] >= 0).sum()
     with torch.no_grad():
-        ours = torch.stack([FastT5(model).loss(**inputs) for _ in range(400)])
+        ours = torch.stack([T5Engine(model, bf16=False).loss(with_decoder(model, inputs)) for _ in range(400)])
         theirs = torch.stack([model(**inputs).loss * count for _ in range(400)])
     error = float((ours.var() / 400 + theirs.var() / 400).sqrt())
     assert abs(float(ours.mean() - theirs.mean())) < 4 * error
@@ -133,7 +138,7 @@ def test_dropout_draws_the_same_in_both_passes(way: str) -> None:
 
     def loss() -> torch.Tensor:
         torch.manual_seed(8)
-        return FastT5(model).loss(**inputs)
+        return T5Engine(model, bf16=False).loss(with_decoder(model, inputs))
 
     loss().backward()
     slope = float((weight.grad * direction).sum())
@@ -145,11 +150,57 @@ def test_dropout_draws_the_same_in_both_passes(way: str) -> None:
     assert (above - below) / 2e-2 == pytest.approx(slope, rel=2e-2, abs=2e-3)
 
 
-def test_what_it_does_not_know_is_left_to_transformers() -> None:
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dora": ("lora", {**LORA, "target_modules": ["q", "wi_0", "wo"], "use_dora": True}),
+    "ia3": ("ia3", {}),
+    "adalora": ("adalora", {"target_modules": ["q", "v"]}),
+    "vera": ("vera", {"r": 4, "target_modules": ["q", "v"]}),
+    "ln_tuning": ("ln_tuning", {}),
+    "embeddings": ("lora", {**LORA, "target_modules": ["embed_tokens", "q"]}),
+    "head": ("lora", {**LORA, "target_modules": ["lm_head", "q"]}),
+    "bias and norms saved": ("lora", {**LORA, "target_modules": ["q"], "modules_to_save": ["final_layer_norm"]}),
+}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 6e-2)], ids=["fp32", "bf16"])
+def test_a_layer_that_it_does_not_know_is_called_as_it_is(adapter: str, dtype: torch.dtype, bound: float) -> None:
+    method, settings = ADAPTERS[adapter]
+    model: Any = adapt(build(7).to(dtype), method, settings, "seq2seq", steps=1000)
+    torch.manual_seed(8)
+    for weight in model.parameters():
+        if weight.requires_grad:  # adapters that begin as nothing would hide what is wrong
+            weight.data += 0.05 * torch.randn_like(weight)
+    assert T5Engine.suits(model) is None
+    inputs = batch(17)
+    T5Engine(model, bf16=False).loss(with_decoder(model, inputs)).backward()
+    ours = learnt(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        given = with_decoder(model, inputs)
+        del given["labels"]
+        logits = model(**given).logits
+    torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), inputs["labels"].flatten(), reduction="sum"
+    ).backward()
+    theirs = learnt(model)
+    assert ours.keys() == theirs.keys()
+    worst = max((distance(ours[name], theirs[name]), name) for name in theirs)
+    assert worst[0] < bound, worst
+
+
+def test_it_says_why_a_model_does_not_suit_it() -> None:
     relu = T5ForConditionalGeneration(T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
-    assert not FastT5.suits(relu)
-    dora = adapt(build(0), "lora", {**LORA, "target_modules": ["q"], "use_dora": True}, "seq2seq", steps=1)
-    assert not FastT5.suits(dora)
-    assert not FastT5.suits(adapt(build(0), "ia3", {}, "seq2seq", steps=1))
+    assert T5Engine.suits(relu) == "it computes gated GELU, and this T5 has relu"
     prompt = adapt(build(0), "prompt_tuning", {"num_virtual_tokens": 4}, "seq2seq", steps=1)
-    assert not FastT5.suits(prompt)
+    assert T5Engine.suits(prompt) == "the method puts virtual tokens before the input"
+    bart = BartForConditionalGeneration(
+        BartConfig(vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+                   decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)
+    )  # fmt: skip
+    assert T5Engine.suits(bart) == "it computes the T5 family alone"
+    hooked = build(0)
+    hooked.encoder.block[1].register_forward_hook(lambda *_: None)
+    assert T5Engine.suits(hooked) == "the method hooks into encoder.block.1"
+    wrapped = build(0)
+    wrapped.decoder.block[0].layer[2].DenseReluDense = torch.nn.Identity()
+    assert T5Engine.suits(wrapped) == "the method replaces a feed-forward layer"

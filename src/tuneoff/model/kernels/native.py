@@ -1,4 +1,4 @@
-"""The operations in C++: built once with the compiler at hand, and never needed."""
+"""CPU kernels in C++. Compiled on first use if a compiler is found; without one, PyTorch operations are used."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ ARGUMENTS = {
     "attend": [*COMMON, *[COUNT] * 5, *[POINTER] * 4, COUNT, POINTER, POINTER],
     "cross_entropy": [*COMMON, COUNT, COUNT, POINTER, POINTER, POINTER],
     "squared_norm": [*COMMON, COUNT, POINTER],
-    "adamw": [ctypes.c_int, COUNT, *[POINTER] * 5, *[FLOAT] * 7],
+    "adamw": [*COMMON, COUNT, *[POINTER] * 5, *[FLOAT] * 7],
 }  # fmt: skip
 
 
 @cache
 def native() -> ctypes.CDLL | None:
-    """The library; None where there is no compiler, or it fails. The first call on a machine takes seconds."""
+    """The compiled library, or None where there is no compiler or it fails. Compiling takes seconds, once a machine."""
     compiler = shutil.which("c++")
     if compiler is None:
         return None

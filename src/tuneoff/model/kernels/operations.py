@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from tuneoff.model.fast.native import call, native
+from tuneoff.model.kernels.native import call, native
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

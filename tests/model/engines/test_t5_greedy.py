@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.model.fast.test_t5 import VOCABULARY, build
-from tuneoff.decode.t5 import GreedyT5
+from tests.model.engines.test_t5 import VOCABULARY, build
+from tuneoff.model.engines.t5 import T5Engine
 
 TOKENS = 24
 
@@ -15,6 +15,8 @@ TOKENS = 24
 def test_it_writes_what_transformers_writes(seed: int) -> None:
     model = build(seed, decoder_layers=2, pad_token_id=0).eval()
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))
+    search = T5Engine(model, bf16=False).greedy()
+    assert search is not None
     torch.manual_seed(seed + 50)
     lengths = torch.randint(1, 30, (17,))
     mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
@@ -25,7 +27,7 @@ def test_it_writes_what_transformers_writes(seed: int) -> None:
     theirs = model.generate(
         input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=ends
     )[:, 1:]
-    ours = GreedyT5(model)(ids, lengths.tolist(), TOKENS, ends)
+    ours = search(ids, lengths.tolist(), TOKENS, ends)
     assert torch.equal(ours, theirs)
     lengths_written = (ours != 0).sum(1)
     assert lengths_written.min() < lengths_written.max()

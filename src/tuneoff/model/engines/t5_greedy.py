@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tuneoff.model.fast.operations import attend, gated_gelu, rms_norm
-from tuneoff.model.fast.t5 import FastT5
+from tuneoff.model.engines.projections import apply_norm
+from tuneoff.model.kernels.operations import attend, gated_gelu
+
+if TYPE_CHECKING:
+    from tuneoff.model.engines.t5 import T5Engine
 
 ENCODED = 8  # inputs at a time: long products all the same, and little padding
 COMPACT = 0.75  # share of texts not ended at which the others' rows are let go
@@ -49,15 +52,14 @@ class Search:
 
 
 class GreedyT5:
-    """What `generate` of a T5 writes by greedy search, token for token in fp32.
+    """What transformers' `generate` of a T5 writes by greedy search, token for token in fp32.
 
-    `model` is a T5 that `FastT5.suits`, without adapters (they are merged before).
+    The model has no adapters (they are merged before).
     """
 
-    def __init__(self, model: Any) -> None:
-        self._t5 = model
-        self._encoder = FastT5(model)
-        stack = model.decoder
+    def __init__(self, engine: T5Engine) -> None:
+        self._engine, self._t5 = engine, engine.t5
+        stack = self._t5.decoder
         self._heads, self._width = stack.config.num_heads, stack.config.d_kv
         self._layers = [_layer(block) for block in stack.block]
         crossing = [block.layer[1].EncDecAttention for block in stack.block]
@@ -95,7 +97,7 @@ class GreedyT5:
         for start in range(0, len(lengths), ENCODED):
             part = slice(start, start + ENCODED)
             longest = max(lengths[part])
-            encoded = self._encoder.encode(input_ids[part, :longest], input_ids.new_tensor(lengths[part]))
+            encoded = self._engine.encode(input_ids[part, :longest], input_ids.new_tensor(lengths[part]))
             cross[part, :, :longest] = self._split(functional.linear(encoded, self._cross)).transpose(1, 2)
         bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
         own = input_ids.new_tensor(lengths)
@@ -112,22 +114,20 @@ class GreedyT5:
         """The next token (B) of every text, as the `step`-th."""
         t5, cross, cache = self._t5, state.cross, state.cache
         bias = state.bias[:, step]
-        x = t5.shared(state.token)[:, None]
+        x = t5.decoder.embed_tokens(state.token)[:, None]
         seen = torch.full_like(state.lengths, step + 1)
         for n, layer in enumerate(self._layers):
-            q, k, v = functional.linear(_norm(layer.norms[0], x), layer.qkv).chunk(3, dim=-1)
+            q, k, v = functional.linear(apply_norm(layer.norms[0], x), layer.qkv).chunk(3, dim=-1)
             cache[n, :, :, :, step] = self._split(torch.stack([k, v])[:, :, 0])
             keys, values = cache[n, 0, :, :, : step + 1], cache[n, 1, :, :, : step + 1]
             x = x + functional.linear(attend(q, keys, values, bias, seen), layer.own_out)
-            q = functional.linear(_norm(layer.norms[1], x), layer.q)
+            q = functional.linear(apply_norm(layer.norms[1], x), layer.q)
             at = 2 * n * self._heads
             keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
             x = x + functional.linear(attend(q, keys, values, None, state.lengths), layer.cross_out)
-            h = gated_gelu(functional.linear(_norm(layer.norms[2], x), layer.gates), 0.0)
+            h = gated_gelu(functional.linear(apply_norm(layer.norms[2], x), layer.gates), 0.0)
             x = x + functional.linear(h, layer.out)
-        x = _norm(t5.decoder.final_layer_norm, x)[:, 0]
-        if t5.config.scale_decoder_outputs:
-            x = x * t5.model_dim**-0.5
+        x = self._engine.scaled(apply_norm(t5.decoder.final_layer_norm, x)[:, 0])
         state.token = t5.lm_head(x).max(-1).indices  # as argmax, and quicker in bf16
         return state.token
 
@@ -147,7 +147,3 @@ def _layer(block: Any) -> _Layer:
         gates=torch.cat([dense.wi_0.weight, dense.wi_1.weight]).detach(),
         out=dense.wo.weight,
     )
-
-
-def _norm(layer: Any, x: Tensor) -> Tensor:
-    return rms_norm(x, layer.weight, layer.variance_epsilon)

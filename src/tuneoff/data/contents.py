@@ -1,0 +1,44 @@
+"""Hashes of what lies in a local model folder, so that a changed byte is noticed where no commit is pinned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+# What transformers reads of a folder: the config and the weights, and what a tokenizer is made of. Weights are read
+# from safetensors alone (`model.base.load_model`).
+MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.gguf")
+TOKENIZER_FILES = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.tiktoken",
+    "chat_template*",
+)  # fmt: skip
+CHUNK = 1 << 23  # bytes read at once
+
+
+def hash_model(folder: Path, report: Callable[[int, int], None] = lambda *_: None) -> str:
+    """The SHA-256 over names and contents of a model folder's config and weights, as hexadecimal digits.
+
+    `report` is told how many mebibytes of how many have been read.
+    """
+    return _hash(folder, MODEL_FILES, report)
+
+
+def hash_tokenizer(folder: Path) -> str:
+    """The SHA-256 over names and contents of a folder's tokenizer files, as hexadecimal digits."""
+    return _hash(folder, TOKENIZER_FILES, lambda *_: None)
+
+
+def _hash(folder: Path, patterns: tuple[str, ...], report: Callable[[int, int], None]) -> str:
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    total, done = sum(path.stat().st_size for path in files), 0
+    digest = hashlib.sha256()
+    for path in files:
+        # The length before the name and before the content keeps two folders with the same bytes in a row apart.
+        digest.update(f"{len(path.name)}:{path.name}:{path.stat().st_size}:".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                report(done >> 20, total >> 20)
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""What a recipe works on, read and checked: the model's config, the tokenizer, the data's tokens. No weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneoff.builtin import located
+from tuneoff.data.checks import (
+    Extent,
+    check_lengths,
+    check_model_folder,
+    check_start_token,
+    check_training,
+    check_vocabulary,
+    length_warnings,
+    measure_tokens,
+)
+from tuneoff.data.examples import Examples
+from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.sources import open_source
+from tuneoff.data.splits import Split, read_splits
+from tuneoff.data.tokens import Tokeniser
+from tuneoff.errors import Problem, RecipeError
+from tuneoff.model.base import ModelClass, fit_config, model_class
+from tuneoff.model.methods import check_applies, check_method
+from tuneoff.progress import ProgressListener
+from tuneoff.recipe.schema import Recipe
+from tuneoff.records import SplitStatistics
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """`tokens` are the folders of the tokenised splits (data.tokens.load_tokens reads one)."""
+
+    config: PretrainedConfig
+    model_class: ModelClass
+    model_revision: str | None
+    tokenizer: PreTrainedTokenizerBase
+    tokenizer_path: str
+    tokenizer_revision: str | None
+    data_revision: str | None
+    tokens: dict[str, str]
+    data: dict[str, SplitStatistics]
+    warnings: list[str]
+
+
+def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins: Pins | None = None) -> Inputs:
+    """Check `recipe`, then read and tokenise its data.
+
+    What the hub has is read at `pins` where a run has pinned it before. A model of random weights and a tokenizer that
+    the recipe trains on the data are those in `base` where that folder is there. Raises RecipeError, DataError or
+    ModelError.
+    """
+    pins = pins or Pins()
+    tell.phase("check")
+    _refuse(_check_names(recipe, pins))
+    config = read_config(recipe, base, pins)
+    kind = model_class(config)
+    _refuse(p for name, arm in recipe.arms.items() for p in check_applies(name, arm.method, arm.settings, config))
+    tell.phase("read data")
+    source = open_source(recipe.data.model_copy(update={"revision": pins.data or recipe.data.revision}))
+    splits = read_splits(recipe, source)
+    tell.phase("tokenise")
+    texts = (text for e in splits["train"].examples for text in (e.prompt, *e.references)) if "train" in splits else ()
+    tokenizer, tokenizer_path, tokenizer_revision = read_tokenizer(recipe, base, config, texts, pins)
+    if recipe.model.config is not None:
+        given = isinstance(recipe.model.config, str) or "vocab_size" in recipe.model.config
+        fit_config(config, tokenizer, vocab_given=given)
+    _refuse(check_start_token(config))
+    tokens, statistics = _tokenise(recipe, kind, tokenizer, splits, tell)
+    extent = _extent(recipe, tokens)
+    _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
+    warnings = _warnings(splits, statistics, recipe.evaluation.split)
+    warnings += length_warnings(config, kind, extent, recipe.evaluation.max_new_tokens)
+    return Inputs(
+        config=config,
+        model_class=kind,
+        model_revision=commit_of(config) or pins.model or recipe.model.revision,
+        tokenizer=tokenizer,
+        tokenizer_path=tokenizer_path,
+        tokenizer_revision=tokenizer_revision,
+        data_revision=source.revision,
+        tokens=tokens,
+        data=statistics,
+        warnings=warnings,
+    )
+
+
+def _refuse(problems: Iterable[Problem]) -> None:
+    """Raise RecipeError with every problem, where there is one."""
+    found = list(problems)
+    if found:
+        raise RecipeError(found)
+
+
+def _check_names(recipe: Recipe, pins: Pins) -> list[Problem]:
+    """What is wrong before anything is loaded: methods and their settings, scheduler, trackers, the model's folder."""
+    problems = [p for name, arm in recipe.arms.items() for p in check_method(name, arm.method, arm.settings)]
+    problems += check_training(recipe.training)
+    if recipe.model.name is not None:
+        problems += check_model_folder(located(recipe.model.name), pins.model or recipe.model.revision)
+    return problems
+
+
+def _extent(recipe: Recipe, tokens: Mapping[str, str]) -> Extent:
+    scored = recipe.evaluation.split
+    return measure_tokens([path for split, path in tokens.items() if split != scored], [tokens[scored]])
+
+
+def _check_lengths(recipe: Recipe, config: PretrainedConfig, extent: Extent) -> list[Problem]:
+    """Lengths against positions, with the most virtual tokens that an arm's method puts before the sequence."""
+    numbers = [arm.settings.get("num_virtual_tokens") for arm in recipe.arms.values()]
+    virtual_tokens = max((number for number in numbers if isinstance(number, int)), default=0)
+    return check_lengths(config, model_class(config), extent, recipe.evaluation.max_new_tokens, virtual_tokens)
+
+
+def _tokenise(
+    recipe: Recipe,
+    kind: ModelClass,
+    tokenizer: PreTrainedTokenizerBase,
+    splits: Mapping[Split, Examples],
+    tell: ProgressListener,
+) -> tuple[dict[str, str], dict[str, SplitStatistics]]:
+    """The folder of each split's tokens, and what was read of it."""
+    tokeniser = Tokeniser(
+        tokenizer, kind, Prompt(recipe.prompt).tail, recipe.data.max_source_length, recipe.data.max_target_length
+    )
+    tokens: dict[str, str] = {}
+    statistics: dict[str, SplitStatistics] = {}
+    for split, examples in splits.items():
+        work = tokeniser.for_generation if split == recipe.evaluation.split else tokeniser.for_training
+        path, statistics[split] = work(examples, tell.progress)
+        tokens[split] = str(path)
+    return tokens, statistics
+
+
+def _warnings(splits: dict[Split, Examples], statistics: dict[str, SplitStatistics], scored: Split) -> list[str]:
+    warnings = []
+    for split, examples in splits.items():
+        if examples.skipped_rows:
+            more = "; …" if examples.skipped_rows > 3 else ""
+            places = "; ".join(examples.skipped_places[:3]) + more
+            warnings.append(f"{split}: {examples.skipped_rows} bad rows left out ({places})")
+        if statistics[split].truncated_inputs:
+            count, total = statistics[split].truncated_inputs, statistics[split].examples
+            warnings.append(
+                f"{split}: {count} of {total} inputs were longer than data.max_source_length and lost their end"
+            )
+    if statistics[scored].non_ascii_references:
+        count = statistics[scored].non_ascii_references
+        warnings.append(f"{scored}: references with letters beyond ASCII, which ROUGE does not see: {count}")
+    return warnings

@@ -1,0 +1,187 @@
+"""The engine for the T5 family: transformers' own function, on the weights of a transformers or peft model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from peft import AdaLoraModel
+from peft.tuners.tuners_utils import BaseTuner
+from torch import Tensor, nn
+
+from tuneoff.model.engines.engine import GreedySearch
+from tuneoff.model.engines.projections import apply_norm, is_known, is_rms_norm, project
+from tuneoff.model.engines.t5_greedy import GreedyT5
+from tuneoff.model.kernels.operations import add_dropout, attention, dropout, gated_gelu, summed_cross_entropy
+
+FAMILIES = ("transformers.models.t5.modeling_t5", "transformers.models.mt5.modeling_mt5")
+CLASSES = ("T5ForConditionalGeneration", "MT5ForConditionalGeneration")
+
+
+class T5Engine:
+    """The loss of a T5 with gated GELU (T5 v1.1, Flan-T5, mT5), as transformers computes it, in fewer operations.
+
+    It owns no weights. A layer that an adapter wraps in a way that is not known here is called as it is.
+    """
+
+    name: ClassVar[str] = "t5"
+    computes_in_weights_dtype: ClassVar[bool] = True
+    merges_adapters: ClassVar[bool] = True
+
+    def __init__(self, model: Any, *, bf16: bool) -> None:
+        self.model, self.bf16 = model, bf16
+        self.t5 = _base(model)
+
+    @classmethod
+    def suits(cls, model: Any) -> str | None:
+        """None if every part of `model` that this engine does not call is one that it computes itself."""
+        t5 = _base(model)
+        config = t5.config
+        if type(t5).__name__ not in CLASSES:
+            return "it computes the T5 family alone"
+        if not config.is_gated_act or config.dense_act_fn != "gelu_new":
+            return f"it computes gated GELU, and this T5 has {config.feed_forward_proj}"
+        if t5 is not model:
+            if model.active_peft_config.is_prompt_learning:
+                return "the method puts virtual tokens before the input"
+            own_forward = type(model.base_model).forward is not BaseTuner.forward
+            if own_forward and not isinstance(model.base_model, AdaLoraModel):  # whose own is a term of the loss
+                return "the method replaces the model's forward pass"
+        for name, module in t5.named_modules():
+            if type(module).__module__ in FAMILIES and (module._forward_hooks or module._forward_pre_hooks):
+                return f"the method hooks into {name or 'the model'}"
+        return next((f"the method replaces {name}" for name, part in _parts(t5) if _replaced(part)), None)
+
+    def greedy(self) -> GreedySearch | None:
+        """The engine's own greedy search, for a model without adapters (they are merged before)."""
+        plain = self.t5 is self.model and all(
+            type(layer) is nn.Linear and is_known(layer) for layer in _linear(self.t5)
+        )
+        norms = all(is_rms_norm(m) for m in self.t5.modules() if type(m).__name__.endswith("LayerNorm"))
+        return GreedyT5(self) if plain and norms else None
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy in nats, summed over the target tokens.
+
+        `input_ids` and `attention_mask` (B, S) are padded on the right; `decoder_input_ids` and `labels` are (B, T),
+        and labels are -100 where there is no target.
+        """
+        input_ids, labels = batch["input_ids"], batch["labels"].flatten()
+        real = (labels >= 0).nonzero().squeeze(1)  # the rows that the loss sees
+        source, target = self._embed(input_ids, batch["decoder_input_ids"])
+        lengths = batch["attention_mask"].sum(1)
+        encoded = self._encode(source, lengths)
+        decoded = self._decode(target, encoded, lengths).flatten(0, 1).index_select(0, real)
+        return summed_cross_entropy(project(self.scaled(decoded), [self.t5.lm_head]), labels.index_select(0, real))
+
+    def encode(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """What the decoder sees of `input_ids` (B, S), padded on the right, of `lengths` (B): (B, S, D)."""
+        return self._encode(self.t5.encoder.embed_tokens(input_ids), lengths)
+
+    def scaled(self, decoded: Tensor) -> Tensor:
+        """The decoder's output as the output layer gets it: T5 with tied embeddings scales it, mT5 never does."""
+        return decoded * self.t5.model_dim**-0.5 if getattr(self.t5.config, "scale_decoder_outputs", False) else decoded
+
+    def _embed(self, input_ids: Tensor, decoder_input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings of both stacks, (B, S, D) and (B, T, D)."""
+        first, second = self.t5.encoder.embed_tokens, self.t5.decoder.embed_tokens
+        if not (type(first) is type(second) is nn.Embedding and first.weight is second.weight):
+            return first(input_ids), second(decoder_input_ids)
+        # One look-up, so that the embedding has one gradient in place of one a stack.
+        embedded = first(torch.cat([input_ids.reshape(-1), decoder_input_ids.reshape(-1)]))
+        source, target = embedded[: input_ids.numel()], embedded[input_ids.numel() :]
+        return source.view(*input_ids.shape, -1), target.view(*decoder_input_ids.shape, -1)
+
+    def _encode(self, x: Tensor, lengths: Tensor) -> Tensor:
+        stack = self.t5.encoder
+        p = stack.config.dropout_rate if stack.training else 0.0
+        x = dropout(x, p)
+        bias = _bias(stack, x.shape[1])
+        for block in stack.block:
+            x = _self_attention(block.layer[0], x, bias, lengths, False, p)
+            x = _feed_forward(block.layer[1], x, p)
+        return dropout(apply_norm(stack.final_layer_norm, x), p)
+
+    def _decode(self, x: Tensor, encoded: Tensor, lengths: Tensor) -> Tensor:
+        stack = self.t5.decoder
+        p = stack.config.dropout_rate if stack.training else 0.0
+        # The keys and values of all layers in one product.
+        crossing = [block.layer[1].EncDecAttention for block in stack.block]
+        seen = project(encoded, [layer for a in crossing for layer in (a.k, a.v)])
+        heads = _split(seen, crossing[0].key_value_proj_dim).unflatten(1, (2 * len(crossing), -1)).unbind(1)
+        x = dropout(x, p)
+        bias = _bias(stack, x.shape[1])
+        own = torch.full_like(lengths, x.shape[1])
+        for n, block in enumerate(stack.block):
+            x = _self_attention(block.layer[0], x, bias, own, True, p)
+            layer = block.layer[1]
+            q = _split(project(x, [crossing[n].q], layer.layer_norm), crossing[n].key_value_proj_dim)
+            y = attention(q, heads[2 * n], heads[2 * n + 1], None, lengths, False, p)
+            x = add_dropout(x, project(_join(y), [crossing[n].o]), p)
+            x = _feed_forward(block.layer[2], x, p)
+        return dropout(apply_norm(stack.final_layer_norm, x), p)
+
+
+def _self_attention(layer: Any, x: Tensor, bias: Tensor, lengths: Tensor, causal: bool, p: float) -> Tensor:
+    own = layer.SelfAttention
+    qkv = _split(project(x, [own.q, own.k, own.v], layer.layer_norm), own.key_value_proj_dim)
+    q, k, v = qkv.chunk(3, dim=1)
+    return add_dropout(x, project(_join(attention(q, k, v, bias, lengths, causal, p)), [own.o]), p)
+
+
+def _feed_forward(layer: Any, x: Tensor, p: float) -> Tensor:
+    dense = layer.DenseReluDense
+    h = project(x, [dense.wi_0, dense.wi_1], layer.layer_norm)
+    return add_dropout(x, project(gated_gelu(h, p), [dense.wo]), p)
+
+
+def _bias(stack: Any, length: int) -> Tensor:
+    """(H, S, S) in fp32, once for all layers."""
+    bias: Tensor = stack.block[0].layer[0].SelfAttention.compute_bias(length, length)
+    return bias[0].float().contiguous()
+
+
+def _split(x: Tensor, width: int) -> Tensor:
+    """(B, S, H·K) → (B, H, S, K)"""
+    return x.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+def _join(x: Tensor) -> Tensor:
+    """(B, H, S, K) → (B, S, H·K)"""
+    return x.transpose(1, 2).flatten(2)
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _parts(t5: Any) -> Iterator[tuple[str, Any]]:
+    """Every module between the model and its layers, which this engine computes without calling it."""
+    yield "the encoder", t5.encoder
+    yield "the decoder", t5.decoder
+    for stack in (t5.encoder, t5.decoder):
+        for block in stack.block:
+            yield "a block", block
+            for layer in block.layer:
+                yield "a layer of a block", layer
+            yield "an attention", block.layer[0].SelfAttention
+            yield "a feed-forward layer", block.layer[-1].DenseReluDense
+            if stack.is_decoder:
+                yield "an attention", block.layer[1].EncDecAttention
+
+
+def _replaced(part: Any) -> bool:
+    return type(part).__module__ not in FAMILIES
+
+
+def _linear(t5: Any) -> list[nn.Module]:
+    """Every linear layer: those of the attentions and feed-forward layers, and the output layer."""
+    found = [t5.lm_head]
+    for stack in (t5.encoder, t5.decoder):
+        for block in stack.block:
+            found += [getattr(block.layer[0].SelfAttention, name) for name in ("q", "k", "v", "o")]
+            found += [getattr(block.layer[-1].DenseReluDense, name) for name in ("wi_0", "wi_1", "wo")]
+            if stack.is_decoder:
+                found += [getattr(block.layer[1].EncDecAttention, name) for name in ("q", "k", "v", "o")]
+    return found

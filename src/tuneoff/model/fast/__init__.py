@@ -1,1 +1,0 @@
-"""The fast path: what transformers' T5 computes, in fewer and larger operations."""

@@ -1,0 +1,89 @@
+"""A recipe and what was read of it → the resolved recipe: the one file that every trial runs by."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneoff.builtin import located
+from tuneoff.data.contents import hash_model, hash_tokenizer
+from tuneoff.data.inputs import Inputs
+from tuneoff.folder import RunFolder
+from tuneoff.model.base import build_model
+from tuneoff.model.engines import choose_engines
+from tuneoff.model.saved import save_whole
+from tuneoff.progress import ProgressListener
+from tuneoff.recipe import Recipe
+from tuneoff.records import ChosenEngine, Resolved
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a model or tokenizer is loaded from: a name of the hub and its commit, or a folder and its hash."""
+
+    path: str
+    revision: str | None
+    sha256: str | None
+
+    def __str__(self) -> str:
+        return f"sha256 {self.sha256[:12]}" if self.sha256 is not None else f"commit {self.revision}"
+
+
+def resolve(
+    recipe: Recipe,
+    folder: RunFolder,
+    inputs: Inputs,
+    tell: ProgressListener,
+    engines: Mapping[str, ChosenEngine] | None = None,
+    micro_batch: int | None = None,
+) -> Resolved:
+    """Settle what `recipe` leaves open, and write `resolved.json`.
+
+    A model of random weights is built into the run's folder. `engines` are those of the arms, chosen here where they
+    are not given. `micro_batch` is the plan's, for a recipe that has none; without either, a whole step goes through
+    the model at once. Raises ModelError.
+    """
+    model, tokenizer = locate_model(recipe, folder, inputs, tell), locate_tokenizer(inputs)
+    training = recipe.training
+    resolved = Resolved(
+        directory=str(Path.cwd()),
+        recipe=recipe.model_dump(mode="json"),
+        model_path=model.path,
+        model_revision=model.revision,
+        model_sha256=model.sha256,
+        model_class=inputs.model_class,
+        tokenizer_path=tokenizer.path,
+        tokenizer_revision=tokenizer.revision,
+        tokenizer_sha256=tokenizer.sha256,
+        data_revision=inputs.data_revision,
+        tokens=inputs.tokens,
+        data=inputs.data,
+        engines=dict(engines or choose_engines(inputs.config, recipe.arms, training)),
+        micro_batch=training.micro_batch or micro_batch or training.examples_per_step,
+        learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()},
+        warnings=inputs.warnings,
+    )
+    resolved.write(folder.resolved)
+    return resolved
+
+
+def locate_model(recipe: Recipe, folder: RunFolder, inputs: Inputs, tell: ProgressListener) -> Location:
+    """Where trials load the original model from. One of random weights is built in the run's folder, once."""
+    if recipe.model.name is None and not folder.base.is_dir():
+        tell.phase("build model")
+        save_whole(build_model(copy.deepcopy(inputs.config)), inputs.tokenizer, folder.base)
+    path = str(folder.base.resolve()) if recipe.model.name is None else located(recipe.model.name)
+    if not Path(path).is_dir():
+        return Location(path, inputs.model_revision, None)
+    tell.phase("hash model")
+    return Location(path, None, hash_model(Path(path), tell.progress))
+
+
+def locate_tokenizer(inputs: Inputs) -> Location:
+    """Where trials load the tokenizer from."""
+    path = Path(inputs.tokenizer_path)
+    if not path.is_dir():
+        return Location(inputs.tokenizer_path, inputs.tokenizer_revision, None)
+    return Location(inputs.tokenizer_path, None, hash_tokenizer(path))

@@ -1,0 +1,256 @@
+"""What a trial checks on itself: that it computes what it claims to compare.
+
+On examples of the trial's own first step, without dropout: the engine's loss and gradient against plain transformers,
+and the examples one by one against all together. After the second update: every trainable tensor has changed, and no
+frozen one. After saving: the reloaded model has the trained model's loss. A check that fails raises CheckFailedError.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from tuneoff.data.tokens import IGNORED
+from tuneoff.errors import CheckFailedError
+from tuneoff.model.engines import Engine
+from tuneoff.model.methods import method_loss
+from tuneoff.records import Agreement, Checks, Moved
+from tuneoff.train.adamw import ExactAdamW
+from tuneoff.train.loop import Batch, Training
+from tuneoff.train.optimizer import gradient_norm
+from tuneoff.train.probe import same_random_state
+
+EXAMPLES = 2
+# Updates after which tensors are compared. After the first, LoRA's A has not moved yet: its gradient is 0 while B is.
+# What has not moved after the second is given until the last: dropped layers and experts get no gradient in a step.
+FIRST, LAST = 2, 8
+# The largest relative difference of a loss and of a gradient's norm that is rounding, by precision.
+LOSS, NORM = {False: 1e-4, True: 2e-2}, {False: 1e-3, True: 1e-1}
+RELOADED = 1e-4  # of a loss by the same engine on the same weights
+REPORT = "Please report this with the recipe"
+
+
+class TrialChecks:
+    """The checks of one trial, in the order in which they are made; `record` holds what was found."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._examples = _chosen(training)
+        self._batch: Batch = training.batch(self._examples)
+        self._prints: dict[str, int] = {}
+        self._trained: dict[str, dict[torch.dtype, int]] = {}
+        self._shapes: dict[str, torch.Size] = {}
+        self._updates = 0
+        self.record = Checks(examples=len(self._examples))
+
+    def first_step(self) -> None:
+        """Compare loss and gradient with those of plain transformers, and one by one with all together."""
+        bf16 = self._engine.bf16
+        with self._timed(), _without_dropout(self._engine.model), same_random_state():
+            theirs = self._learn([self._batch], self._transformers)
+            ours = self._learn([self._batch], self._engine.loss)
+            found = {"loss": _agreement(ours[0], theirs[0], LOSS[bf16])}
+            found["gradient_norm"] = _agreement(ours[1], theirs[1], NORM[bf16])
+            if len(self._examples) > 1:
+                single = [self._training.batch([example]) for example in self._examples]
+                alone = self._learn(single, self._engine.loss)
+                found["split_loss"] = _agreement(alone[0], ours[0], LOSS[bf16])
+                found["split_gradient_norm"] = _agreement(alone[1], ours[1], NORM[bf16])
+        self._note(**found)
+        if len(self._examples) == 1:
+            self._skip("the split: two examples of the first step do not fit into one micro-batch")
+        for name, what in (
+            ("loss", "its loss on the first step is {0:.6g}, and plain transformers has {1:.6g}"),
+            ("gradient_norm", "its gradient's norm is {0:.6g} on the first step, and plain transformers has {1:.6g}"),
+            ("split_loss", "two examples one by one have the loss {0:.6g}, and together {1:.6g}"),
+            ("split_gradient_norm", "the gradient's norm of two examples one by one is {0:.6g}, and together {1:.6g}"),
+        ):
+            agreement: Agreement | None = found.get(name)
+            if agreement is not None and not agreement.holds:
+                said = what.format(agreement.value, agreement.reference)
+                plain = "" if self._engine.name == "plain" else "; training.engine: plain trains without this engine"
+                raise CheckFailedError(
+                    f"the engine {self._engine.name} computes something else: {said}. {REPORT}{plain}"
+                )
+
+    def watch(self) -> None:
+        """Remember what all tensors are before the first update."""
+        with self._timed():
+            self._prints = {name: value for name, _, value in self._tensors()}
+
+    @property
+    def _engine(self) -> Engine:
+        return self._training.engine
+
+    @property
+    def watching(self) -> bool:
+        """Whether tensors are still to be compared with what they were before the first update."""
+        return bool(self._prints)
+
+    def after_update(self, learning_rate: float) -> None:
+        """Count an update, and after the second that had a learning rate compare every tensor with what it was."""
+        self._updates += learning_rate > 0
+        if not self.watching or self._updates < FIRST:
+            return
+        with self._timed():
+            now = [(name, trained, value != self._prints[name]) for name, trained, value in self._tensors()]
+        still = [name for name, trained, moved in now if trained and not moved]
+        astray = [name for name, trained, moved in now if not trained and moved]
+        moved = Moved(
+            updates=self._updates,
+            trainable=sum(trained for _, trained, _ in now),
+            moved=sum(trained and moved for _, trained, moved in now),
+            frozen=sum(not trained for _, trained, _ in now),
+            frozen_moved=len(astray),
+        )
+        self._note(moved=moved)
+        if astray:
+            raise CheckFailedError(
+                f"{len(astray)} tensors that are to stay frozen changed in the first updates ({_some(astray)}). "
+                + REPORT
+            )
+        if still and self._updates >= LAST:
+            raise CheckFailedError(
+                f"{len(still)} of {moved.trainable} tensors that are to be trained did not change in {self._updates} "
+                f"updates ({_some(still)}): the model does not use them, or no gradient reaches them. Leave them out "
+                "of the method's target_modules"
+            )
+        if not still:
+            self._prints = {}
+
+    def trained_loss(self) -> float:
+        """The trained model's loss on the examples, in nats a target token."""
+        if self.watching:
+            self._skip(f"which tensors change: the training ended after {self._updates} updates")
+            self._prints = {}
+        return self._loss(self._engine)
+
+    def note_trained(self) -> None:
+        """Remember what is about to be saved: every trained tensor, as it is and rounded to bf16."""
+        with self._timed():
+            self._shapes = {name: weight.shape for name, weight in self._engine.model.named_parameters()}
+            self._trained = {
+                name: {dtype: _print(weight.detach().to(dtype)) for dtype in (weight.dtype, torch.bfloat16)}
+                for name, weight in self._engine.model.named_parameters()
+                if weight.requires_grad
+            }
+
+    def reloaded(self, trained_loss: float, engine: Engine) -> None:
+        """Compare the saved and reloaded model, which `engine` computes, with the trained one: tensors and loss.
+
+        A tensor that the method saves in another shape (AdaLoRA without the ranks that it has given up, the output of a
+        prompt encoder in its place) is compared by the loss alone.
+        """
+        with self._timed():
+            weights = dict(engine.model.named_parameters())
+            compared = {
+                name: _print(weights[name]) == prints[weights[name].dtype]
+                for name, prints in self._trained.items()
+                if name in weights and weights[name].dtype in prints and weights[name].shape == self._shapes[name]
+            }
+        loss = _agreement(self._loss(engine), trained_loss, RELOADED)
+        self._note(reloaded_loss=loss, reloaded_tensors=sum(compared.values()))
+        lost = [name for name, equal in compared.items() if not equal]
+        if lost:
+            raise CheckFailedError(
+                f"what was saved is not what was trained: {len(lost)} of {len(compared)} trained tensors are others "
+                f"when they are loaded again ({_some(lost)})"
+            )
+        if not loss.holds:
+            raise CheckFailedError(
+                f"what was saved is not what was trained: loaded again, its loss is {loss.value:.6g} on examples of "
+                f"the first step, and the trained model's is {loss.reference:.6g}. Not all that was trained was saved"
+            )
+
+    def _loss(self, engine: Engine) -> float:
+        with self._timed(), _without_dropout(engine.model), torch.no_grad():
+            return float(engine.loss(self._batch)) / _count(self._batch)
+
+    def _learn(self, batches: Sequence[Batch], loss: Callable[[Batch], torch.Tensor]) -> tuple[float, float]:
+        """Loss in nats a target token, the method's own term included, and the gradient's norm."""
+        tokens, total = sum(map(_count, batches)), 0.0
+        own = method_loss(self._engine.model)
+        if own is not None:
+            own.backward()
+            total += float(own.detach())
+        for batch in batches:
+            value = loss(batch) / tokens
+            value.backward()
+            total += float(value.detach())
+        norm = gradient_norm(self._training.optimizer)
+        self._training.optimizer.zero_grad()
+        return total, norm
+
+    def _transformers(self, batch: Batch) -> torch.Tensor:
+        """The summed loss that transformers' own model returns, less the method's own term, which `_learn` adds."""
+        model = self._engine.model
+        device = batch["labels"].device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._engine.bf16):
+            loss: torch.Tensor = model(**batch).loss
+        own = method_loss(model)
+        return (loss if own is None else loss - own) * _count(batch)
+
+    def _tensors(self) -> Iterator[tuple[str, bool, int]]:
+        """Each parameter's name, whether it is trained, and a number that tells its value."""
+        optimizer = self._training.optimizer
+        rests = optimizer.rests if isinstance(optimizer, ExactAdamW) else {}
+        for name, weight in self._engine.model.named_parameters():
+            rest = rests.get(weight)
+            yield name, weight.requires_grad, _print(weight) + (0 if rest is None else _print(rest))
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._note(seconds=round(self.record.seconds + time.monotonic() - began, 3))
+
+    def _note(self, **found: Any) -> None:
+        self.record = self.record.model_copy(update=found)
+
+    def _skip(self, reason: str) -> None:
+        self._note(not_checked=[*self.record.not_checked, reason])
+
+
+def _chosen(training: Training) -> list[int]:
+    """The longest and the shortest example of the first step where both fit into one micro-batch; else the shortest."""
+    lengths = training.steps.lengths
+    first = sorted(training.steps.examples(0), key=lambda i: sum(lengths[i]))
+    for pair in ((first[-1], first[0]), (first[0], first[1 % len(first)])):
+        if pair[0] != pair[1] and len(training.split(list(pair))) == 1:
+            return list(pair)
+    return first[:1]
+
+
+def _count(batch: Batch) -> int:
+    return int((batch["labels"] != IGNORED).sum())
+
+
+def _agreement(value: float, reference: float, tolerance: float) -> Agreement:
+    difference = abs(value - reference) / max(abs(reference), 1e-12)
+    return Agreement(value=value, reference=reference, difference=difference, tolerance=tolerance)
+
+
+def _print(tensor: torch.Tensor) -> int:
+    """The sum of the bits of a tensor, read as integers: it changes when any value does, but for a freak of chance."""
+    kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return int(tensor.detach().contiguous().view(kind).sum(dtype=torch.int64))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+@contextmanager
+def _without_dropout(model: Any) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

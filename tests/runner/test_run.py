@@ -1,0 +1,151 @@
+"""The parent's part of a run, with children that do no work but leave what real ones would."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import recipe_values
+from tests.runner.resolving import resolved_for
+from tests.runner.test_child import write_plan
+from tuneoff.errors import DataError, InterruptedRunError, ModelError, PrepareFailedError, TuneoffError
+from tuneoff.folder import RunFolder
+from tuneoff.recipe import Recipe, read_recipe
+from tuneoff.records import Failure, Resolved, TrialResult, Try
+from tuneoff.runner import run as running
+from tuneoff.runner.process import Ended
+from tuneoff.runner.run import Run
+
+
+class Silent:
+    """A listener that only keeps who ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def begins(self, *_: Any) -> None: ...
+
+    def tells(self, *_: Any) -> None: ...
+
+    def resolved(self, *_: Any) -> None: ...
+
+    def planned(self, *_: Any) -> None: ...
+
+    def tuned(self, *_: Any) -> None: ...
+
+    def ends(self, trial: Any, result: TrialResult, kept: bool) -> None:
+        self.ended.append(f"{trial.arm} {result.status}")
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
+    """How the children of arms end, by the arm's name, or `prepare`; the others do what they should."""
+    ends: dict[str, Ended] = {}
+
+    class Child:
+        def __init__(self, arguments: list[str], log: Path) -> None:
+            self.folder, self.work = RunFolder(Path(arguments[0])), arguments[1:]
+
+        def listen(self, tell: Callable[[Any], None]) -> Ended:
+            kind, name = self.work[:2]
+            name = kind if kind == "prepare" else name
+            return ends[name] if name in ends else getattr(self, kind)()
+
+        def prepare(self) -> Ended:
+            if not self.folder.resolved.is_file():
+                resolved_for(read_recipe(self.folder.recipe).recipe, self.folder)
+                write_plan(self.folder)
+            return Ended()
+
+        def trial(self) -> Ended:
+            arm, seed = self.work[1], int(self.work[2])
+            rate = Resolved.read(self.folder.resolved).learning_rates[arm]
+            settings = {"learning_rate": rate}
+            done = TrialResult(arm=arm, seed=seed, status="done", method=arm, settings=settings)
+            done.write(self.folder.trial(arm, seed).result)
+            return Ended()
+
+        def try_(self) -> Ended:
+            rate = float(self.work[3])
+            tried = Try(learning_rate=rate, steps=1, validation_loss=abs(rate - 1e-3), seconds=0.0)
+            tried.write(self.folder.rate(self.work[1], rate).tried)
+            return Ended()
+
+    setattr(Child, "try", Child.try_)
+    monkeypatch.setattr(running, "Child", Child)
+    return ends
+
+
+def test_the_rate_that_was_found_is_in_resolved_json_before_its_trials(
+    children: dict[str, Ended], data_folder: Path, tmp_path: Path
+) -> None:
+    values = recipe_values(data_folder)
+    values["arms"]["full"] = {"method": "full", "tune": {"learning_rate": [1e-4, 1e-3, 1e-2]}}
+    folder = RunFolder(tmp_path)
+    assert Run(Recipe.model_validate(values), folder, Silent()).carry_out()
+    result = TrialResult.read(folder.trial("full", 0).result)
+    assert result.settings["learning_rate"] == 1e-3
+    # Killed between the search's record and resolved.json: the next run settles it.
+    resolved = Resolved.read(folder.resolved)
+    resolved.model_copy(update={"learning_rates": {**resolved.learning_rates, "full": None}}).write(folder.resolved)
+    folder.trial("full", 0).result.unlink()
+    assert Run(Recipe.model_validate(values), folder, Silent()).carry_out()
+    assert Resolved.read(folder.resolved) == resolved
+    assert TrialResult.read(folder.trial("full", 0).result) == result
+
+
+@pytest.mark.parametrize("error", [DataError("no such split"), ModelError("no such model")])
+def test_a_mistake_that_preparing_finds_is_raised_as_it_is(
+    children: dict[str, Ended], data_folder: Path, tmp_path: Path, error: TuneoffError
+) -> None:
+    children["prepare"] = Ended(mistake=error)
+    with pytest.raises(type(error), match=str(error)):
+        Run(Recipe.model_validate(recipe_values(data_folder)), RunFolder(tmp_path), Silent()).carry_out()
+
+
+def test_preparing_that_dies_and_an_interrupted_run_are_in_the_tree(
+    children: dict[str, Ended], data_folder: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe.model_validate(recipe_values(data_folder))
+    children["prepare"] = Ended(failure=Failure(kind="exception", message="KeyError: 'x'", log="Traceback"))
+    with pytest.raises(PrepareFailedError, match="KeyError: 'x'\nTraceback"):
+        Run(recipe, RunFolder(tmp_path), Silent()).carry_out()
+    children["prepare"] = Ended(stopped=True)
+    with pytest.raises(InterruptedRunError):
+        Run(recipe, RunFolder(tmp_path), Silent()).carry_out()
+    assert issubclass(InterruptedRunError, TuneoffError) and issubclass(PrepareFailedError, TuneoffError)
+
+
+def test_a_mistake_that_a_trial_meets_is_its_failure_and_the_others_go_on(
+    children: dict[str, Ended], data_folder: Path, tmp_path: Path
+) -> None:
+    children["full"] = Ended(mistake=ModelError("no weights in safetensors"))
+    folder, listener = RunFolder(tmp_path), Silent()
+    assert not Run(Recipe.model_validate(recipe_values(data_folder)), folder, listener).carry_out()
+    assert listener.ended == ["original done", "full failed", "lora done"]
+    failure = TrialResult.read(folder.trial("full", 0).result).failure
+    assert failure is not None and failure.message == "no weights in safetensors"
+
+
+def test_a_check_that_fails_is_the_arm_s_failure(children: dict[str, Ended], data_folder: Path, tmp_path: Path) -> None:
+    children["full"] = Ended(failure=Failure(kind="check", message="the losses differ", log=""))
+    listener = Silent()
+    assert not Run(Recipe.model_validate(recipe_values(data_folder)), RunFolder(tmp_path), listener).carry_out()
+    assert listener.ended == ["original done", "full failed", "lora done"]
+
+
+def test_it_runs_outside_of_the_main_thread(children: dict[str, Ended], data_folder: Path, tmp_path: Path) -> None:
+    outcome: list[bool] = []
+
+    def work() -> None:
+        recipe = Recipe.model_validate(recipe_values(data_folder))
+        outcome.append(Run(recipe, RunFolder(tmp_path), Silent()).carry_out())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert outcome == [True]
