@@ -106,6 +106,11 @@ class TrialFolder:
         return self.path / "model"
 
     @property
+    def start(self) -> Path:
+        """The adapter as it starts, where it cannot be saved without (model.saved.save_start)."""
+        return self.path / "start"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

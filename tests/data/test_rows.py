@@ -22,7 +22,7 @@ JSONL = '{"dialogue": "He said \\"no\\",\\nthen left.", "summary": "naïve 🎈"
         ("bom.csv", b"\xef\xbb\xbf" + CSV.encode()),
         ("a.tsv", CSV.replace(",summary", "\tsummary").replace('",na', '"\tna').replace("b,c", "b\tc").encode()),
         ("a.jsonl", JSONL.encode()),
-        ("a.jsonl.gz", gzip.compress(JSONL.encode())),
+        ("a.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)),
         ("a.json", ("[" + JSONL.strip().replace("}\n\n{", "},{") + "]").encode()),
     ],
 )

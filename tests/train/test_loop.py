@@ -229,6 +229,18 @@ def test_steps_and_work_are_counted(setup: Setup) -> None:
     assert len(setup.steps(TrainingSpec(examples_per_step=16, max_steps=4)).taken()) == 56
 
 
+def test_a_tokenizer_that_pads_on_the_left_trains_the_same(setup: Setup, tmp_path: Path) -> None:
+    spec = TrainingSpec(precision="fp32", examples_per_step=8, micro_batch=4)
+    right, left = setup.model(), setup.model()
+    setup.train(right, tmp_path / "right", spec)
+    setup.tokenizer.padding_side = "left"
+    try:
+        setup.train(left, tmp_path / "left", spec)
+    finally:
+        setup.tokenizer.padding_side = "right"
+    assert all(torch.equal(value, weights(left)[name]) for name, value in weights(right).items())
+
+
 @pytest.mark.parametrize("at", [5, 8])  # at the end of an epoch, and inside one
 def test_validation_changes_nothing_and_is_resumed_past(setup: Setup, tmp_path: Path, at: int) -> None:
     """A run that stops where an epoch ends, after its validation, ends bitwise as one that does not."""

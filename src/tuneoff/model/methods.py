@@ -33,8 +33,17 @@ DECIDED = {
     "revision",
     "peft_version",
 }
+# Settings that peft takes and that need what a run does not give.
+NOT_OFFERED = {
+    (
+        "init_lora_weights",
+        name,
+    ): f"must be one that starts from the weights alone; {name} starts from activations of the "
+    "data, which tuneoff does not collect"
+    for name in ("eva", "corda")
+}
 AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's rank allocator
-STEPS = 10**6  # of a training that is not known yet: room for any schedule of a method
+STEPS = 10**6  # of a training whose length is not known yet: room for any schedule of a method
 
 
 def uses_peft(method: str) -> bool:
@@ -69,7 +78,7 @@ def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Proble
         if key not in fields
     ]
     for key in settings.keys() & fields.keys():
-        problem = _type_problem(fields[key], settings[key])
+        problem = NOT_OFFERED.get((key, str(settings[key]))) or _type_problem(fields[key], settings[key])
         if problem:
             problems.append(Problem((*path, key), f"{problem}, got {settings[key]!r}"))
     return problems

@@ -19,12 +19,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Model (or adapter) and tokenizer in `save_pretrained`'s layout, there whole or not at all."""
+def save_start(model: Any, path: Path) -> bool:
+    """Save an adapter as it starts where it cannot be saved without: see `save_whole`. Returns whether it was saved.
+
+    `init_lora_weights: pissa_niter_N` takes the adapter out of the base model by a random algorithm. Neither can be
+    found again when the adapter is loaded, so that peft can only save its difference to the start.
+    """
+    config: Any = getattr(model, "peft_config", {}).get("default")
+    start = getattr(config, "init_lora_weights", None)
+    if not (isinstance(start, str) and start.startswith("pissa_niter_")):
+        return False
+    config.init_lora_weights = True
+    model.save_pretrained(path)
+    config.init_lora_weights = start
+    return True
+
+
+def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start: Path | None = None) -> None:
+    """Model (or adapter) and tokenizer in `save_pretrained`'s layout, there whole or not at all.
+
+    `start` is the folder of `save_start`, if it saved something: the adapter is then saved as an ordinary LoRA of twice
+    the rank on the original model.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
     try:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, **({"path_initial_model_for_weight_conversion": str(start)} if start else {}))
         tokenizer.save_pretrained(temporary)
         for file in temporary.rglob("*"):
             with file.open("rb") as handle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuneoff.report.checking import engines_differ
 from tuneoff.report.comparison import ArmRow
 
 CLAIMS = (
@@ -32,17 +33,19 @@ def claims(baseline: ArmRow, others: list[ArmRow]) -> list[Claim]:
 
 
 def _measured(what: str, full: ArmRow, other: ArmRow) -> str:
+    engines = f" (by other engines: {other.engine} and {full.engine})" if engines_differ(other, full) else ""
     if what == "training time":
-        return _ratio(full.train_seconds, other.train_seconds, "faster", "slower")
+        return _ratio(full.train_seconds, other.train_seconds, "faster", "slower", engines)
     if what == "gradients":
         if full.parameters is None or other.parameters is None:
             return "not measured"
         fewer = 1 - other.parameters.trainable / full.parameters.trainable
         return f"{100 * fewer:.1f} % fewer"
-    return _ratio(full.train_peak_bytes, other.train_peak_bytes, "less", "more")
+    return _ratio(full.train_peak_bytes, other.train_peak_bytes, "less", "more", engines)
 
 
-def _ratio(full: float | None, other: float | None, less: str, more: str) -> str:
+def _ratio(full: float | None, other: float | None, less: str, more: str, unlike: str) -> str:
+    """The ratio in words, with what is unlike between the two."""
     if not full or not other:
         return "not measured"
-    return f"{full / other:.2f} times {less}" if full >= other else f"{other / full:.2f} times {more}"
+    return (f"{full / other:.2f} times {less}" if full >= other else f"{other / full:.2f} times {more}") + unlike

@@ -10,7 +10,7 @@ import numpy as np
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import read_recipe
-from tuneoff.records import Parameters, Range, Record, Resolved, Tuning
+from tuneoff.records import Checks, Parameters, Range, Record, Resolved, Tuning
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.dialogues import spread
 from tuneoff.score.evidence import Evidence, weigh
@@ -27,9 +27,11 @@ class ArmRow(Record):
         arm: Its name.
         method: `none`, `full` or peft's name.
         seeds: The seeds that have finished.
+        engine: The engine that computed it.
+        checks: What its first finished trial checked on itself.
         parameters: Numbers of trainable and of all parameters.
         train_seconds: The training alone.
-        total_seconds: All phases, without the measuring.
+        total_seconds: All phases, without the measuring and the checks.
         train_peak_bytes: The peak of a training step, over what the process held before it loaded the model.
         evaluate_peak_bytes: The peak of generation.
         predicted_peak_bytes: What the plan said of `train_peak_bytes`.
@@ -44,6 +46,8 @@ class ArmRow(Record):
     arm: str
     method: str
     seeds: list[int]
+    engine: str | None = None
+    checks: Checks | None = None
     parameters: Parameters | None
     train_seconds: float | None
     total_seconds: float | None
@@ -166,9 +170,11 @@ def _row(arm: Arm) -> ArmRow:
         arm=arm.name,
         method=arm.spec.method,
         seeds=[r.seed for r in done],
+        engine=done[0].engine if done else None,
+        checks=done[0].checks if done else None,
         parameters=done[0].parameters if done else None,
         train_seconds=_mean([r.seconds["train"] for r in done if r.seconds]) if arm.spec.trains else None,
-        total_seconds=_mean([sum(r.seconds.values()) - r.seconds.get("measure", 0.0) for r in done if r.seconds]),
+        total_seconds=_mean([_work_seconds(r.seconds) for r in done if r.seconds]),
         train_peak_bytes=_mean([r.memory.train.peak for r in done if r.memory and r.memory.train]),
         evaluate_peak_bytes=_mean([r.memory.evaluate.peak for r in done if r.memory]),
         predicted_peak_bytes=arm.planned.longest.peak if arm.planned and arm.planned.longest else None,
@@ -181,6 +187,11 @@ def _row(arm: Arm) -> ArmRow:
             f"seed {r.seed}: {r.failure.kind}: {r.failure.message}" for r in arm.results.values() if r and r.failure
         ],
     )
+
+
+def _work_seconds(seconds: dict[str, float]) -> float:
+    """The seconds of all phases but those in which the trial is measured and checked."""
+    return sum(value for phase, value in seconds.items() if phase not in ("measure", "check"))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tuneoff.folder import RunFolder
 from tuneoff.records import Range, Tuning
+from tuneoff.report.checking import checks_text, engines_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.verdict import verdict
 
@@ -73,6 +74,9 @@ def notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"ROUGE F × 100 on {comparison.examples:,} examples{several}; memory: peak of training over the start"
         )
+    engines = engines_text(comparison.arms)
+    if engines is not None:
+        notes.append(engines)
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:
@@ -85,6 +89,9 @@ def notes(comparison: Comparison) -> list[str]:
         by_seed = {arm: means["rouge1"] for arm, means in evidence.by_seed.items()}
         notes += [_by_seed(arm, means) for arm, means in by_seed.items() if len(set(means)) > 1]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
+    checks = checks_text(comparison.arms)
+    if checks is not None:
+        notes.append(checks)
     notes += [f"warning: {warning}" for warning in comparison.warnings]
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuneoff.report.checking import engines_differ
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.score.evidence import Evidence, Interval, NonInferiority, PairedDifference
 
@@ -58,6 +59,8 @@ def _costs(row: ArmRow, full: ArmRow) -> str:
     ):
         if mine is not None and its:
             parts.append(f"{mine / its:.2f}× {what}")
+    if engines_differ(row, full) and len(parts) > 1:
+        parts[-1] += f" (by other engines: {row.engine} and {full.engine})"
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -15,6 +16,7 @@ from tuneoff.model.base import load_model
 from tuneoff.model.device import Precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt, held_dtype
+from tuneoff.model.saved import save_start
 from tuneoff.recipe import Trial, resolved_recipe
 from tuneoff.records import Parameters, Resolved
 from tuneoff.train.loop import Training
@@ -23,11 +25,12 @@ from tuneoff.train.steps import Steps
 
 @dataclass(frozen=True)
 class ReadyTraining:
-    """A training that can run, its adapted model, and the model's parameters."""
+    """A training that can run, its adapted model with its parameters, and where its adapter's start was saved."""
 
     training: Training
     model: Any
     parameters: Parameters
+    start: Path | None
 
 
 def load_steps(resolved: Resolved, seed: int, count: int) -> Steps:
@@ -62,7 +65,8 @@ def make_ready(
         model = load_model(resolved.model_path, resolved.model_revision, resolved.model_class, dtype)
         set_seed(trial.seed)
         model = adapt(model, arm.method, arm.settings, resolved.model_class, steps.count)
+        start = folder.start if save_start(model, folder.start) else None
         engine = engine_for(resolved.engines[trial.arm].name, model, bf16=precision.name == "bf16")
         spec = recipe.training.model_copy(update={"micro_batch": resolved.micro_batch})
         training = Training(engine, tokenizer, steps, spec, learning_rate, folder, clock)
-    return ReadyTraining(training, model, count_parameters(model))
+    return ReadyTraining(training, model, count_parameters(model), start)

@@ -20,7 +20,7 @@ from transformers import set_seed
 from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
-from tuneoff.errors import CheckFailedError, Problem, TuneoffError, first_line
+from tuneoff.errors import CheckFailedError, ModelError, Problem, TuneoffError, first_line
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.parameters import count_parameters
@@ -29,8 +29,8 @@ from tuneoff.model.depth import shallow
 from tuneoff.model.device import Precision
 from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.merge import merged_for_generation
-from tuneoff.model.methods import adapt, held_dtype, uses_peft
-from tuneoff.model.saved import load_adapter, save_whole
+from tuneoff.model.methods import STEPS, adapt, held_dtype, uses_peft
+from tuneoff.model.saved import load_adapter, save_start, save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import ArmSpec, Recipe
 from tuneoff.records import ChosenEngine
@@ -77,8 +77,19 @@ def rehearse(
             try:
                 _rehearse_arm(stage, arm, engines[name].name, Path(folder) / name)
             except Exception as error:  # of the model, the method or a library: whatever a trial would die of
-                problems.append(Problem(("arms", name), _told(error, stage)))
+                if stage.whole or not isinstance(error, ModelError) or not _applies(inputs, arm):
+                    problems.append(Problem(("arms", name), _told(error, stage)))
     return problems
+
+
+def _applies(inputs: Inputs, arm: ArmSpec) -> bool:
+    """Whether a method that does not apply to a copy with few layers applies to the model: it may name its layers."""
+    try:
+        with torch.device("meta"):
+            adapt(build_model(copy.deepcopy(inputs.config)), arm.method, arm.settings, inputs.model_class, STEPS)
+    except ModelError:
+        return False
+    return True
 
 
 def _told(error: Exception, stage: Stage) -> str:
@@ -135,6 +146,7 @@ def _train(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> tuple[Trial
     set_seed(0)
     model = load_model(str(stage.base), None, inputs.model_class, held_dtype(arm.method, stage.precision.dtype))
     model = adapt(model, arm.method, arm.settings, inputs.model_class, count)
+    start = folder / "start" if save_start(model, folder / "start") else None
     spec = recipe.training.model_copy(update={"micro_batch": 1, "warmup_ratio": 0.0, "report_to": []})
     steps = Steps(train.select(longest), None, 0, min(2, len(longest)), UPDATES)
     rate = arm.learning_rate or arm.tune.learning_rate[0]  # type: ignore[union-attr]  # a recipe gives one or the other
@@ -148,7 +160,7 @@ def _train(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> tuple[Trial
     loss = checks.trained_loss()
     training.join_weights()
     checks.note_trained()
-    save_whole(model, inputs.tokenizer, folder / "model")
+    save_whole(model, inputs.tokenizer, folder / "model", start)
     return checks, loss
 
 

@@ -83,6 +83,7 @@ class TrialRun:
         result = self._evaluate(tokenizer, trained)
         result.write(self._folder.result)
         shutil.rmtree(self._folder.checkpoints, ignore_errors=True)
+        shutil.rmtree(self._folder.start, ignore_errors=True)
         return result
 
     def _phase(self, name: str) -> Any:
@@ -121,7 +122,7 @@ class TrialRun:
         memory = self._step_memory().model_copy(update={"process_peak": held})
         loss = self._finish(training)
         with self._phase("save"):
-            save_whole(ready.model, tokenizer, self._folder.model)
+            save_whole(ready.model, tokenizer, self._folder.model, ready.start)
         taken = steps.taken()
         del ready
         training.release()

@@ -152,7 +152,10 @@ class TrialChecks:
                 for name, prints in self._trained.items()
                 if name in weights and weights[name].dtype in prints and weights[name].shape == self._shapes[name]
             }
-        loss = _agreement(self._loss(engine), trained_loss, RELOADED)
+        # An adapter that is saved in another form, of another rank, was trained on a base that bf16 had rounded.
+        other_form = any(name in weights and weights[name].shape != shape for name, shape in self._shapes.items())
+        tolerance = LOSS[True] if other_form and engine.bf16 else RELOADED
+        loss = _agreement(self._loss(engine), trained_loss, tolerance)
         self._note(reloaded_loss=loss, reloaded_tensors=sum(compared.values()))
         lost = [name for name, equal in compared.items() if not equal]
         if lost:

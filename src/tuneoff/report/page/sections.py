@@ -11,6 +11,7 @@ from markupsafe import Markup
 from tuneoff.records import TrialResult, read_history
 from tuneoff.report.arms import Arm
 from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
+from tuneoff.report.checking import engines_text
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.report.svg import Format
 from tuneoff.report.table import bytes_text, count_text, duration_text
@@ -38,7 +39,7 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
         _costs(comparison, colours),
         _learning(arms, colours),
         _memory(arms),
-        _time(finished),
+        _time(finished, comparison),
         _spread(scores),
         _pairs(scores, comparison, colours),
     ]
@@ -59,7 +60,13 @@ def _costs(comparison: Comparison, colours: Mapping[str, int]) -> Section:
         if points:
             charts.append(against_cost(points, label, form, unit))
     words = "Up is better, left is cheaper. Lines: 95 % bootstrap intervals. The original model costs no training."
-    return Section("Quality against cost", words, charts)
+    return Section("Quality against cost", words + _engines(comparison), charts)
+
+
+def _engines(comparison: Comparison) -> str:
+    """A sentence on the engines where they differ, to follow others."""
+    text = engines_text(comparison.arms)
+    return f" {text[0].upper()}{text[1:]}." if text is not None else ""
 
 
 def _points(
@@ -112,14 +119,15 @@ def _floats(components: Mapping[str, int]) -> dict[str, float]:
     return {part: float(size) for part, size in components.items()}
 
 
-def _time(results: Mapping[str, TrialResult]) -> Section:
+def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section:
     bars = {
         arm: {phase: result.seconds[phase] for phase in PHASES if result.seconds.get(phase)}
         for arm, result in results.items()
         if result.seconds
     }
-    words = "Wall-clock time of each phase of the first seed, the three steps that measure memory left out."
-    return Section("Time by phase", words, [stacked(bars, PHASES, words, duration_text)] if bars else [])
+    words = "Wall-clock time of each phase of the first seed. Measuring memory and checking the trial are left out."
+    charts = [stacked(bars, PHASES, words, duration_text)] if bars else []
+    return Section("Time by phase", words + _engines(comparison), charts)
 
 
 def _spread(scores: Mapping[str, list[float]]) -> Section:

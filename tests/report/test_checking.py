@@ -1,0 +1,67 @@
+"""What a report says of a run's own checks, and of engines that differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.report.made import made_run
+from tuneoff.folder import RunFolder
+from tuneoff.records import Agreement, Checks, Moved, TrialResult
+from tuneoff.report.checking import checks_text, engines_text
+from tuneoff.report.claims import claims
+from tuneoff.report.comparison import compare
+from tuneoff.report.page import write_report
+from tuneoff.report.table import notes
+from tuneoff.report.verdict import verdict
+
+
+def agreement(difference: float) -> Agreement:
+    return Agreement(value=1 + difference, reference=1.0, difference=difference, tolerance=1.0)
+
+
+def checks(loss: float) -> Checks:
+    return Checks(
+        examples=2, loss=agreement(loss), gradient_norm=agreement(3e-5), split_loss=agreement(0.0),
+        split_gradient_norm=agreement(0.0), moved=Moved(updates=2, trainable=9, moved=9, frozen=5, frozen_moved=0),
+        reloaded_tensors=9, reloaded_loss=agreement(0.0),
+    )  # fmt: skip
+
+
+def change(folder: RunFolder, arm: str, **fields: object) -> None:
+    path = folder.trial(arm, 0).result
+    TrialResult.read(path).model_copy(update=fields).write(path)
+
+
+def test_the_checks_are_one_plain_sentence_with_the_largest_difference(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    assert checks_text(compare(folder)[0].arms) is None
+    change(folder, "full", checks=checks(4e-6))
+    change(folder, "lora", checks=checks(1e-7).model_copy(update={"not_checked": ["the split: one example"]}))
+    comparison, _ = compare(folder)
+    assert checks_text(comparison.arms) == (
+        "Checked against plain transformers on the first step: loss equal to 4e-6, gradient to 3e-5, a step split into "
+        "single examples to the last digit, every tensor that is trained moved and no other one did, what was saved is "
+        "what was trained. Not checked: lora: the split: one example."
+    )
+    assert checks_text(comparison.arms) in notes(comparison)
+    write_report(folder)
+    assert "Checked against plain transformers on the first step" in folder.report.read_text(encoding="utf-8")
+
+
+def test_a_ratio_between_engines_says_so_wherever_it_stands(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    for arm in ("original", "full", "lora"):
+        change(folder, arm, engine="t5")
+    alike, _ = compare(folder)
+    assert engines_text(alike.arms) is None
+    assert not any("engine" in text for text in (*verdict(alike), *notes(alike)))
+    change(folder, "lora", engine="plain")
+    unlike, _ = compare(folder)
+    said = "engines differ (original and full by t5, lora by plain)"
+    assert any(note.startswith(said) for note in notes(unlike))
+    assert "the training time (by other engines: plain and t5)" in verdict(unlike)[0]
+    full, lora = (next(row for row in unlike.arms if row.arm == arm) for arm in ("full", "lora"))
+    assert sum("by other engines: plain and t5" in claim.measured for claim in claims(full, [lora])) == 2
+    write_report(folder)
+    page = folder.report.read_text(encoding="utf-8")
+    assert page.count("ngines differ (original and full by t5, lora by plain)") == 3  # table, costs, time
