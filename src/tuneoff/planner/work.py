@@ -33,7 +33,7 @@ class Work:
 class CountWork(TorchDispatchMode):
     """Counts the work of everything computed inside it, by torch's own FLOP formulas.
 
-    The fast path's operations in C++ are seen by the results that they fill: these are counted thrice, as read and
+    Kernels in C++ are seen by the results that they fill: these are counted thrice, as read and
     written.
     """
 

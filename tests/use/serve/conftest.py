@@ -19,7 +19,7 @@ from tuneoff.recipe import trials
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.use.serve import Limits, choose_arms, listen, load_server
 
-ARMS = ["original", "full", "lora", "dora"]  # lora is merged when its turn comes, dora is not
+ARMS = ["original", "full", "lora", "dora"]  # lora and dora are merged when their turn comes
 
 
 @pytest.fixture(scope="session")
