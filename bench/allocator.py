@@ -17,13 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tuneoff.data.inputs import read_inputs
+from shapes import resolved_for
 from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
 from tuneoff.recipe import Trial, load_recipe
 from tuneoff.records import Resolved
 from tuneoff.runner.events import Reporter
-from tuneoff.runner.resolve import resolve
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.trial import TrialRun
 
@@ -55,7 +54,7 @@ def main() -> None:
         for mode, seen in figures.items():
             with tempfile.TemporaryDirectory() as path:
                 folder = RunFolder(Path(path))
-                resolve(RECIPE, folder, read_inputs(RECIPE, folder.base, QUIET), QUIET)
+                resolved_for(RECIPE, folder, QUIET)
                 command = [sys.executable, __file__, "--one", path, mode]
                 out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 seen.append(json.loads(out.splitlines()[-1]))

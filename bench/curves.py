@@ -17,8 +17,7 @@ from statistics import mean
 
 import torch
 
-from shapes import RATES, SHAPES, recipe
-from tuneoff.data.inputs import read_inputs
+from shapes import RATES, SHAPES, recipe, resolved_for
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.measure.clock import Clock
@@ -28,8 +27,6 @@ from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
 from tuneoff.records import Resolved
-from tuneoff.runner.events import Reporter
-from tuneoff.runner.resolve import resolve
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps
 
@@ -84,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work))
         asked = recipe(arguments.shape, arguments.data, test=8)
-        resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
+        resolved = resolved_for(asked, folder)
         curves = {}
         for name, (engine, seed) in TRAININGS.items():
             curves[name] = losses(resolved, engine, seed, arguments.steps, Path(work) / name)

@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from shapes import LORA, RATES, SHAPES, recipe
+from shapes import LORA, RATES, SHAPES, recipe, resolved_for
 from speed_flops import model_flops
-from tuneoff.data.inputs import read_inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.folder import RunFolder, TrialFolder
@@ -37,8 +36,6 @@ from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe.schema import Recipe, TrainingSpec
 from tuneoff.records import Resolved
-from tuneoff.runner.events import Reporter
-from tuneoff.runner.resolve import resolve
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps
 
@@ -151,7 +148,7 @@ def main() -> None:
         folder = RunFolder(Path(work) / "run")
         folder.path.mkdir()
         asked = whole(arguments.shape, arguments.data, arguments.tiny)
-        resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
+        resolved = resolved_for(asked, folder)
         per_step = 8 if arguments.tiny else arguments.examples_per_step
         bench = Bench(resolved, device, per_step, 1.0 if arguments.tiny else arguments.share)
         found: dict[str, dict[str, list[float]]] = {}

@@ -9,7 +9,6 @@ Figures are medians over the rounds after a first one that is dropped; without Ã
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +21,9 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from shapes import LORA, RATES, SHAPES, recipe
+from shapes import LORA, RATES, SHAPES, recipe, resolved_for
 from tuneoff.data import order
 from tuneoff.data.batches import collator_for
-from tuneoff.data.inputs import read_inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
@@ -38,8 +36,6 @@ from tuneoff.model.kernels import operations
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.records import Resolved
-from tuneoff.runner.events import Reporter
-from tuneoff.runner.resolve import resolve
 from tuneoff.train import adamw
 from tuneoff.train.adamw import ExactAdamW
 
@@ -184,7 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = RunFolder(Path(work))
         asked = recipe(arguments.shape, arguments.data, test=64)
-        resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
+        resolved = resolved_for(asked, folder)
         trained = Trained(resolved, arguments.method)
         print(f"{arguments.shape}, {arguments.method}, training: {STEPS} steps of {EXAMPLES_PER_STEP}\n")
         print(compare(training(trained), arguments.rounds), flush=True)

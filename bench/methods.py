@@ -135,10 +135,10 @@ def carry_out(case: Case, data: Path, folder: Path) -> Finding:
         recipe = Recipe.model_validate(values)
         inputs = read_inputs(recipe, run.base, quiet)
         engines = choose_engines(inputs.config, recipe.arms, recipe.training)
-        problems = rehearse(recipe, inputs, engines, Precision("fp32", "as the recipe says"), quiet)
+        problems, _ = rehearse(recipe, inputs, engines, Precision("fp32", "as the recipe says"), quiet)
         if problems:
             raise RecipeError(problems)
-        resolved = resolve(recipe, run, inputs, quiet)
+        resolved = resolve(recipe, run, inputs, quiet, engines, recipe.training.examples_per_step)
     except TuneoffError as error:
         return Finding(case.name, "refused", str(error))
     trial = run.trial("arm", 0)

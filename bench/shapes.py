@@ -1,10 +1,18 @@
-"""The models that the speed benchmarks train, and their work: DialogSum with the course's prompt and settings."""
+"""The models that the benchmarks train, and their work: DialogSum with the course's prompt and settings."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from tuneoff.data.inputs import read_inputs
+from tuneoff.folder import RunFolder
+from tuneoff.model.engines import choose_engines
+from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import Recipe
+from tuneoff.records import Resolved
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.resolve import resolve
 
 FLAN = {"model_type": "t5", "vocab_size": 32128, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 SHAPES: dict[str, Any] = {
@@ -35,3 +43,11 @@ def recipe(shape: str, data: str, test: int) -> Recipe:
             },
         }
     )
+
+
+def resolved_for(asked: Recipe, folder: RunFolder, tell: ProgressListener | None = None) -> Resolved:
+    """The run of `asked` in the new `folder`, resolved without a rehearsal or a plan; a whole step is a micro-batch."""
+    tell = tell or Reporter(sys.stderr)
+    inputs = read_inputs(asked, folder.base, tell)
+    engines = choose_engines(inputs.config, asked.arms, asked.training)
+    return resolve(asked, folder, inputs, tell, engines=engines, micro_batch=asked.training.examples_per_step)

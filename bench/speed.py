@@ -23,14 +23,11 @@ from typing import Any
 
 import torch
 
-from shapes import SHAPES, recipe
+from shapes import SHAPES, recipe, resolved_for
 from speed_flops import model_flops
-from speed_ways import EXAMPLES_PER_STEP, WAYS, Spec
-from tuneoff.data.inputs import read_inputs
+from speed_ways import EXAMPLES_PER_STEP, PRECISION, WAYS, Spec
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
-from tuneoff.runner.events import Reporter
-from tuneoff.runner.resolve import resolve
 
 EXAMPLES = 160  # of a round
 NOTEBOOK_STEPS = {
@@ -87,7 +84,7 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
     asked = recipe(shape, data, test=GENERATED)
-    resolved = resolve(asked, folder, read_inputs(asked, folder.base, Reporter(sys.stderr)), Reporter(sys.stderr))
+    resolved = resolved_for(asked, folder)
     steps = EXAMPLES // EXAMPLES_PER_STEP
     spec = Spec(
         model=resolved.model_path,
@@ -104,7 +101,7 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
     peaks: list[float] = []
     memory: dict[str, float] = {}
     for number in range(rounds + 1):
-        peak = matrix_peak(torch.bfloat16)
+        peak = matrix_peak(PRECISION.dtype)
         for way in ways:
             count = NOTEBOOK_STEPS[shape] if way.name == "notebook" else steps
             if number:
@@ -130,6 +127,7 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
         "rounds": rounds,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "precision": f"{PRECISION.name}: {PRECISION.reason}",
         "matrix_peak": median(peaks),
         "ways": {
             name: {
@@ -158,7 +156,8 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"{result['shape']}, {result['rounds']} rounds, bf16 products at {result['matrix_peak'] / 1e12:.2f} TFLOP/s",
+        f"{result['shape']}, {result['rounds']} rounds, {result['precision'].split(':')[0]} products at "
+        f"{result['matrix_peak'] / 1e12:.2f} TFLOP/s",
         "",
         "| way | training, examples/s | real tokens/s | of the peak | peak memory | loss | generation, examples/s |",
         "| --- " * 7 + "|",

@@ -32,6 +32,7 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
+from tuneoff.model.device import pick_precision
 from tuneoff.model.engines import ENGINES, Engine, engine_for
 from tuneoff.model.engines.plain import summed_cross_entropy
 from tuneoff.model.merge import merged_for_generation
@@ -44,6 +45,8 @@ from tuneoff.train.steps import Steps
 EXAMPLES_PER_STEP = 8
 NEW_TOKENS = 64
 PADDED = 512
+PRECISION = pick_precision("bf16", torch.device("cpu"))  # fp32 on a machine without bf16 arithmetic
+BF16 = PRECISION.name == "bf16"
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def train_plainly(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Or
         num_train_epochs=spec.rounds,
         learning_rate=RATES[way.method],
         per_device_train_batch_size=EXAMPLES_PER_STEP,
-        bf16=way.bf16,
+        bf16=way.bf16 and BF16,
         optim="adamw_torch_fused",
         train_sampling_strategy="random" if way.padded else "group_by_length",
         logging_strategy="no",
@@ -192,8 +195,8 @@ def train_by_tuneoff(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders:
 
 
 def fastest(model: Any) -> Engine:
-    """The fastest engine that computes `model`, in bf16."""
-    return engine_for(next(name for name, engine in ENGINES.items() if engine.suits(model) is None), model, bf16=True)
+    """The fastest engine that computes `model`."""
+    return engine_for(next(name for name, engine in ENGINES.items() if engine.suits(model) is None), model, bf16=BF16)
 
 
 @torch.no_grad()
@@ -220,7 +223,7 @@ def generator(way: WayOf, model: Any, tokenizer: Any) -> Callable[[list[list[int
                 model.generate(input_ids=torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False)
 
         return one_by_one
-    model.to(torch.bfloat16)
+    model.to(PRECISION.dtype)
     if way.ours:
         engine = fastest(merged_for_generation(model, fastest(model).name))
 
@@ -254,7 +257,7 @@ def main() -> None:
     meter = MemoryMeter(torch.device("cpu"))
     set_seed(0)
     lean = way.ours and way.frozen  # peft's own example keeps the base in fp32 under autocast
-    model = AutoModelForSeq2SeqLM.from_pretrained(spec.model, dtype=torch.bfloat16 if lean else torch.float32)
+    model = AutoModelForSeq2SeqLM.from_pretrained(spec.model, dtype=PRECISION.dtype if lean else torch.float32)
     model = adapt(model, way.method, LORA if way.frozen else {}, "seq2seq", steps=1)
     (train_by_tuneoff if way.ours else train_plainly)(way, spec, model, tokenizer, orders, meter)
     orders.answer(loss=held_out_loss(model, tokenizer, spec))

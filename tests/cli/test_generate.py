@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.cli.test_run import tuneoff, write_recipe
+from tests.cli.commands import tuneoff, write_recipe
 from tests.conftest import dialogue, recipe_values, write_jsonl
 from tuneoff.cli.main import app
 from tuneoff.errors import TuneoffError

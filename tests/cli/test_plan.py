@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.test_run import tuneoff, write_recipe
+from tests.cli.commands import tuneoff, write_recipe
 from tests.conftest import recipe_values
 
 # Hundreds of gigabytes of states, on any machine.

@@ -1,64 +1,15 @@
-"""The real command in processes of its own: a whole run, and every way in which one is disturbed."""
+"""The real command in processes of its own: a whole run, and what is refused."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-import yaml
 
+from tests.cli.commands import tuneoff, write_recipe
 from tests.conftest import recipe_values
-
-TUNEOFF = [sys.executable, "-m", "tuneoff"]
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*TUNEOFF, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
-
-
-def tuneoff(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
-    """Standard output and error of a command that must end with `status`."""
-    process = start(*arguments)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == status, err
-    return out, err
-
-
-def write_recipe(path: Path, values: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    return path
-
-
-def wait_for(condition: Callable[[], bool], what: str, process: subprocess.Popen[str]) -> None:
-    """Wait until `condition` holds while `process` works towards it."""
-    for _ in range(1200):
-        if condition():
-            return
-        if process.poll() is not None:
-            raise AssertionError(f"no {what}: the command ended with {process.returncode}: {process.communicate()}")
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError(f"no {what} within two minutes: {process.communicate()}")
-
-
-def trial_process(parent: subprocess.Popen[str], arm: str) -> psutil.Process | None:
-    for child in psutil.Process(parent.pid).children():
-        with contextlib.suppress(psutil.Error):  # one that has just ended
-            if arm in child.cmdline():
-                return child
-    return None
 
 
 @pytest.fixture(scope="module")
@@ -172,78 +123,3 @@ def test_a_wrong_setting_is_told_with_its_line(data_folder: Path, tmp_path: Path
     recipe = write_recipe(recipe, {**recipe_values(data_folder), "data": {**values["data"], "source": "/nowhere"}})
     _, err = tuneoff("run", recipe, "--out", tmp_path / "run", status=2)
     assert "no such folder or file: /nowhere" in err
-
-
-def long_recipe(data_folder: Path, path: Path) -> Path:
-    values = recipe_values(data_folder)
-    del values["arms"]["original"]
-    values["training"] |= {"max_steps": 600, "checkpoint_minutes": 0.02}
-    values["data"]["splits"] = {"validation": None}
-    return write_recipe(path, values)
-
-
-def steps(folder: Path, arm: str) -> int:
-    history = folder / "trials" / arm / "seed-0" / "history.jsonl"
-    lines = history.read_text().splitlines() if history.is_file() else []
-    return int(json.loads(lines[-1])["step"]) if lines else 0
-
-
-def test_a_killed_trial_is_told_the_others_go_on_and_a_resumed_one_ends_as_if_undisturbed(
-    data_folder: Path, tmp_path: Path
-) -> None:
-    recipe = long_recipe(data_folder, tmp_path / "long.yaml")
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    tuneoff("run", recipe, "--out", whole)
-
-    parent = start("run", recipe, "--out", folder)
-    wait_for((folder / "recipe.yaml").is_file, "the run to begin", parent)
-    other_out, other = tuneoff("run", recipe, "--out", folder, status=2)
-    assert "another tuneoff is at work" in other
-    assert other_out == ""
-    checkpoints = folder / "trials/full/seed-0/checkpoints"
-    wait_for(lambda: len(list(checkpoints.glob("checkpoint-*"))) > 1, "a whole checkpoint", parent)
-    victim = trial_process(parent, "full")
-    assert victim is not None
-    victim.kill()
-    out, err = parent.communicate(timeout=200)
-    assert parent.returncode == 1
-    assert "failed: signal: killed by SIGKILL" in err
-    assert "full, seed 0: signal: killed by SIGKILL" in out
-    assert json.loads((folder / "trials/full/seed-0/result.json").read_text())["failure"]["kind"] == "signal"
-    assert json.loads((folder / "trials/lora/seed-0/result.json").read_text())["status"] == "done"
-
-    lora = (folder / "trials/lora/seed-0/result.json").stat().st_mtime_ns
-    tuneoff("run", "--out", folder)
-    assert (folder / "trials/lora/seed-0/result.json").stat().st_mtime_ns == lora
-    resumed = json.loads((folder / "trials/full/seed-0/result.json").read_text())
-    assert resumed["training"]["resumed_from_step"] >= 1
-    assert resumed["seconds"]["redone"] >= 0
-    for arm, name in (("full", "model.safetensors"), ("lora", "adapter_model.safetensors")):
-        place = Path("trials") / arm / "seed-0"
-        assert (folder / place / "model" / name).read_bytes() == (whole / place / "model" / name).read_bytes()
-        assert (folder / place / "predictions.jsonl").read_text() == (whole / place / "predictions.jsonl").read_text()
-
-
-def test_ctrl_c_saves_and_the_same_command_goes_on(data_folder: Path, tmp_path: Path) -> None:
-    recipe, folder = long_recipe(data_folder, tmp_path / "long.yaml"), tmp_path / "run"
-    parent = start("run", recipe, "--out", folder, "--set", "training.checkpoint_minutes=60")
-    wait_for(lambda: steps(folder, "full") >= 50, "50 steps of training", parent)
-    parent.send_signal(signal.SIGINT)
-    out, err = parent.communicate(timeout=60)
-    assert parent.returncode == 130
-    assert f"interrupted. To go on: tuneoff run --out {folder}" in err
-    assert (out, "Traceback" in err) == ("", False)
-    assert len(list((folder / "trials/full/seed-0/checkpoints").iterdir())) == 1
-    assert "not finished: full/seed-0, lora/seed-0" in tuneoff("show", folder)[0]
-
-    # A parent that dies without a word takes its child along.
-    parent = start("run", "--out", folder)
-    wait_for(lambda: trial_process(parent, "full") is not None, "trial", parent)
-    child = trial_process(parent, "full")
-    assert child is not None
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.communicate(timeout=60)
-    assert child.wait(timeout=20) is None or not child.is_running()
-
-    tuneoff("run", "--out", folder)
-    assert json.loads((folder / "trials/full/seed-0/result.json").read_text())["training"]["resumed_from_step"] >= 50

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import MODELS
-from tuneoff.data.batches import Collator, collator_for, inputs_for_generation, start_token
+from tuneoff.data.batches import Collator, collator_for
 from tuneoff.data.order import padded
 from tuneoff.data.tokens import IGNORED
 from tuneoff.errors import ModelError
-from tuneoff.model.base import build_model, fit_config, make_config
+from tuneoff.model.base import build_model, fit_config, make_config, start_token
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
 
@@ -77,7 +77,7 @@ def test_the_tokenizer_s_padding_side_changes_nothing(values: dict[str, Any]) ->
     for side in ("right", "left"):
         tokenizer.padding_side = side
         collator = collator_for(model, tokenizer, kind)
-        batches.append(collator(rows) | {"prompt": inputs_for_generation(collator, [[5, 6], [7]])["input_ids"]})
+        batches.append(collator(rows) | {"prompt": collator.for_generation([[5, 6], [7]])["input_ids"]})
     assert all(torch.equal(batches[0][name], batches[1][name]) for name in batches[0])
 
 
@@ -86,7 +86,7 @@ def test_training_starts_from_the_token_that_generation_starts_from() -> None:
     model, tokenizer = model_of({**BART, "model_type": "mbart"}, decoder_start_token_id=7)
     collator = collator_for(model, tokenizer, "seq2seq")
     batch = collator([{"input_ids": [5, 6, 1], "labels": [8, 9, 1]}])
-    written = model.generate(**inputs_for_generation(collator, [[5, 6, 1]]), max_new_tokens=2, do_sample=False)
+    written = model.generate(**collator.for_generation([[5, 6, 1]]), max_new_tokens=2, do_sample=False)
     assert batch["decoder_input_ids"][0, 0] == written[0, 0] == collator.decoder_start_token_id == 7
     model.generation_config.decoder_start_token_id = 11  # as a generation_config.json of its own may say
     assert collator_for(model, tokenizer, "seq2seq").decoder_start_token_id == 11
@@ -118,7 +118,7 @@ def test_led_attends_globally_to_the_first_token_in_training_and_in_generation()
     collator = collator_for(model, tokenizer, "seq2seq")
     batch = collator([{"input_ids": [5, 6, 7, 1], "labels": [8, 1]}])
     assert batch["global_attention_mask"].tolist() == [[1, *[0] * 7]]
-    assert inputs_for_generation(collator, [[5, 6]])["global_attention_mask"].tolist() == [[1, 0]]
+    assert collator.for_generation([[5, 6]])["global_attention_mask"].tolist() == [[1, 0]]
     model.train()
     model(**batch).loss.backward()
     unmoved = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
@@ -126,8 +126,8 @@ def test_led_attends_globally_to_the_first_token_in_training_and_in_generation()
 
 
 def test_prompts_are_padded_where_their_text_goes_on() -> None:
-    encoder = inputs_for_generation(Collator(0, "seq2seq", 0), [[5, 6, 7], [8]])
-    decoder = inputs_for_generation(Collator(0, "causal", None), [[5, 6, 7], [8]])
+    encoder = Collator(0, "seq2seq", 0).for_generation([[5, 6, 7], [8]])
+    decoder = Collator(0, "causal", None).for_generation([[5, 6, 7], [8]])
     assert encoder["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
     assert decoder["input_ids"].tolist() == [[5, 6, 7], [0, 0, 8]]
     assert decoder["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]

@@ -10,7 +10,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from tests.conftest import MODELS
+from tests.conftest import MODELS, recipe_values
+from tests.runner.resolving import QUIET
 from tuneoff.data.checks import (
     Extent,
     check_architecture,
@@ -22,9 +23,13 @@ from tuneoff.data.checks import (
     length_warnings,
     measure_tokens,
 )
+from tuneoff.data.inputs import read_inputs
+from tuneoff.data.positions import VirtualTokens, virtual_tokens
+from tuneoff.errors import RecipeError
 from tuneoff.model.base import build_model, make_config, model_class
+from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.schema import Recipe, TrainingSpec
 
 BART = {
     "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
@@ -125,6 +130,32 @@ def test_architectures_whose_loss_depends_on_the_batch_are_not_trained() -> None
         assert check_architecture(make_config(values)) == []
 
 
+class _UnreadError(Exception):
+    """Raised where the data would be read."""
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_such_an_architecture_is_refused_before_the_data_are_read_only_where_an_arm_trains(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trains: bool
+) -> None:
+    def unread(*_: Any) -> None:
+        raise _UnreadError
+
+    monkeypatch.setattr("tuneoff.data.inputs.open_source", unread)
+    values = recipe_values(data_folder)
+    values["model"]["config"] = {
+        "model_type": "prophetnet", "hidden_size": 16, "num_encoder_layers": 1, "num_decoder_layers": 1,
+        "num_encoder_attention_heads": 2, "num_decoder_attention_heads": 2, "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+    }  # fmt: skip
+    values["arms"] = {"original": {"method": "none"}}
+    if trains:
+        values["arms"]["full"] = {"method": "full", "learning_rate": 1e-3}
+    expected = (RecipeError, "prophetnet cannot be trained so that arms compare") if trains else (_UnreadError, "")
+    with pytest.raises(expected[0], match=expected[1]):
+        read_inputs(Recipe.model_validate(values), tmp_path / "base", QUIET)
+
+
 def test_an_encoder_decoder_without_a_start_token_is_refused() -> None:
     config = make_config({**MODELS["seq2seq"], "vocab_size": 50})
     config.decoder_start_token_id = config.bos_token_id = None
@@ -134,25 +165,39 @@ def test_an_encoder_decoder_without_a_start_token_is_refused() -> None:
     assert check_start_token(make_config({**MODELS["causal"], "bos_token_id": None})) == []
 
 
+def reads(model: Any, kind: str, source: int, target: int) -> bool:
+    """Whether the model has positions for a row of these lengths."""
+    ids = torch.full((1, source), 5)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    if kind == "seq2seq":
+        labels = torch.full((1, target), 5)
+        batch |= {"labels": labels, "decoder_input_ids": labels}
+    try:
+        model(**batch)
+    except IndexError:
+        return False
+    return True
+
+
+def writes(model: Any, source: int, count: int) -> bool:
+    """Whether the model has positions for `count` new tokens after a prompt of `source`."""
+    ids = torch.full((1, source), 5)
+    mask = torch.ones_like(ids)
+    try:
+        model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=count, min_new_tokens=count)
+    except IndexError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", LIMITED)
 def test_lengths_are_refused_exactly_where_the_model_cannot_read_them(name: str) -> None:
     config = config_of(name)
     kind = model_class(config)
     model = build_model(config_of(name)).eval()
-
-    def reads(source: int, target: int) -> bool:
-        batch = {"input_ids": torch.full((1, source), 5)}
-        if kind == "seq2seq":
-            batch["decoder_input_ids"] = torch.full((1, target), 5)
-        try:
-            model(**batch)
-        except IndexError:
-            return False
-        return True
-
     for source, target in ((64, 8), (72, 8), (8, 64), (8, 72)):
         problems = check_lengths(config, kind, Extent(training=source, target=target), 8)
-        assert (problems == []) == reads(source, target)
+        assert (problems == []) == reads(model, kind, source, target)
 
 
 def test_refused_lengths_name_both_numbers_and_what_to_set() -> None:
@@ -170,9 +215,46 @@ def test_refused_lengths_name_both_numbers_and_what_to_set() -> None:
     assert "together they are at most 64" in row.message
     assert prompt.path == ("evaluation", "max_new_tokens")
     assert check_lengths(gpt2, "causal", Extent(training=64, prompt=41), 24) == []
-    assert len(check_lengths(gpt2, "causal", Extent(training=60, prompt=41), 24, virtual_tokens=8)) == 2
+    assert len(check_lengths(gpt2, "causal", Extent(training=60, prompt=41), 24, VirtualTokens(input=8))) == 2
     odd = check_lengths(config_of("bart", max_position_embeddings=60), "seq2seq", Extent(training=58), 8)
     assert "60 positions (inputs are padded to multiples of 8). Set data.max_source_length: 56" in odd[0].message
+
+
+@pytest.mark.parametrize("name", ["bart", "gpt2"])
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("prompt_tuning", {"num_virtual_tokens": 5}),
+        ("p_tuning", {"num_virtual_tokens": 5, "encoder_hidden_size": 16}),
+        ("prefix_tuning", {"num_virtual_tokens": 5}),
+        ("cpt", {"cpt_token_ids": [5, 6, 7, 8, 9]}),
+    ],
+)
+def test_virtual_tokens_take_positions_of_the_table_that_the_model_counts_them_in(
+    name: str, method: str, settings: dict[str, Any]
+) -> None:
+    config = config_of(name)
+    kind = model_class(config)
+    if method == "cpt" and kind == "seq2seq":
+        pytest.skip("peft has CPT for causal models alone")
+    model = adapt(build_model(config_of(name)), method, settings, kind, steps=1).eval()
+    virtual = virtual_tokens(method, settings, kind)
+
+    for source, target in ((56, 8), (64, 8), (8, 56), (8, 64)):  # rows are padded to multiples of 8 before
+        problems = check_lengths(config, kind, Extent(training=source, target=target), 8, virtual)
+        assert (problems == []) == reads(model, kind, source, target)
+    for source, count in ((8, 52), (8, 53), (8, 59), (8, 60), (8, 64), (8, 65)):
+        problems = check_lengths(config, kind, Extent(prompt=source), count, virtual)
+        assert (problems == []) == writes(model, source, count)
+
+
+def test_virtual_tokens_are_told_beside_the_lengths_and_rows_are_padded_before_them() -> None:
+    [odd] = check_lengths(config_of("bart"), "seq2seq", Extent(training=57, target=64), 64, VirtualTokens(input=5))
+    assert "has 57 tokens and 5 virtual ones, and bart has 64 positions. Set data.max_source_length: 56" in odd.message
+    [full] = check_lengths(config_of("gpt2"), "causal", Extent(training=3), 8, VirtualTokens(input=64))
+    assert "No position is left: the method has too many virtual tokens" in full.message
+    assert virtual_tokens("lora", {"r": 4}, "causal") == VirtualTokens()
+    assert virtual_tokens("cpt", {}, "causal") == VirtualTokens(input=1)
 
 
 def test_what_a_causal_model_writes_at_the_limit_is_no_index_error() -> None:

@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 
 from tests.conftest import dialogue
 from tuneoff.data.examples import Example, Examples
-from tuneoff.data.tokens import IGNORED, Tokeniser, keep_tail, load_tokens
+from tuneoff.data.tokens import IGNORED, Tokenization, keep_tail, load_tokens
 from tuneoff.model.tokenizer import train_tokenizer
 
 TAIL = "\nSummary:"
@@ -26,9 +26,9 @@ def some() -> Examples:
     return examples([dialogue(n)[:2] for n in range(6)] + [("long " * 200, "end"), ("short", "word " * 90)])
 
 
-def tokeniser(some: Examples, model_class: Any, source: int = 64, target: int = 40) -> Tokeniser:
+def tokenization(some: Examples, model_class: Any, source: int = 64, target: int = 40) -> Tokenization:
     texts = [t for e in some.examples for t in (e.prompt, *e.references)]
-    return Tokeniser(train_tokenizer(texts, 400, model_class), model_class, TAIL, source, target)
+    return Tokenization(train_tokenizer(texts, 400, model_class), model_class, TAIL, source, target)
 
 
 def quiet(done: int, total: int) -> None:
@@ -36,7 +36,7 @@ def quiet(done: int, total: int) -> None:
 
 
 def test_seq2seq_rows_are_prompt_and_target(some: Examples) -> None:
-    work = tokeniser(some, "seq2seq", 512, 128)
+    work = tokenization(some, "seq2seq", 512, 128)
     path, counts = work.for_training(some, quiet)
     rows = load_tokens(path)
     first = some.examples[0]
@@ -49,7 +49,7 @@ def test_seq2seq_rows_are_prompt_and_target(some: Examples) -> None:
 
 
 def test_causal_rows_learn_the_target_alone_and_its_end(some: Examples) -> None:
-    work = tokeniser(some, "causal", 512, 128)
+    work = tokenization(some, "causal", 512, 128)
     row = load_tokens(work.for_training(some, quiet)[0])[0]
     first = some.examples[0]
     target = [token for token in row["labels"] if token != IGNORED]
@@ -65,7 +65,7 @@ def test_causal_rows_learn_the_target_alone_and_its_end(some: Examples) -> None:
 
 @pytest.mark.parametrize("model_class", ["seq2seq", "causal"])
 def test_long_inputs_lose_their_body_not_the_question_and_are_counted(some: Examples, model_class: Any) -> None:
-    work = tokeniser(some, model_class)
+    work = tokenization(some, model_class)
     path, counts = work.for_training(some, quiet)
     row = load_tokens(path)[6]
     prompt = row["input_ids"] if model_class == "seq2seq" else row["input_ids"][: row["labels"].count(IGNORED)]
@@ -80,13 +80,13 @@ def test_long_inputs_lose_their_body_not_the_question_and_are_counted(some: Exam
     assert (len(target), target[-1]) == (40, work.tokenizer.eos_token_id)
 
 
-def framed(frame: str, model_class: Any, tail: str, source: int = 24, target: int = 6) -> Tokeniser:
-    """A tokeniser whose tokenizer puts special tokens around every text as `frame` says."""
+def framed(frame: str, model_class: Any, tail: str, source: int = 24, target: int = 6) -> Tokenization:
+    """A tokenization whose tokenizer puts special tokens around every text as `frame` says."""
     tokenizer = train_tokenizer([dialogue(n)[0] for n in range(6)], 400, model_class)
     tokenizer.add_special_tokens({"bos_token": "<s>", "additional_special_tokens": ["<lang>"]})
     names = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>", "<lang>")]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=frame, special_tokens=names)
-    return Tokeniser(tokenizer, model_class, tail, source, target)
+    return Tokenization(tokenizer, model_class, tail, source, target)
 
 
 FRAMES = ["$A </s>", "<s> $A </s>", "$A </s> <lang>", "<lang> $A </s>", "$A"]  # T5, BART, mBART, NLLB, none
@@ -133,7 +133,7 @@ def test_a_cut_target_keeps_all_closing_tokens() -> None:
 def test_the_padding_side_of_the_tokenizer_s_file_changes_no_token(some: Examples) -> None:
     found = []
     for side in ("right", "left"):
-        work = tokeniser(some, "seq2seq")
+        work = tokenization(some, "seq2seq")
         work.tokenizer.padding_side = side
         path, _ = work.for_training(some, quiet)
         found.append((path, load_tokens(path)[:]))
@@ -156,18 +156,18 @@ def test_keep_tail_keeps_beginning_and_end(ids: list[int], limit: int, tail: int
 
 
 def test_the_cache_is_by_content(some: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = tokeniser(some, "seq2seq")
+    work = tokenization(some, "seq2seq")
     path, counts = work.for_training(some, quiet)
-    monkeypatch.setattr(Tokeniser, "_rows", None)  # a second tokenising would fail
-    assert tokeniser(some, "seq2seq").for_training(some, quiet) == (path, counts)
+    monkeypatch.setattr(Tokenization, "_rows", None)  # a second tokenising would fail
+    assert tokenization(some, "seq2seq").for_training(some, quiet) == (path, counts)
     monkeypatch.undo()
-    assert tokeniser(some, "seq2seq", 63).for_training(some, quiet)[0] != path
+    assert tokenization(some, "seq2seq", 63).for_training(some, quiet)[0] != path
     changed = examples([("other", "text")])
     assert work.for_training(changed, quiet)[0] != path
 
 
 def test_half_a_cache_is_made_again(some: Examples) -> None:
-    work = tokeniser(some, "seq2seq", 61)
+    work = tokenization(some, "seq2seq", 61)
     path, counts = work.for_training(some, quiet)
     (path / "counts.json").unlink()
     assert work.for_training(some, quiet) == (path, counts)

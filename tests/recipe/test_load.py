@@ -8,7 +8,8 @@ import yaml
 from tests.conftest import recipe_values
 from tuneoff.errors import RecipeError
 from tuneoff.recipe import load_recipe, read_recipe, shipped_recipes, trials, write_recipe
-from tuneoff.recipe.changes import differences
+from tuneoff.recipe.changes import differences_from_resolved
+from tuneoff.records import Resolved
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -151,8 +152,12 @@ def test_a_written_recipe_reads_back_the_same(tmp_path: Path) -> None:
 def test_differences_name_what_changed(tmp_path: Path) -> None:
     old = load_recipe(valid(tmp_path)).recipe
     new = load_recipe(valid(tmp_path), ["training.epochs=3", "arms.lora.use_dora=true"]).recipe
-    assert differences(old, old) == []
-    assert differences(old, new) == ["training.epochs: 2.0 → 3.0", "arms.lora.use_dora: (not there) → True"]
+    resolved = Resolved.model_construct(recipe=old.model_dump(mode="json"), directory=str(tmp_path))
+    assert differences_from_resolved(resolved, old) == []
+    assert differences_from_resolved(resolved, new) == [
+        "training.epochs: 2.0 → 3.0",
+        "arms.lora.use_dora: (not there) → True",
+    ]
 
 
 def test_an_arm_that_trains_nothing_has_one_trial(tmp_path: Path) -> None:

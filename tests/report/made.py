@@ -51,7 +51,8 @@ def made_run(
         model_sha256="1" * 64, model_class="seq2seq", tokenizer_path="m", tokenizer_revision=None,
         tokenizer_sha256="2" * 64, data_revision=None, tokens={}, data={"test": statistics},
         engines=dict.fromkeys(LEVELS, ChosenEngine(name="t5", reason="the fastest that all arms share")),
-        micro_batch=8, learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()}, warnings=[],
+        precision="fp32", precision_reason="as the recipe says", micro_batch=8,
+        learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()}, warnings=[],
     ).write(folder.resolved)  # fmt: skip
     for arm in LEVELS:
         _trial(folder, arm, dialogues, extra or [], failed=arm == failed)

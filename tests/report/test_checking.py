@@ -39,13 +39,22 @@ def test_the_checks_are_one_plain_sentence_with_the_largest_difference(tmp_path:
     change(folder, "lora", checks=checks(1e-7).model_copy(update={"not_checked": ["the split: one example"]}))
     comparison, _ = compare(folder)
     assert checks_text(comparison.arms) == (
-        "Checked against plain transformers on the first step: loss equal to 4e-6, gradient to 3e-5, a step split into "
-        "single examples to the last digit, every tensor that is trained moved and no other one did, what was saved is "
-        "what was trained. Not checked: lora: the split: one example."
+        "Checked against plain transformers on 2 examples of the first step: loss equal to 4e-6, gradient to 3e-5, "
+        "split into single examples to the last digit, every tensor that is trained moved and no other one did, what "
+        "was saved is what was trained. Not checked: lora: the split: one example."
     )
     assert checks_text(comparison.arms) in notes(comparison)
     write_report(folder)
-    assert "Checked against plain transformers on the first step" in folder.report.read_text(encoding="utf-8")
+    assert "Checked against plain transformers on 2 examples" in folder.report.read_text(encoding="utf-8")
+
+
+def test_tensors_that_did_not_move_are_not_said_to_have_moved(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    partly = Moved(updates=4, trainable=9, moved=8, frozen=5, frozen_moved=0)
+    ended = "which tensors change: the training ended after 4 updates"
+    change(folder, "full", checks=checks(0.0).model_copy(update={"moved": partly, "not_checked": [ended]}))
+    said = checks_text(compare(folder)[0].arms)
+    assert said is not None and "every tensor" not in said and said.endswith(f"Not checked: full: {ended}.")
 
 
 def test_a_ratio_between_engines_says_so_wherever_it_stands(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tuneoff.data.inputs import read_inputs
 from tuneoff.folder import RunFolder
+from tuneoff.model.engines import choose_engines
 from tuneoff.recipe import Recipe, resolved_recipe, write_recipe
 from tuneoff.recipe.places import with_absolute_paths
 from tuneoff.records import Resolved
@@ -28,7 +29,9 @@ def begin(values: dict[str, Any], path: Path) -> tuple[Recipe, RunFolder]:
 def resolved_for(recipe: Recipe, folder: RunFolder, report: Reporter = QUIET) -> Resolved:
     """Resolve a new run."""
     placed = with_absolute_paths(recipe, Path.cwd())
-    return resolve(placed, folder, read_inputs(placed, folder.base, report), report)
+    inputs = read_inputs(placed, folder.base, report)
+    engines = choose_engines(inputs.config, placed.arms, placed.training)
+    return resolve(placed, folder, inputs, report, engines, micro_batch=placed.training.examples_per_step)
 
 
 def prepare_again(folder: RunFolder) -> None:

@@ -29,7 +29,9 @@ def problems(data_folder: Path, kind: str, arm: dict[str, Any], **training: Any)
     recipe = Recipe.model_validate(values)
     inputs = read_inputs(recipe, None, QUIET)
     engines = choose_engines(inputs.config, recipe.arms, recipe.training)
-    return rehearse(recipe, inputs, engines, Precision(recipe.training.precision, ""), QUIET)
+    found, warnings = rehearse(recipe, inputs, engines, Precision(recipe.training.precision, ""), QUIET)
+    assert not warnings
+    return found
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "causal"])
@@ -58,6 +60,14 @@ def test_a_schedule_of_a_method_is_judged_by_the_steps_of_the_run(data_folder: P
     (problem,) = problems(data_folder, "seq2seq", arm, max_steps=20)
     assert problem.path == ("arms", "arm")
     assert "schedule values" in problem.message and "\n" not in problem.message
+
+
+def test_a_schedule_of_a_method_must_have_room_in_a_try_too(data_folder: Path) -> None:
+    arm = {"method": "adalora", "init_r": 4, "target_r": 2, "tinit": 10, "tfinal": 20, "target_modules": ["q", "v"],
+           "learning_rate": None, "tune": {"learning_rate": [1e-3, 2e-3]}}  # fmt: skip
+    (problem,) = problems(data_folder, "seq2seq", arm, max_steps=48, tune_steps=12)
+    assert "schedule values" in problem.message
+    assert problems(data_folder, "seq2seq", arm, max_steps=48, tune_steps=40) == []
 
 
 def test_prefix_tuning_under_activation_checkpointing_is_told_beforehand(data_folder: Path) -> None:

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from tests.conftest import recipe_values, write_jsonl
 from tests.runner.resolving import QUIET, begin, prepare_again, resolved_for
 from tuneoff.data import pretrained
 from tuneoff.data.inputs import Inputs, read_inputs
-from tuneoff.errors import RecipeChangedError, RecipeError
+from tuneoff.errors import ModelError, RecipeChangedError, RecipeError, RunFolderError
 from tuneoff.folder import RunFolder
+from tuneoff.model import device
 from tuneoff.model.base import load_config
 from tuneoff.recipe import Recipe, read_recipe, resolved_recipe
-from tuneoff.records import Resolved
+from tuneoff.records import Resolved, TrialResult
 from tuneoff.runner.claim import claim
 from tuneoff.runner.events import Reporter
+from tuneoff.use.writer import Finished
 
 
 @pytest.fixture(scope="module")
@@ -217,10 +220,40 @@ def test_another_recipe_is_refused_and_one_that_never_worked_is_replaced(data_fo
     folder.recipe.write_text(folder.recipe.read_text().replace("epochs: 2.0", "epochs: 3.0"))
     with pytest.raises(RecipeChangedError, match=r"training.epochs: 2.0 → 3.0"):
         claim(folder, read_recipe(folder.recipe).recipe)  # edited in the run's folder itself
+    with pytest.raises(RecipeChangedError, match=r"recipe.yaml, training.epochs: 2.0 → 3.0"):
+        claim(folder, recipe)
     folder.resolved.unlink()
     leave(folder, "trained.json")
     with pytest.raises(RecipeChangedError, match=r"no resolved\.json that says what they ran on"):
         claim(folder, recipe)
+
+
+@pytest.mark.parametrize("first", ["relative", "absolute"])
+def test_the_same_files_may_be_spelled_in_another_way(
+    own_data: Path, own_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = Recipe.model_validate(values_of(own_data, own_model))
+    values = {**recipe_values(own_data), "model": "own-model"}
+    values["data"]["source"] = "own-data"
+    relative = Recipe.model_validate(values)
+    recipe, other = (relative, absolute) if first == "relative" else (absolute, relative)
+    _, folder = begin(recipe.model_dump(mode="json"), tmp_path / "run")
+    resolved_for(recipe, folder)
+    claim(folder, other)
+    assert read_recipe(folder.recipe).recipe == recipe
+
+
+def test_a_finished_trial_without_a_resolved_recipe_cannot_be_used(data_folder: Path, tmp_path: Path) -> None:
+    """As runs are that an older version made."""
+    _, folder = begin(recipe_values(data_folder), tmp_path)
+    with pytest.raises(RunFolderError, match="arm full at seed 0 has not finished"):
+        Finished(folder, "full")
+    done = TrialResult(arm="full", seed=0, status="done", method="full", settings={})
+    done.write(folder.trial("full", 0).result)
+    with pytest.raises(RunFolderError, match=r"has a finished trial and no resolved\.json.*`tuneoff run .*") as caught:
+        Finished(folder, "full")
+    assert "\n" not in str(caught.value)
 
 
 def without_validation(folder: Path) -> dict[str, Any]:
@@ -271,3 +304,10 @@ def test_what_a_run_is_told_while_it_is_resolved(data_folder: Path, tmp_path: Pa
     resolved_for(recipe, folder, Reporter(stream))
     phases = [json.loads(line)["text"] for line in stream.getvalue().splitlines() if '"phase"' in line]
     assert phases == ["check", "read data", "tokenise", "build model", "hash model"]
+
+
+def test_a_run_in_bf16_does_not_go_on_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "pick_precision", lambda *_: device.Precision("fp32", "no bf16 arithmetic"))
+    assert device.settled_precision("fp32", "as the recipe says", torch.device("cpu")).name == "fp32"
+    with pytest.raises(ModelError, match="the run computes in bf16, and this cpu has no bf16 arithmetic"):
+        device.settled_precision("bf16", "as the recipe says", torch.device("cpu"))

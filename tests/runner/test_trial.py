@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tests.conftest import recipe_values, write_jsonl
 from tests.runner.resolving import QUIET, begin, resolved_for
-from tuneoff.errors import DataError, RecipeError
+from tuneoff.errors import CheckFailedError, DataError, RecipeError
 from tuneoff.folder import RunFolder
+from tuneoff.model.engines import ENGINES
+from tuneoff.model.engines.plain import PlainEngine
+from tuneoff.model.saved import save_whole
 from tuneoff.recipe import Trial, trials
 from tuneoff.records import Resolved, TrialResult, read_predictions
+from tuneoff.runner import trial as trial_module
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.trial import TrialRun
 
@@ -149,3 +155,35 @@ def test_bad_rows_stop_it_with_their_place_or_are_counted(tmp_path: Path) -> Non
     assert resolved.data["train"].skipped_rows == 1
     assert "train: 1 bad rows left out (train.jsonl:2 has null in 'dialogue')" in resolved.warnings
     assert "validation" not in resolved.data
+
+
+def test_a_save_that_loses_a_tensor_fails_the_trial(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lossy(model: Any, tokenizer: Any, path: Path, start: Path | None = None) -> None:
+        save_whole(model, tokenizer, path, start)
+        file = path / "adapter_model.safetensors"
+        tensors = load_file(file)
+        name = next(name for name in tensors if "lora_B" in name)
+        save_file({**tensors, name: torch.zeros_like(tensors[name])}, file, metadata={"format": "pt"})
+
+    recipe, folder = begin(recipe_values(data_folder), tmp_path)
+    resolved = resolved_for(recipe, folder)
+    monkeypatch.setattr(trial_module, "save_whole", lossy)
+    with pytest.raises(CheckFailedError, match="1 of 24 trained tensors are others when they are loaded again"):
+        carry_out(folder, resolved, Trial("lora", 0))
+    assert not folder.trial("lora", 0).result.exists()
+
+
+def test_an_engine_that_computes_something_else_fails_the_trial(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(PlainEngine):
+        def loss(self, batch: Any) -> torch.Tensor:
+            return 1.01 * super().loss(batch)
+
+    recipe, folder = begin(recipe_values(data_folder), tmp_path)
+    resolved = resolved_for(recipe, folder)
+    monkeypatch.setitem(ENGINES, "t5", Wrong)
+    with pytest.raises(CheckFailedError, match="the engine plain computes something else: its loss on the first step"):
+        carry_out(folder, resolved, Trial("full", 0))

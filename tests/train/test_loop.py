@@ -15,7 +15,7 @@ from transformers import DataCollatorForSeq2Seq
 from tests.conftest import MODELS, TARGETS
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.order import epoch_order
-from tuneoff.data.tokens import Tokeniser, load_tokens
+from tuneoff.data.tokens import Tokenization, load_tokens
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
@@ -44,8 +44,8 @@ class Setup:
         made = [Example(str(n), d, d + "\nSummary:", (s,)) for n, (d, s, _) in enumerate(examples)]
         texts = [t for e in made for t in (e.prompt, *e.references)]
         self.tokenizer = train_tokenizer(texts, 400, kind)
-        tokeniser = Tokeniser(self.tokenizer, kind, "\nSummary:", 512, 128)
-        self.rows = load_tokens(tokeniser.for_training(Examples(made, len(made), 0, 0), lambda done, total: None)[0])
+        tokenization = Tokenization(self.tokenizer, kind, "\nSummary:", 512, 128)
+        self.rows = load_tokens(tokenization.for_training(Examples(made, len(made), 0, 0), lambda done, total: None)[0])
 
     def model(self, method: str = "full", dropout: float = 0.0) -> Any:
         config = make_config({**MODELS[self.kind], **({"dropout_rate": dropout} if self.kind == "seq2seq" else {})})

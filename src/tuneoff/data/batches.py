@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuneoff.data.order import padded
 from tuneoff.data.tokens import IGNORED
 from tuneoff.errors import ModelError
+from tuneoff.model.base import start_token
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,15 @@ class Collator:
             batch["decoder_input_ids"] = _pad(shifted, self.pad_token_id, width, "right")
         return self._with_extra(batch)
 
+    def for_generation(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """What `generate` takes for `prompts`: `input_ids`, `attention_mask`, and the architecture's further inputs.
+
+        All are (prompts, longest prompt) of int64. An encoder's input is padded on the right, a decoder-only model's
+        on the left, so that every text goes on where its prompt ends.
+        """
+        side: Literal["left", "right"] = "right" if self.model_class == "seq2seq" else "left"
+        return self._with_extra(_masked(prompts, self.pad_token_id, max(map(len, prompts)), side))
+
     def _with_extra(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if GLOBAL_ATTENTION in self.extra:
             import torch
@@ -73,32 +83,6 @@ def collator_for(model: Any, tokenizer: PreTrainedTokenizerBase, model_class: Li
     takes = inspect.signature(type(base).forward).parameters
     extra = (GLOBAL_ATTENTION,) if GLOBAL_ATTENTION in takes else ()
     return Collator(tokenizer.pad_token_id, model_class, start, extra)
-
-
-def start_token(model: Any) -> int:
-    """The token that `generate` begins an encoder-decoder model's text with. Raises ModelError where there is none.
-
-    As transformers has it: the generation config's `decoder_start_token_id`, else its `bos_token_id`.
-    """
-    settings = model.generation_config
-    for token in (settings.decoder_start_token_id, settings.bos_token_id):
-        if token is not None:
-            return int(token)
-    raise ModelError(
-        f"{model.config.model_type}: neither decoder_start_token_id nor bos_token_id is set, so that no text can "
-        "begin. Set decoder_start_token_id in the model's config.json or generation_config.json"
-    )
-
-
-def inputs_for_generation(collator: Collator, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """What `generate` takes for `prompts`: `input_ids`, `attention_mask`, and the architecture's further inputs.
-
-    All are (prompts, longest prompt) of int64. An encoder's input is padded on the right, a decoder-only model's
-    on the left, so that every text goes on where its prompt ends.
-    """
-    side: Literal["left", "right"] = "right" if collator.model_class == "seq2seq" else "left"
-    batch = _masked(prompts, collator.pad_token_id, max(map(len, prompts)), side)
-    return collator._with_extra(batch)
 
 
 def _masked(

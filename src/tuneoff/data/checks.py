@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.data.positions import ModelKind, Positions, positions
+from tuneoff.data.positions import NO_VIRTUAL, ModelKind, Positions, VirtualTokens, positions
 from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import Problem, nearest
 
@@ -232,57 +232,76 @@ def _embedding_rows(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 
 
 def check_lengths(
-    config: PretrainedConfig, kind: ModelKind, extent: Extent, max_new_tokens: int, virtual_tokens: int = 0
+    config: PretrainedConfig, kind: ModelKind, extent: Extent, max_new_tokens: int, virtual: VirtualTokens = NO_VIRTUAL
 ) -> list[Problem]:
     """Refuses lengths beyond the model's table of positions, each with both numbers and what to set.
 
-    `virtual_tokens` are those that an arm's method puts before the sequence (prompt tuning and its kin).
+    `virtual` are the tokens that an arm's method adds to every sequence (prompt tuning and its kin).
     """
     table = positions(config)
     if table is None:
         return []
     if kind == "seq2seq":
-        return _check_two_tables(config.model_type, table, extent, max_new_tokens, virtual_tokens)
+        return _check_two_tables(config.model_type, table, extent, max_new_tokens, virtual)
     problems = []
-    room = table.usable - virtual_tokens
-    more = f" and {virtual_tokens} virtual ones" if virtual_tokens else ""
-    if extent.training > room:
+    left, more = table.beside(virtual), _and_virtual(virtual.input)
+    lengths = "data.max_source_length and data.max_target_length so that together they are at most"
+    if extent.training > left.usable:
         message = (
             f"the longest training row has {extent.training} tokens of prompt and target{more}, and "
-            f"{config.model_type} has {table.told}. Set data.max_source_length and data.max_target_length so that "
-            f"together they are at most {room}"
+            f"{config.model_type} has {table.told}. {_remedy(lengths, left.usable)}"
         )
         problems.append(Problem(("data", "max_source_length"), message))
     fed = extent.prompt + max_new_tokens - 1  # the last token that is written is not read again
-    if extent.prompt and fed > table.input - virtual_tokens:
+    lengths = "evaluation.max_new_tokens and data.max_source_length so that together they are at most"
+    if extent.prompt and fed > left.input:
         message = (
             f"the longest prompt has {extent.prompt} tokens{more}, and with {max_new_tokens} new ones they do not fit "
-            f"in the {table.input} positions of {config.model_type}. Set evaluation.max_new_tokens and "
-            f"data.max_source_length so that together they are at most {table.input - virtual_tokens}"
+            f"in the {table.input} positions of {config.model_type}. {_remedy(lengths, left.input)}"
         )
         problems.append(Problem(("evaluation", "max_new_tokens"), message))
     return problems
 
 
 def _check_two_tables(
-    name: str, table: Positions, extent: Extent, max_new_tokens: int, virtual_tokens: int
+    name: str, table: Positions, extent: Extent, max_new_tokens: int, virtual: VirtualTokens
 ) -> list[Problem]:
     """The problems of an encoder-decoder, whose encoder and decoder count positions by themselves."""
-    more = f" and {virtual_tokens} virtual ones" if virtual_tokens else ""
+    left = table.beside(virtual)
+    source, target = _and_virtual(virtual.input), _and_virtual(virtual.target)
+    longest = max(extent.training, extent.prompt)
     asked = (
-        (("data", "max_source_length"), "input", max(extent.training, extent.prompt), table.usable, table.told),
-        (("data", "max_target_length"), "target", extent.target, table.usable_target, table.told_target),
-        (("evaluation", "max_new_tokens"), "text to be written", max_new_tokens, table.target, table.told_target),
+        (("data", "max_source_length"), f"input has {longest} tokens{source}", longest, left.usable, table.told),
+        (
+            ("data", "max_target_length"),
+            f"target has {extent.target} tokens{target}",
+            extent.target,
+            left.usable_target,
+            table.told_target,
+        ),
+        (
+            ("evaluation", "max_new_tokens"),
+            f"text to be written has {max_new_tokens} tokens{target}",
+            max_new_tokens,
+            left.target,
+            table.told_target,
+        ),
     )
     return [
-        Problem(
-            path,
-            f"the longest {what} has {length} tokens{more}, and {name} has {told}. "
-            f"Set {'.'.join(path)}: {max(room - virtual_tokens, 1)}",
-        )
+        Problem(path, f"the longest {what}, and {name} has {told}. {_remedy('.'.join(path) + ':', room)}")
         for path, what, length, room, told in asked
-        if length > room - virtual_tokens
+        if length > room
     ]
+
+
+def _and_virtual(count: int) -> str:
+    return f" and {count} virtual ones" if count else ""
+
+
+def _remedy(setting: str, room: int) -> str:
+    if room > 0:
+        return f"Set {setting} {room}"
+    return "No position is left: the method has too many virtual tokens, or the model too few positions"
 
 
 def length_warnings(config: PretrainedConfig, kind: ModelKind, extent: Extent, max_new_tokens: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tuneoff.builtin import located
 from tuneoff.data.checks import (
     Extent,
+    check_architecture,
     check_lengths,
     check_model_folder,
     check_start_token,
@@ -19,11 +20,12 @@ from tuneoff.data.checks import (
     measure_tokens,
 )
 from tuneoff.data.examples import Examples
+from tuneoff.data.positions import VirtualTokens, virtual_tokens
 from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import Split, read_splits
-from tuneoff.data.tokens import Tokeniser
+from tuneoff.data.tokens import Tokenization
 from tuneoff.errors import Problem, RecipeError
 from tuneoff.model.base import ModelClass, fit_config, model_class
 from tuneoff.model.methods import check_applies, check_method
@@ -63,7 +65,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     _refuse(_check_names(recipe, pins))
     config = read_config(recipe, base, pins)
     kind = model_class(config)
-    _refuse(p for name, arm in recipe.arms.items() for p in check_applies(name, arm.method, arm.settings, config))
+    _refuse(_check_arms(recipe, config))
     tell.phase("read data")
     source = open_source(recipe.data.model_copy(update={"revision": pins.data or recipe.data.revision}))
     splits = read_splits(recipe, source)
@@ -109,16 +111,25 @@ def _check_names(recipe: Recipe, pins: Pins) -> list[Problem]:
     return problems
 
 
+def _check_arms(recipe: Recipe, config: PretrainedConfig) -> list[Problem]:
+    """What keeps an arm from being trained, as far as the model's config says it."""
+    problems = check_architecture(config) if any(arm.trains for arm in recipe.arms.values()) else []
+    for name, arm in recipe.arms.items():
+        problems += check_applies(name, arm.method, arm.settings, config)
+    return problems
+
+
 def _extent(recipe: Recipe, tokens: Mapping[str, str]) -> Extent:
     scored = recipe.evaluation.split
     return measure_tokens([path for split, path in tokens.items() if split != scored], [tokens[scored]])
 
 
 def _check_lengths(recipe: Recipe, config: PretrainedConfig, extent: Extent) -> list[Problem]:
-    """Lengths against positions, with the most virtual tokens that an arm's method puts before the sequence."""
-    numbers = [arm.settings.get("num_virtual_tokens") for arm in recipe.arms.values()]
-    virtual_tokens = max((number for number in numbers if isinstance(number, int)), default=0)
-    return check_lengths(config, model_class(config), extent, recipe.evaluation.max_new_tokens, virtual_tokens)
+    """Lengths against positions, with the most virtual tokens that an arm's method adds on each side."""
+    kind = model_class(config)
+    added = [virtual_tokens(arm.method, arm.settings, kind) for arm in recipe.arms.values()]
+    most = VirtualTokens(max(v.input for v in added), max(v.target for v in added))
+    return check_lengths(config, kind, extent, recipe.evaluation.max_new_tokens, most)
 
 
 def _tokenise(
@@ -129,13 +140,13 @@ def _tokenise(
     tell: ProgressListener,
 ) -> tuple[dict[str, str], dict[str, SplitStatistics]]:
     """The folder of each split's tokens, and what was read of it."""
-    tokeniser = Tokeniser(
+    tokenization = Tokenization(
         tokenizer, kind, Prompt(recipe.prompt).tail, recipe.data.max_source_length, recipe.data.max_target_length
     )
     tokens: dict[str, str] = {}
     statistics: dict[str, SplitStatistics] = {}
     for split, examples in splits.items():
-        work = tokeniser.for_generation if split == recipe.evaluation.split else tokeniser.for_training
+        work = tokenization.for_generation if split == recipe.evaluation.split else tokenization.for_training
         path, statistics[split] = work(examples, tell.progress)
         tokens[split] = str(path)
     return tokens, statistics

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.data.order import PADDING
@@ -40,6 +41,22 @@ FROM_PADDING = {
 }  # fmt: skip
 
 
+# Methods of peft that hand their virtual tokens to the attention as keys and values: an encoder-decoder's decoder
+# counts them. All others put them before the input.
+AS_KEYS = {"prefix_tuning", "cartridge"}
+
+
+@dataclass(frozen=True)
+class VirtualTokens:
+    """How many positions a method's virtual tokens take of the input's table and of the target's."""
+
+    input: int = 0
+    target: int = 0
+
+
+NO_VIRTUAL = VirtualTokens()
+
+
 @dataclass(frozen=True)
 class Positions:
     """The positions of a model's input (an encoder's, or the whole sequence) and of its target.
@@ -52,6 +69,10 @@ class Positions:
     target: int
     step: int = PADDING
     target_step: int = PADDING
+
+    def beside(self, virtual: VirtualTokens) -> Positions:
+        """What virtual tokens leave of the tables. They are added to rows that are padded already."""
+        return replace(self, input=self.input - virtual.input, target=self.target - virtual.target)
 
     @property
     def usable(self) -> int:
@@ -88,6 +109,15 @@ def positions(config: PretrainedConfig) -> Positions | None:
         window: Any = config.attention_window
         step = math.lcm(PADDING, max(window) if isinstance(window, list) else window)
     return Positions(given, target, step)
+
+
+def virtual_tokens(method: str, settings: Mapping[str, Any], kind: ModelKind) -> VirtualTokens:
+    """The virtual tokens of a method with `settings` as peft takes them; none for a method that has none."""
+    given = settings.get("num_virtual_tokens")
+    if method == "cpt":
+        given = len(settings.get("cpt_token_ids") or [0])  # peft's own default is one token
+    count = given if isinstance(given, int) else 0
+    return VirtualTokens(target=count) if kind == "seq2seq" and method in AS_KEYS else VirtualTokens(input=count)
 
 
 def _told(count: int, step: int) -> str:

@@ -26,8 +26,8 @@ PROBE = "a"  # a text that shows which special tokens a tokenizer adds around ev
 
 
 @dataclass(frozen=True)
-class Tokeniser:
-    """Turns examples into token ids for one class of model.
+class Tokenization:
+    """How examples become token ids for one class of model.
 
     `seq2seq`: the prompt is the encoder's input, the target the decoder's labels. `causal`: prompt
     and target are one sequence that ends in EOS, and the prompt's labels are ignored.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tuneoff.data.batches import collator_for, inputs_for_generation
+from tuneoff.data.batches import collator_for
 from tuneoff.decode.search import search_settings, steering
 from tuneoff.model.base import model_class
 from tuneoff.model.engines import Engine
@@ -57,7 +57,7 @@ def generate(
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        made = inputs_for_generation(collate, [inputs[i] for i in chosen])
+        made = collate.for_generation([inputs[i] for i in chosen])
         batch = {name: tensor.to(device) for name, tensor in made.items()}
         if greedy is not None:
             written = greedy(batch["input_ids"], [len(inputs[i]) for i in chosen], max_new_tokens, ends)

@@ -141,6 +141,21 @@ def load_model(path: str, revision: str | None, kind: ModelClass, dtype: torch.d
         raise _cannot_load(path, error) from error
 
 
+def start_token(model: Any) -> int:
+    """The token that `generate` begins an encoder-decoder model's text with. Raises ModelError where there is none.
+
+    As transformers has it: the generation config's `decoder_start_token_id`, else its `bos_token_id`.
+    """
+    settings = model.generation_config
+    for token in (settings.decoder_start_token_id, settings.bos_token_id):
+        if token is not None:
+            return int(token)
+    raise ModelError(
+        f"{model.config.model_type}: neither decoder_start_token_id nor bos_token_id is set, so that no text can "
+        "begin. Set decoder_start_token_id in the model's config.json or generation_config.json"
+    )
+
+
 def _auto(kind: ModelClass) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 

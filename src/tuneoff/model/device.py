@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tuneoff.errors import ModelError
+
 if TYPE_CHECKING:
     import torch
 
@@ -49,6 +51,17 @@ def pick_precision(asked: Literal["bf16", "fp32"], device: torch.device) -> Prec
     if supported:
         return Precision("bf16", "as the recipe says")
     return Precision("fp32", f"the recipe says bf16, and this {device.type} has no bf16 arithmetic")
+
+
+def settled_precision(name: Literal["bf16", "fp32"], reason: str, device: torch.device) -> Precision:
+    """The precision that a run has settled on. Raises ModelError where this device cannot compute in it."""
+    here = pick_precision(name, device)
+    if here.name != name:
+        raise ModelError(
+            f"the run computes in {name}, and this {device.type} has no {name} arithmetic: its figures would not be "
+            "comparable. Go on with it on a machine that has, or choose another folder with --out"
+        )
+    return Precision(name, reason)
 
 
 def synchronize(device: torch.device) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import typing
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -42,6 +43,7 @@ NOT_OFFERED = {
     "data, which tuneoff does not collect"
     for name in ("eva", "corda")
 }
+OTHER_INPUTS = ("vision", "visual", "image", "audio", "speech", "multi_modal", "mm_projector")  # names of modules
 AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's rank allocator
 STEPS = 10**6  # of a training whose length is not known yet: room for any schedule of a method
 
@@ -111,9 +113,8 @@ def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: M
     """
     if not uses_peft(method):
         model.requires_grad_(method == "full")
-        for module in model.modules():
-            if "Sinusoidal" in type(module).__name__:  # tables of positions that a formula gives: never trained
-                module.requires_grad_(False)
+        for module in _untrained(model):
+            module.requires_grad_(False)
         return model
     from peft import get_peft_model
 
@@ -126,6 +127,19 @@ def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: M
         if ".ranknum." in name:  # AdaLoRA's ranks: counts, which peft makes trainable where it casts them to fp32
             weight.requires_grad_(False)
     return adapted
+
+
+def _untrained(model: PreTrainedModel) -> Iterator[torch.nn.Module]:
+    """The parts of a model that full fine-tuning on text leaves as they are.
+
+    They are tables of positions that a formula gives, and what a model of several kinds of input has for the others:
+    no gradient of a text reaches it.
+    """
+    several_kinds = model.config.get_text_config() is not model.config
+    for name, module in model.named_modules():
+        formula = "Sinusoidal" in type(module).__name__
+        if formula or (several_kinds and any(part in name.rpartition(".")[2] for part in OTHER_INPUTS)):
+            yield module
 
 
 def after_optimizer_step(model: Any, step: int) -> None:

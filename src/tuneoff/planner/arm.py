@@ -16,7 +16,7 @@ from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
 from tuneoff.model.depth import widths_of
 from tuneoff.model.engines import choose_engines
-from tuneoff.model.methods import adapt, held_dtype, uses_peft
+from tuneoff.model.methods import STEPS, adapt, held_dtype, uses_peft
 from tuneoff.planner.calibrate import calibrate, kind_of_step
 from tuneoff.planner.fit import Device
 from tuneoff.planner.predictor import Predictor, Setting
@@ -140,7 +140,7 @@ class ArmPlanner:
         config = copy.deepcopy(self._setting.inputs.config)
         try:
             with torch.device("meta"):
-                model = adapt(build_model(config), self._arm.method, dict(self._arm.settings), model_class(config), 1)
+                model = adapt(build_model(config), self._arm.method, self._arm.settings, model_class(config), STEPS)
         except ModelError:
             return None
         return count_parameters(model)

@@ -36,7 +36,8 @@ class FakeWorld:
             own = copy.deepcopy(config)
             model = build_model(own).to(dtype)
             model = adapt(model, method, dict(settings), model_class(config), steps)
-        model.to = lambda *_, **__: model  # Trainer would move it, which fake parameters do not survive
+        # Training moves its model to the device, which fake parameters do not survive.
+        model.to = lambda *_, **__: model
         made: dict[int, torch.Tensor] = {}  # tied weights stay tied
         with self._mode:
             for module in model.modules():

@@ -13,7 +13,7 @@ from tuneoff.measure.components import track
 from tuneoff.model.device import Precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import is_merged
-from tuneoff.model.methods import uses_peft
+from tuneoff.model.methods import STEPS, uses_peft
 from tuneoff.planner.fake import FakeWorld
 from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import CountWork, Work
@@ -39,10 +39,10 @@ class FakeGeneration:
     def __init__(self, arm: PlannedWork, inputs: Inputs, evaluation: EvaluationSpec, precision: Precision) -> None:
         self._world = FakeWorld()
         spec = arm.spec
-        model = self._world.model(inputs.config, spec.method, spec.settings, precision.dtype, 1).eval()
+        model = self._world.model(inputs.config, spec.method, spec.settings, precision.dtype, STEPS).eval()
         self.plain_model = not uses_peft(spec.method) or is_merged(model, arm.engine.name)  # without adapters
         if self.plain_model and uses_peft(spec.method):
-            model = self._world.model(inputs.config, "none", {}, precision.dtype, 1).eval()
+            model = self._world.model(inputs.config, "none", {}, precision.dtype, STEPS).eval()
         engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
         self._model = model
         self._greedy = engine.greedy() if evaluation.num_beams == 1 else None

@@ -1,8 +1,7 @@
-"""What differs between two recipes, key by key."""
+"""What differs between a resolved recipe and a user's, key by key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,17 @@ from tuneoff.recipe.schema import Recipe
 from tuneoff.records import Resolved
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """What changed between two recipes, a line each: `training.epochs: 1.0 → 3.0`."""
-    return _changes(old.model_dump(mode="json"), new.model_dump(mode="json"), lambda _key, was, now: was == now)
-
-
 def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
-    """What changed between a resolved recipe and a user's, whose relative paths may stand for its absolute ones."""
-    directory = Path(resolved.directory)
-    return _changes(
-        resolved.recipe, new.model_dump(mode="json"), lambda key, was, now: same_value(key, now, was, directory)
-    )
+    """What changed between a resolved recipe and a user's, a line each: `training.epochs: 1.0 → 3.0`.
 
-
-def _changes(old: dict[str, Any], new: dict[str, Any], same: Callable[[str, Any, Any], bool]) -> list[str]:
-    before, after, gone = _flat(old), _flat(new), "(not there)"
+    Relative paths of the user's recipe may stand for the resolved one's absolute paths.
+    """
+    directory, gone = Path(resolved.directory), "(not there)"
+    before, after = _flat(resolved.recipe), _flat(new.model_dump(mode="json"))
     return [
         f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
         for key in {**before, **after}
-        if not same(key, before.get(key, gone), after.get(key, gone))
+        if not same_value(key, after.get(key, gone), before.get(key, gone), directory)
     ]
 
 

@@ -28,7 +28,7 @@ class ArmRow(Record):
         method: `none`, `full` or peft's name.
         seeds: The seeds that have finished.
         engine: The engine that computed it.
-        checks: What its first finished trial checked on itself.
+        checks: What each finished trial checked on itself.
         parameters: Numbers of trainable and of all parameters.
         train_seconds: The training alone.
         total_seconds: All phases, without the measuring and the checks.
@@ -47,7 +47,7 @@ class ArmRow(Record):
     method: str
     seeds: list[int]
     engine: str | None = None
-    checks: Checks | None = None
+    checks: tuple[Checks, ...] = ()
     parameters: Parameters | None
     train_seconds: float | None
     total_seconds: float | None
@@ -171,7 +171,7 @@ def _row(arm: Arm) -> ArmRow:
         method=arm.spec.method,
         seeds=[r.seed for r in done],
         engine=done[0].engine if done else None,
-        checks=done[0].checks if done else None,
+        checks=tuple(r.checks for r in done if r.checks is not None),
         parameters=done[0].parameters if done else None,
         train_seconds=_mean([r.seconds["train"] for r in done if r.seconds]) if arm.spec.trains else None,
         total_seconds=_mean([_work_seconds(r.seconds) for r in done if r.seconds]),

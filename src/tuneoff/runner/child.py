@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -61,7 +62,7 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
     """
     from tuneoff.data.inputs import read_inputs
     from tuneoff.measure.environment import describe_environment
-    from tuneoff.model.device import pick_device, pick_precision
+    from tuneoff.model.device import pick_device, pick_precision, settled_precision
     from tuneoff.model.engines import choose_engines
     from tuneoff.planner.plan import make_plan
     from tuneoff.planner.refusal import refusals
@@ -77,20 +78,21 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
         recipe, pins = resolved_recipe(before), pins_of(before)
     inputs = read_inputs(recipe, folder.base, report, pins)
     if before is not None:
+        settled_precision(before.precision, before.precision_reason, pick_device())
         recheck(folder, before, inputs, report)
     engines = before.engines if before else choose_engines(inputs.config, recipe.arms, recipe.training)
-    if before is None:
-        precision = pick_precision(recipe.training.precision, pick_device())
-        problems = rehearse(recipe, inputs, engines, precision, report)
-        if problems:
-            raise RecipeError(problems)
     if not folder.plan.is_file():
         make_plan(recipe, inputs, engines, report).write(folder.plan)
     plan = Plan.read(folder.plan)
     refused = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
     if refused and not force:
         raise DoesNotFitError("\n".join([*refused, "To run it all the same: --force"]))
-    if before is None:
+    if before is None:  # after the plan, which counts what this process holds before it has trained anything
+        precision = pick_precision(recipe.training.precision, pick_device())
+        problems, warnings = rehearse(recipe, inputs, engines, precision, report)
+        if problems:
+            raise RecipeError(problems)
+        inputs = replace(inputs, warnings=[*inputs.warnings, *warnings])
         resolve(recipe, folder, inputs, report, engines, plan.micro_batch)
     write_json(folder.environment, describe_environment(pick_device()))
 

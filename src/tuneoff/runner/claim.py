@@ -7,7 +7,7 @@ import shutil
 from tuneoff.errors import RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, read_recipe, write_recipe
-from tuneoff.recipe.changes import differences, differences_from_resolved
+from tuneoff.recipe.changes import differences_from_resolved
 from tuneoff.records import Resolved
 
 
@@ -38,11 +38,13 @@ def claim(folder: RunFolder, recipe: Recipe) -> None:
 
 
 def _changes(folder: RunFolder, recipe: Recipe) -> list[str]:
-    """What differs between `recipe` and what the run was resolved from, or else its recipe.yaml, a line each."""
-    changes = differences_from_resolved(Resolved.read(folder.resolved), recipe)
+    """What differs from what the run was resolved to in `recipe`, or else in the run's own recipe.yaml, a line each."""
+    resolved = Resolved.read(folder.resolved)
+    changes = differences_from_resolved(resolved, recipe)
     if changes or not folder.recipe.is_file():
         return changes
     try:
-        return differences(read_recipe(folder.recipe).recipe, recipe)
+        kept = read_recipe(folder.recipe).recipe
     except RecipeError as error:
         raise RecipeChangedError(f"{folder.recipe} cannot be read: {error}") from None
+    return [f"{folder.recipe.name}, {change}" for change in differences_from_resolved(resolved, kept)]

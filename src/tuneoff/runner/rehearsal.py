@@ -7,11 +7,12 @@ on the longest examples, saved, loaded again and made to write, by the code that
 from __future__ import annotations
 
 import copy
+import gc
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -34,9 +35,13 @@ from tuneoff.model.saved import load_adapter, save_start, save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import ArmSpec, Recipe
 from tuneoff.records import ChosenEngine
-from tuneoff.train.checks import TrialChecks
+from tuneoff.runner.trying import tune_steps
+from tuneoff.train.checks import MOVING, TrialChecks
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps, count_steps, row_lengths
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SMALL = 50_000_000  # parameters of a model that is rehearsed with all of its layers
 BYTES = 20  # of a parameter: weights, gradients, optimizer and what loading takes
@@ -46,13 +51,21 @@ NEW_TOKENS = 3
 
 @dataclass(frozen=True)
 class Stage:
-    """What all arms are rehearsed on: the recipe, its inputs, and a small copy of the model in a folder."""
+    """What all arms are rehearsed on: a small copy of the model in a folder, the longest examples and prompts.
+
+    `whole` says whether the copy has all layers; `count` is the number of optimizer steps of a training, and
+    `tune_count` that of a try of a learning rate.
+    """
 
     recipe: Recipe
     inputs: Inputs
     precision: Precision
     base: Path
     whole: bool
+    train: Dataset | None
+    prompts: list[list[int]]
+    count: int
+    tune_count: int
 
     @property
     def bf16(self) -> bool:
@@ -65,13 +78,18 @@ def rehearse(
     engines: Mapping[str, ChosenEngine],
     precision: Precision,
     tell: ProgressListener,
-) -> list[Problem]:
-    """What would go wrong in a trial of each arm, a line each. Nothing of a rehearsal is used again."""
+) -> tuple[list[Problem], list[str]]:
+    """What would go wrong in a trial of each arm, a line each; and warnings, where nothing could be rehearsed.
+
+    Nothing of a rehearsal is used again.
+    """
     problems = []
     with tempfile.TemporaryDirectory(prefix="tuneoff-rehearsal-") as folder:
         stage = _set_stage(recipe, inputs, precision, Path(folder) / "base")
         if stage is None:
-            return []
+            return [], [
+                "the arms were not rehearsed: even a copy of the model with one layer is too large for that here"
+            ]
         for name, arm in recipe.arms.items():
             tell.phase(f"rehearse {name}")
             try:
@@ -79,7 +97,8 @@ def rehearse(
             except Exception as error:  # of the model, the method or a library: whatever a trial would die of
                 if stage.whole or not isinstance(error, ModelError) or not _applies(inputs, arm):
                     problems.append(Problem(("arms", name), _told(error, stage)))
-    return problems
+            gc.collect()  # the hooks of an optimizer make cycles, which hold a model
+    return problems, []
 
 
 def _applies(inputs: Inputs, arm: ArmSpec) -> bool:
@@ -108,7 +127,14 @@ def _set_stage(recipe: Recipe, inputs: Inputs, precision: Precision, base: Path)
     if BYTES * _size(config) > psutil.virtual_memory().available / 2:
         return None
     save_whole(build_model(copy.deepcopy(config)), inputs.tokenizer, base)
-    return Stage(recipe, inputs, precision, base, whole)
+    train, count, tune_count = None, 0, 0
+    if any(arm.trains for arm in recipe.arms.values()):
+        rows = load_tokens(inputs.tokens["train"])
+        lengths = row_lengths(rows)
+        train = rows.select(sorted(range(len(rows)), key=lambda i: sum(lengths[i]))[-EXAMPLES:])
+        count, tune_count = count_steps(len(rows), recipe.training), tune_steps(recipe, len(rows))
+    prompts = sorted(load_tokens(inputs.tokens[recipe.evaluation.split])["input_ids"], key=len)[-2:]
+    return Stage(recipe, inputs, precision, base, whole, train, prompts, count, tune_count)
 
 
 def _size(config: Any) -> int:
@@ -124,11 +150,10 @@ def _rehearse_arm(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> None
         held = dtype if ENGINES[engine].computes_in_weights_dtype else held_dtype(arm.method, dtype)
         checks.reloaded(loss, engine_for(engine, _load(stage, arm, saved, held), bf16=stage.bf16))
     model = merged_for_generation(_load(stage, arm, saved, dtype), engine)
-    prompts = load_tokens(inputs.tokens[stage.recipe.evaluation.split])["input_ids"]
     generate(
         engine_for(engine, model, bf16=stage.bf16),
         inputs.tokenizer,
-        sorted(prompts, key=len)[-2:],
+        stage.prompts,
         max_new_tokens=NEW_TOKENS,
         num_beams=stage.recipe.evaluation.num_beams,
         batch_size=2,
@@ -139,17 +164,15 @@ def _rehearse_arm(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> None
 def _train(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> tuple[TrialChecks, float]:
     """Train until the checks of the first updates have passed, and save. Returns the checks and the trained loss."""
     inputs, recipe = stage.inputs, stage.recipe
-    train = load_tokens(inputs.tokens["train"])
-    count = count_steps(len(train), recipe.training)
-    lengths = row_lengths(train)
-    longest = sorted(range(len(train)), key=lambda i: sum(lengths[i]))[-EXAMPLES:]
+    assert stage.train is not None  # there is an arm that trains
+    if arm.tune is not None:  # a schedule of the method's own must have room in a try, too
+        adapt(_base(stage, arm), arm.method, arm.settings, inputs.model_class, stage.tune_count)
     set_seed(0)
-    model = load_model(str(stage.base), None, inputs.model_class, held_dtype(arm.method, stage.precision.dtype))
-    model = adapt(model, arm.method, arm.settings, inputs.model_class, count)
+    model = adapt(_base(stage, arm), arm.method, arm.settings, inputs.model_class, stage.count)
     start = folder / "start" if save_start(model, folder / "start") else None
-    spec = recipe.training.model_copy(update={"micro_batch": 1, "warmup_ratio": 0.0, "report_to": []})
-    steps = Steps(train.select(longest), None, 0, min(2, len(longest)), UPDATES)
-    rate = arm.learning_rate or arm.tune.learning_rate[0]  # type: ignore[union-attr]  # a recipe gives one or the other
+    spec = recipe.training.model_copy(update={"micro_batch": 2, "warmup_ratio": 0.0, "report_to": []})
+    steps = Steps(stage.train, None, 0, min(EXAMPLES, len(stage.train)), UPDATES)
+    rate = max(arm.learning_rate or arm.tune.learning_rate[0], MOVING)  # type: ignore[union-attr]  # one of them is given
     training = Training(
         engine_for(engine, model, bf16=stage.bf16), inputs.tokenizer, steps, spec, rate, TrialFolder(folder), Clock()
     )
@@ -161,7 +184,13 @@ def _train(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> tuple[Trial
     training.join_weights()
     checks.note_trained()
     save_whole(model, inputs.tokenizer, folder / "model", start)
+    training.release()
     return checks, loss
+
+
+def _base(stage: Stage, arm: ArmSpec) -> Any:
+    """The copy as a training of the arm loads it."""
+    return load_model(str(stage.base), None, stage.inputs.model_class, held_dtype(arm.method, stage.precision.dtype))
 
 
 def _load(stage: Stage, arm: ArmSpec, saved: Path, dtype: torch.dtype) -> Any:

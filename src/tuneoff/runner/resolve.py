@@ -12,7 +12,7 @@ from tuneoff.data.contents import hash_model, hash_tokenizer
 from tuneoff.data.inputs import Inputs
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import build_model
-from tuneoff.model.engines import choose_engines
+from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
@@ -36,17 +36,16 @@ def resolve(
     folder: RunFolder,
     inputs: Inputs,
     tell: ProgressListener,
-    engines: Mapping[str, ChosenEngine] | None = None,
-    micro_batch: int | None = None,
+    engines: Mapping[str, ChosenEngine],
+    micro_batch: int,
 ) -> Resolved:
     """Settle what `recipe` leaves open, and write `resolved.json`.
 
-    A model of random weights is built into the run's folder. `engines` are those of the arms, chosen here where they
-    are not given. `micro_batch` is the plan's, for a recipe that has none; without either, a whole step goes through
-    the model at once. Raises ModelError.
+    A model of random weights is built into the run's folder. `engines` are those of the arms. `micro_batch` is the
+    plan's, for a recipe that has none. Raises ModelError.
     """
     model, tokenizer = locate_model(recipe, folder, inputs, tell), locate_tokenizer(inputs)
-    training = recipe.training
+    precision = pick_precision(recipe.training.precision, pick_device())
     resolved = Resolved(
         directory=str(Path.cwd()),
         recipe=recipe.model_dump(mode="json"),
@@ -60,8 +59,10 @@ def resolve(
         data_revision=inputs.data_revision,
         tokens=inputs.tokens,
         data=inputs.data,
-        engines=dict(engines or choose_engines(inputs.config, recipe.arms, training)),
-        micro_batch=training.micro_batch or micro_batch or training.examples_per_step,
+        engines=dict(engines),
+        precision=precision.name,
+        precision_reason=precision.reason,
+        micro_batch=recipe.training.micro_batch or micro_batch,
         learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()},
         warnings=inputs.warnings,
     )

@@ -16,7 +16,7 @@ from tuneoff.measure.clock import Clock
 from tuneoff.measure.environment import describe_environment
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.measure.parameters import count_parameters
-from tuneoff.model.device import pick_device, pick_precision, synchronize
+from tuneoff.model.device import pick_device, settled_precision, synchronize
 from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import held_dtype
@@ -58,7 +58,7 @@ class TrialRun:
         self._arm = self._recipe.arms[trial.arm]
         self._engine_name = resolved.engines[trial.arm].name
         self._device = pick_device()
-        self._precision = pick_precision(self._recipe.training.precision, self._device)
+        self._precision = settled_precision(resolved.precision, resolved.precision_reason, self._device)
         self._clock = Clock(lambda: synchronize(self._device))
         allocator.tidy()
         self._meter = MemoryMeter(self._device)
@@ -160,12 +160,14 @@ class TrialRun:
                 probe_step(training, self._meter).write(self._folder.step_memory)
         allocator.quick()
         with self._phase("check"):
-            self._checks = TrialChecks(training)
-            if not resumed:
-                self._checks.first_step()
-                self._checks.watch()
-            elif self._folder.checks.is_file():
-                self._checks.record = Checks.read(self._folder.checks)
+            self._checks = checks = TrialChecks(training)
+            if resumed and self._folder.checks.is_file():  # of the attempt that this one goes on from
+                checks.record = Checks.read(self._folder.checks)
+            if checks.record.loss is None:
+                checks.first_step()
+            if checks.record.moved is None:
+                checks.watch()
+            checks.record.write(self._folder.checks)
         self._report.phase("train")
         self._meter.start_phase()
 

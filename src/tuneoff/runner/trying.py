@@ -5,7 +5,7 @@ from __future__ import annotations
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
-from tuneoff.model.device import pick_device, pick_precision, synchronize
+from tuneoff.model.device import pick_device, settled_precision, synchronize
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import Recipe, Trial, resolved_recipe
 from tuneoff.records import Resolved, Try, read_history
@@ -35,7 +35,7 @@ def try_rate(
         steps,
         learning_rate,
         tokenizer=load_tokenizer(resolved.tokenizer_path, resolved.tokenizer_revision),
-        precision=pick_precision(recipe.training.precision, device),
+        precision=settled_precision(resolved.precision, resolved.precision_reason, device),
         folder=folder,
         clock=clock,
     )

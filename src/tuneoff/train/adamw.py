@@ -86,6 +86,14 @@ class ExactAdamW(Optimizer):
         """The gradient of a weight in this step: fp32 where those of several backward passes are added up."""
         return self.sums[weight] if weight in self._added else weight.grad
 
+    def clear_gradient(self, weight: Tensor) -> Tensor:
+        """A gradient of zeros for a weight that no backward pass of this step has reached; returns it."""
+        if weight not in self.sums:
+            weight.grad = torch.zeros_like(weight)
+            return weight.grad
+        self._added.add(weight)
+        return self.sums[weight].zero_()
+
     def _add(self, weight: Tensor) -> None:
         """Move a gradient that a backward pass has just finished into the weight's sum."""
         if weight.grad is None:
@@ -132,12 +140,13 @@ class ExactAdamW(Optimizer):
         return {**super().state_dict(), "rests": [self.rests.get(weight) for weight in self._weights()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != "rests"})
+        # Moments are placed here: torch would turn them into the weights' own dtype.
+        super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})
         weights = self._weights()
         for weight, saved in zip(weights, state_dict["rests"], strict=True):
             if saved is not None:
                 self.rests[weight].copy_(saved)
-        for n, saved in state_dict["state"].items():  # torch turns moments into the weights' own dtype
+        for n, saved in state_dict["state"].items():
             self.state[weights[n]] = {
                 key: value.to(weights[n].device, copy=True) if torch.is_tensor(value) else value
                 for key, value in saved.items()

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from tuneoff.folder import sync_folder
 from tuneoff.model.methods import load_method_state, method_state
 from tuneoff.records import Record
+from tuneoff.train.randomness import random_states, set_random_states
 
 MANIFEST, WEIGHTS, OPTIMIZER, STATE = "manifest.json", "weights.safetensors", "optimizer.pt", "state.pt"
 KEPT = 2
@@ -63,7 +62,7 @@ def save(folder: Path, position: Position, model: Any, optimizer: Any, scheduler
         state = {
             "scheduler": scheduler.state_dict(),
             "method": method_state(model),
-            "random": _random_state(),
+            "random": random_states(),
             "window": list(position.window),
         }
         torch.save(state, temporary / STATE)
@@ -83,16 +82,17 @@ def load(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> 
     """Put all that the checkpoint holds into a model that was made ready as before, and its optimizer and schedule."""
     saved = load_file(checkpoint.path / WEIGHTS)
     held = _held(model)
-    if saved.keys() != held.keys():
-        raise ValueError(f"{checkpoint.path} is a checkpoint of another model or method")
+    if {name: value.dtype for name, value in saved.items()} != {name: value.dtype for name, value in held.items()}:
+        raise ValueError(f"{checkpoint.path} is a checkpoint of another model, method or precision")
     with torch.no_grad():
         for name, tensor in held.items():
             tensor.copy_(saved[name])
-    optimizer.load_state_dict(torch.load(checkpoint.path / OPTIMIZER, weights_only=True))
-    state = torch.load(checkpoint.path / STATE, weights_only=True)
+    # By memory map: the file's tensors are read where they are copied to, and never lie in memory twice.
+    optimizer.load_state_dict(torch.load(checkpoint.path / OPTIMIZER, map_location="cpu", mmap=True, weights_only=True))
+    state = torch.load(checkpoint.path / STATE, map_location="cpu", weights_only=True)
     scheduler.load_state_dict(state["scheduler"])
     load_method_state(model, state["method"])
-    _set_random_state(state["random"])
+    set_random_states(state["random"])
     return Position(checkpoint.manifest.step, checkpoint.manifest.train_seconds, state["window"])
 
 
@@ -113,25 +113,6 @@ def _held(model: Any) -> dict[str, torch.Tensor]:
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     buffers = {name: buffer for name, buffer in model.named_buffers() if buffer.untyped_storage().nbytes()}
     return {**trained, **buffers}
-
-
-def _random_state() -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), *map(float, rest)],
-        "python": random.getstate(),
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), int(position), int(has_gauss), gauss))
-    random.setstate(state["python"])
 
 
 def _seal(path: Path, position: Position) -> None:

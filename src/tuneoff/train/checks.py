@@ -8,7 +8,7 @@ frozen one. After saving: the reloaded model has the trained model's loss. A che
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,12 +22,14 @@ from tuneoff.records import Agreement, Checks, Moved
 from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.loop import Batch, Training
 from tuneoff.train.optimizer import gradient_norm
-from tuneoff.train.probe import same_random_state
+from tuneoff.train.randomness import same_random_states
 
 EXAMPLES = 2
 # Updates after which tensors are compared. After the first, LoRA's A has not moved yet: its gradient is 0 while B is.
 # What has not moved after the second is given until the last: dropped layers and experts get no gradient in a step.
 FIRST, LAST = 2, 8
+MOVING = 1e-6  # the least learning rate of an update that counts: by less an fp32 weight near 1 may not change
+FLOOR = 1e-3  # what a difference is at least relative to: a loss of nearly 0 is all rounding
 # The largest relative difference of a loss and of a gradient's norm that is rounding, by precision.
 LOSS, NORM = {False: 1e-4, True: 2e-2}, {False: 1e-3, True: 1e-1}
 RELOADED = 1e-4  # of a loss by the same engine on the same weights
@@ -41,7 +43,7 @@ class TrialChecks:
         self._training = training
         self._examples = _chosen(training)
         self._batch: Batch = training.batch(self._examples)
-        self._prints: dict[str, int] = {}
+        self._before: dict[str, int] = {}
         self._trained: dict[str, dict[torch.dtype, int]] = {}
         self._shapes: dict[str, torch.Size] = {}
         self._updates = 0
@@ -50,19 +52,18 @@ class TrialChecks:
     def first_step(self) -> None:
         """Compare loss and gradient with those of plain transformers, and one by one with all together."""
         bf16 = self._engine.bf16
-        with self._timed(), _without_dropout(self._engine.model), same_random_state():
-            theirs = self._learn([self._batch], self._transformers)
-            ours = self._learn([self._batch], self._engine.loss)
+        with self._timed(), _without_dropout(self._engine.model), same_random_states():
+            theirs = self._by_transformers()
+            ours = self._by_loop([self._batch])
             found = {"loss": _agreement(ours[0], theirs[0], LOSS[bf16])}
             found["gradient_norm"] = _agreement(ours[1], theirs[1], NORM[bf16])
             if len(self._examples) > 1:
-                single = [self._training.batch([example]) for example in self._examples]
-                alone = self._learn(single, self._engine.loss)
+                alone = self._by_loop([self._training.batch([example]) for example in self._examples])
                 found["split_loss"] = _agreement(alone[0], ours[0], LOSS[bf16])
                 found["split_gradient_norm"] = _agreement(alone[1], ours[1], NORM[bf16])
         self._note(**found)
         if len(self._examples) == 1:
-            self._skip("the split: two examples of the first step do not fit into one micro-batch")
+            self._skip("the split: one example of the first step is all that was sure to fit into memory")
         for name, what in (
             ("loss", "its loss on the first step is {0:.6g}, and plain transformers has {1:.6g}"),
             ("gradient_norm", "its gradient's norm is {0:.6g} on the first step, and plain transformers has {1:.6g}"),
@@ -80,7 +81,7 @@ class TrialChecks:
     def watch(self) -> None:
         """Remember what all tensors are before the first update."""
         with self._timed():
-            self._prints = {name: value for name, _, value in self._tensors()}
+            self._before = {name: value for name, _, value in self._tensors()}
 
     @property
     def _engine(self) -> Engine:
@@ -89,15 +90,15 @@ class TrialChecks:
     @property
     def watching(self) -> bool:
         """Whether tensors are still to be compared with what they were before the first update."""
-        return bool(self._prints)
+        return bool(self._before)
 
     def after_update(self, learning_rate: float) -> None:
-        """Count an update, and after the second that had a learning rate compare every tensor with what it was."""
-        self._updates += learning_rate > 0
+        """Count an update, and after the second with a learning rate to speak of compare all tensors with before."""
+        self._updates += learning_rate >= MOVING
         if not self.watching or self._updates < FIRST:
             return
         with self._timed():
-            now = [(name, trained, value != self._prints[name]) for name, trained, value in self._tensors()]
+            now = [(name, trained, value != self._before[name]) for name, trained, value in self._tensors()]
         still = [name for name, trained, moved in now if trained and not moved]
         astray = [name for name, trained, moved in now if not trained and moved]
         moved = Moved(
@@ -116,17 +117,17 @@ class TrialChecks:
         if still and self._updates >= LAST:
             raise CheckFailedError(
                 f"{len(still)} of {moved.trainable} tensors that are to be trained did not change in {self._updates} "
-                f"updates ({_some(still)}): the model does not use them, or no gradient reaches them. Leave them out "
-                "of the method's target_modules"
+                f"updates ({_some(still)}): the model does not use them for text, or no gradient reaches them. A "
+                "method of peft leaves them out by its target_modules"
             )
         if not still:
-            self._prints = {}
+            self._before = {}
 
     def trained_loss(self) -> float:
         """The trained model's loss on the examples, in nats a target token."""
         if self.watching:
             self._skip(f"which tensors change: the training ended after {self._updates} updates")
-            self._prints = {}
+            self._before = {}
         return self._loss(self._engine)
 
     def note_trained(self) -> None:
@@ -134,7 +135,7 @@ class TrialChecks:
         with self._timed():
             self._shapes = {name: weight.shape for name, weight in self._engine.model.named_parameters()}
             self._trained = {
-                name: {dtype: _print(weight.detach().to(dtype)) for dtype in (weight.dtype, torch.bfloat16)}
+                name: {dtype: _fingerprint(weight.detach().to(dtype)) for dtype in (weight.dtype, torch.bfloat16)}
                 for name, weight in self._engine.model.named_parameters()
                 if weight.requires_grad
             }
@@ -148,7 +149,7 @@ class TrialChecks:
         with self._timed():
             weights = dict(engine.model.named_parameters())
             compared = {
-                name: _print(weights[name]) == prints[weights[name].dtype]
+                name: _fingerprint(weights[name]) == prints[weights[name].dtype]
                 for name, prints in self._trained.items()
                 if name in weights and weights[name].dtype in prints and weights[name].shape == self._shapes[name]
             }
@@ -173,29 +174,24 @@ class TrialChecks:
         with self._timed(), _without_dropout(engine.model), torch.no_grad():
             return float(engine.loss(self._batch)) / _count(self._batch)
 
-    def _learn(self, batches: Sequence[Batch], loss: Callable[[Batch], torch.Tensor]) -> tuple[float, float]:
-        """Loss in nats a target token, the method's own term included, and the gradient's norm."""
-        tokens, total = sum(map(_count, batches)), 0.0
-        own = method_loss(self._engine.model)
-        if own is not None:
-            own.backward()
-            total += float(own.detach())
-        for batch in batches:
-            value = loss(batch) / tokens
-            value.backward()
-            total += float(value.detach())
+    def _by_loop(self, batches: Sequence[Batch]) -> tuple[float, float]:
+        """Loss in nats a target token and the gradient's norm, as the training loop computes them for a step."""
+        loss = self._training.backward(batches, sum(map(_count, batches)))
+        return loss, self._norm()
+
+    def _by_transformers(self) -> tuple[float, float]:
+        """The same by transformers' own model and loss. A term of the method's own is in the gradient alone."""
+        model, own = self._engine.model, method_loss(self._engine.model)
+        device = self._batch["labels"].device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._engine.bf16):
+            loss: torch.Tensor = model(**self._batch).loss
+        loss.backward()
+        return float(loss.detach()) - (0.0 if own is None else float(own.detach())), self._norm()
+
+    def _norm(self) -> float:
         norm = gradient_norm(self._training.optimizer)
         self._training.optimizer.zero_grad()
-        return total, norm
-
-    def _transformers(self, batch: Batch) -> torch.Tensor:
-        """The summed loss that transformers' own model returns, less the method's own term, which `_learn` adds."""
-        model = self._engine.model
-        device = batch["labels"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._engine.bf16):
-            loss: torch.Tensor = model(**batch).loss
-        own = method_loss(model)
-        return (loss if own is None else loss - own) * _count(batch)
+        return norm
 
     def _tensors(self) -> Iterator[tuple[str, bool, int]]:
         """Each parameter's name, whether it is trained, and a number that tells its value."""
@@ -203,7 +199,7 @@ class TrialChecks:
         rests = optimizer.rests if isinstance(optimizer, ExactAdamW) else {}
         for name, weight in self._engine.model.named_parameters():
             rest = rests.get(weight)
-            yield name, weight.requires_grad, _print(weight) + (0 if rest is None else _print(rest))
+            yield name, weight.requires_grad, _fingerprint(weight) + (0 if rest is None else _fingerprint(rest))
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -221,9 +217,15 @@ class TrialChecks:
 
 
 def _chosen(training: Training) -> list[int]:
-    """The longest and the shortest example of the first step where both fit into one micro-batch; else the shortest."""
+    """The longest and the shortest example of the first step where both fit into one micro-batch; else the shortest.
+
+    The checks are made without activation checkpointing, which transformers has in training mode alone: where the
+    recipe asks for it, the shortest is all that memory is likely to have room for.
+    """
     lengths = training.steps.lengths
     first = sorted(training.steps.examples(0), key=lambda i: sum(lengths[i]))
+    if training.checkpointing:
+        return first[:1]
     for pair in ((first[-1], first[0]), (first[0], first[1 % len(first)])):
         if pair[0] != pair[1] and len(training.split(list(pair))) == 1:
             return list(pair)
@@ -235,14 +237,15 @@ def _count(batch: Batch) -> int:
 
 
 def _agreement(value: float, reference: float, tolerance: float) -> Agreement:
-    difference = abs(value - reference) / max(abs(reference), 1e-12)
+    difference = abs(value - reference) / max(abs(reference), FLOOR)
     return Agreement(value=value, reference=reference, difference=difference, tolerance=tolerance)
 
 
-def _print(tensor: torch.Tensor) -> int:
-    """The sum of the bits of a tensor, read as integers: it changes when any value does, but for a freak of chance."""
-    kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    return int(tensor.detach().contiguous().view(kind).sum(dtype=torch.int64))
+def _fingerprint(tensor: torch.Tensor) -> int:
+    """The sum of a tensor's bytes, read as integers of 64 bits: it changes when any value does, but for rare chance."""
+    data = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    whole = len(data) // 8 * 8
+    return int(data[:whole].view(torch.int64).sum()) + int(data[whole:].sum(dtype=torch.int64))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tuneoff.folder import write_whole
 from tuneoff.records import read_history
 
 LINES = 100  # lines of loss in a history, about
@@ -28,10 +29,9 @@ class History:
 
     def begin(self, resumed_from: int) -> float:
         """Drop the lines after the step that training goes on from. Returns the most seconds that a line told of."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         lines = read_history(self._path)
         kept = [line for line in lines if line["step"] <= resumed_from]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_whole(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         return max((line["train_seconds"] for line in lines), default=0.0)
 
     def step(self, step: int, loss: float, learning_rate: float, grad_norm: float, train_seconds: float) -> None:

@@ -110,7 +110,8 @@ class Training:
         """
         checkpoint, rejected = newest_whole(self._folder.checkpoints)
         first = self._resume(checkpoint) if checkpoint else 0
-        seen = self._history.begin(first)
+        main = self._accelerator.is_main_process
+        seen = self._history.begin(first) if main else 0.0
         self._accelerator.init_trackers("tuneoff", init_kwargs={"wandb": {"name": self._folder.name}})
         with self._clock.phase("train"):
             before(checkpoint is not None)
@@ -132,14 +133,17 @@ class Training:
                 self.optimizer.zero_grad()
 
                 done = step + 1
-                self._history.step(done, loss, rate, norm, self.train_seconds())
+                if main:
+                    self._history.step(done, loss, rate, norm, self.train_seconds())
                 after_update(done, loss, rate)
                 stopped = stop_asked() and done < self.steps.count
                 epoch_ends = done % self.steps.per_epoch == 0 or done == self.steps.count
                 if epoch_ends and self.steps.validation is not None:
-                    self._history.validation(done, self.validate(), self.train_seconds())
+                    eval_loss = self.validate()
+                    if main:
+                        self._history.validation(done, eval_loss, self.train_seconds())
                 due = time.monotonic() - saved_at >= 60 * self._spec.checkpoint_minutes
-                if (due or stop_asked()) and self._accelerator.is_main_process:
+                if (due or stop_asked()) and main:
                     self._save(done)
                     saved_at = time.monotonic()
                 if stopped:
@@ -153,6 +157,11 @@ class Training:
             redone_seconds=max(0.0, seen - self._seconds_before),
             checkpoints_rejected=rejected,
         )
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether activations are computed again in the backward pass."""
+        return self._spec.activation_checkpointing
 
     def split(self, examples: Sequence[int]) -> list[list[int]]:
         """A step's examples as micro-batches within the token budget: sets of examples, each collated by itself."""
@@ -195,14 +204,17 @@ class Training:
         assert self.steps.validation is not None
         rows, lengths = self.steps.validation, row_lengths(self.steps.validation)
         order = sorted(range(len(rows)), key=lambda i: lengths[i], reverse=True)
+        accelerator = self._accelerator
         with self._clock.phase("validate"):
             self._model.eval()
-            total, count = 0.0, 0
-            for part in micro_batches([lengths[i] for i in order], self._budget):
+            sums = torch.zeros(2, dtype=torch.float64)  # loss in nats, target tokens
+            parts = micro_batches([lengths[i] for i in order], self._budget)
+            for part in parts[accelerator.process_index :: accelerator.num_processes]:
                 batch = self._on_device(self.collate([rows[order[place]] for place in part]))
-                total += float(self.engine.loss(batch))
-                count += int((batch["labels"] != IGNORED).sum())
+                sums[0] += float(self.engine.loss(batch))
+                sums[1] += int((batch["labels"] != IGNORED).sum())
             self._model.train()
+            total, count = accelerator.reduce(sums.to(accelerator.device), "sum").tolist()
         return total / count
 
     def train_seconds(self) -> float:

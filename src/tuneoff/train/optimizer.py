@@ -49,11 +49,16 @@ def clip(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
 
 @torch.no_grad()
 def sum_over_processes(optimizer: torch.optim.Optimizer) -> None:
-    """Replace the gradient of every weight by its sum over all processes."""
+    """Replace the gradient of every weight by its sum over all processes.
+
+    A process whose share of the step does not reach a weight adds zeros of the dtype that the others have.
+    """
     for weight in _weights(optimizer):
-        gradient = optimizer.gradient(weight) if isinstance(optimizer, ExactAdamW) else weight.grad
-        if gradient is None:  # this process had no example that reaches it; another may have had one
-            gradient = weight.grad = torch.zeros_like(weight)
+        if isinstance(optimizer, ExactAdamW):
+            gradient = optimizer.gradient(weight)
+            gradient = optimizer.clear_gradient(weight) if gradient is None else gradient
+        else:
+            weight.grad = gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
         torch.distributed.all_reduce(gradient)
 
 

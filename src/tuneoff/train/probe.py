@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import torch
+from collections.abc import Sequence
 
 from tuneoff.measure.components import measure_components
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.records import PhaseMemory
 from tuneoff.train.loop import Batch, Training
+from tuneoff.train.randomness import same_random_states
 
 
 def single_step(training: Training, batches: Sequence[Batch], *, update: bool = True) -> None:
@@ -36,7 +33,7 @@ def probe_step(training: Training, meter: MemoryMeter) -> PhaseMemory:
     def step() -> None:
         single_step(training, batches)
 
-    with same_random_state():
+    with same_random_states():
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         try:
@@ -48,16 +45,3 @@ def probe_step(training: Training, meter: MemoryMeter) -> PhaseMemory:
             optimizer.state.clear()
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-
-
-@contextmanager
-def same_random_state() -> Iterator[None]:
-    """Let the block draw random numbers, and put torch's random states back afterwards."""
-    cpu: Any = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)

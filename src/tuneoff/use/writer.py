@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.prompt import Prompt
-from tuneoff.data.tokens import Tokeniser
+from tuneoff.data.tokens import Tokenization
 from tuneoff.decode.generate import Generated, generate
 from tuneoff.errors import RunFolderError, nearest
 from tuneoff.folder import RunFolder
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 class Finished:
     """One arm of a run at one seed, or at the first that has finished, by the recipe that its trials ran by.
 
-    Raises RunFolderError where none has finished.
+    Raises RunFolderError where none has finished, and where nothing says what it ran on.
     """
 
     def __init__(self, folder: RunFolder, arm: str, seed: int | None = None) -> None:
         folder.require()
-        is_resolved = folder.resolved.is_file()  # else nothing has finished, which is told below
+        is_resolved = folder.resolved.is_file()  # else no arm can be used, and why is told below
         self.recipe: Recipe = (
             resolved_recipe(Resolved.read(folder.resolved)) if is_resolved else read_recipe(folder.recipe).recipe
         )
@@ -41,6 +41,11 @@ class Finished:
         self.name, self.spec = arm, self.recipe.arms[arm]
         self.seed, self.result = self._result(folder, seed)
         self.trial = folder.trial(arm, self.seed)
+        if not is_resolved:
+            raise RunFolderError(
+                f"{folder.path} has a finished trial and no resolved.json, which says what it ran on: an older tuneoff "
+                f"made it. `tuneoff run {folder.recipe} --out ANOTHER_FOLDER` makes it anew."
+            )
         self.resolved = Resolved.read(folder.resolved)
 
     def _result(self, folder: RunFolder, asked: int | None) -> tuple[int, TrialResult]:
@@ -66,9 +71,9 @@ class Finished:
         return load_tokenizer(self.resolved.tokenizer_path, self.resolved.tokenizer_revision)
 
     @cached_property
-    def tokeniser(self) -> Tokeniser:
+    def tokenization(self) -> Tokenization:
         data, prompt = self.recipe.data, Prompt(self.recipe.prompt)
-        return Tokeniser(
+        return Tokenization(
             self.tokenizer, self.resolved.model_class, prompt.tail, data.max_source_length, data.max_target_length
         )
 
@@ -113,7 +118,7 @@ class Writer:
         if not rows:
             return []
         evaluation = self._finished.recipe.evaluation
-        prompts = self._finished.tokeniser.measured_prompts([self._prompt.fill(row) for row in rows])
+        prompts = self._finished.tokenization.measured_prompts([self._prompt.fill(row) for row in rows])
         outputs = generate(
             self._engine,
             self._finished.tokenizer,

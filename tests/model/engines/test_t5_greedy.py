@@ -31,3 +31,22 @@ def test_it_writes_what_transformers_writes(seed: int) -> None:
     assert torch.equal(ours, theirs)
     lengths_written = (ours != 0).sum(1)
     assert lengths_written.min() < lengths_written.max()
+
+
+@pytest.mark.parametrize(("in_config", "in_generation_config"), [(None, 7), (0, 7)])
+def test_it_starts_with_the_token_that_generation_config_names(
+    in_config: int | None, in_generation_config: int
+) -> None:
+    model = build(3, decoder_layers=2, pad_token_id=0).eval()
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))
+    ids, mask = torch.randint(3, VOCABULARY, (4, 9)), torch.ones(4, 9, dtype=torch.int64)
+    search = T5Engine(model, bf16=False).greedy()
+    assert search is not None
+    from_config = search(ids, [9] * 4, TOKENS, [-1])
+    model.config.decoder_start_token_id = in_config
+    model.generation_config.decoder_start_token_id = in_generation_config
+    theirs = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=-1)
+    ours = search(ids, [9] * 4, TOKENS, [-1])
+    assert theirs[:, 0].tolist() == [in_generation_config] * 4
+    assert torch.equal(ours, theirs[:, 1:])
+    assert not torch.equal(ours, from_config)

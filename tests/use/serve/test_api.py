@@ -18,7 +18,7 @@ import httpx
 import pytest
 import torch
 
-from tests.cli.test_run import start
+from tests.cli.commands import start
 from tests.use.serve.conftest import ARMS
 from tuneoff.errors import AddressError, RunFolderError
 from tuneoff.folder import RunFolder

@@ -15,7 +15,7 @@ from tuneoff.model.engines.engine import Engine
 from tuneoff.model.engines.plain import PlainEngine
 from tuneoff.model.engines.t5 import T5Engine
 from tuneoff.model.kernels.native import native
-from tuneoff.model.methods import adapt
+from tuneoff.model.methods import STEPS, adapt
 from tuneoff.records import ChosenEngine
 
 if TYPE_CHECKING:
@@ -79,6 +79,6 @@ def _without_values(config: PretrainedConfig, arm: ArmSpec) -> Any:
     kind = model_class(config)
     try:
         with torch.device("meta"):
-            return adapt(build_model(copy.deepcopy(config)), arm.method, arm.settings, kind, steps=1000)
+            return adapt(build_model(copy.deepcopy(config)), arm.method, arm.settings, kind, steps=STEPS)
     except ModelError:
-        return adapt(build_model(shallow(config, 1)), arm.method, arm.settings, kind, steps=1000)
+        return adapt(build_model(shallow(config, 1)), arm.method, arm.settings, kind, steps=STEPS)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tuneoff.model.base import start_token
 from tuneoff.model.engines.projections import apply_norm
 from tuneoff.model.kernels.operations import attend, gated_gelu
 
@@ -102,7 +103,7 @@ class GreedyT5:
         bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
         own = input_ids.new_tensor(lengths)
         return Search(
-            token=torch.full_like(own, t5.config.decoder_start_token_id),
+            token=torch.full_like(own, start_token(t5)),
             lengths=own,
             cross=cross,
             cache=cross.new_zeros(count, 2, len(input_ids), self._heads, max_new_tokens, self._width),

@@ -160,7 +160,7 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
         prompt=recipe.prompt,
         example={**dict.fromkeys(prompt.columns, "…"), recipe.data.input: EXAMPLE},
         max_source_length=recipe.data.max_source_length,
-        tail_tokens=min(finished.tokeniser.kept_tokens(), recipe.data.max_source_length - 1),
+        tail_tokens=min(finished.tokenization.kept_tokens(), recipe.data.max_source_length - 1),
         max_new_tokens=recipe.evaluation.max_new_tokens,
         num_beams=recipe.evaluation.num_beams,
         eos=finished.tokenizer.eos_token_id,

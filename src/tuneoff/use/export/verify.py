@@ -124,7 +124,7 @@ def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
     outputs = generate(
         engine_for("plain", model, bf16=False),
         finished.tokenizer,
-        finished.tokeniser.prompts(list(prompts)),
+        finished.tokenization.prompts(list(prompts)),
         max_new_tokens=evaluation.max_new_tokens,
         num_beams=evaluation.num_beams,
         batch_size=evaluation.batch_size,

@@ -1,0 +1,50 @@
+"""The frozen records that a run leaves, and their JSON. Bytes, seconds and counts; docs/results.md explains each."""
+
+from tuneoff.records.base import Record
+from tuneoff.records.checks import Agreement, Checks, Moved
+from tuneoff.records.history import read_history
+from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
+from tuneoff.records.predictions import Prediction, read_predictions
+from tuneoff.records.run import ChosenEngine, Resolved, SplitStatistics
+from tuneoff.records.trial import (
+    Failure,
+    FailureKind,
+    Memory,
+    Parameters,
+    PhaseMemory,
+    RougeScore,
+    Scores,
+    Trained,
+    TrialResult,
+)
+from tuneoff.records.tuning import Try, Tuning
+
+__all__ = [
+    "Advice",
+    "Agreement",
+    "Checks",
+    "ChosenEngine",
+    "Failure",
+    "FailureKind",
+    "Fit",
+    "Memory",
+    "Moved",
+    "Parameters",
+    "PhaseMemory",
+    "Plan",
+    "PlannedArm",
+    "PlannedStep",
+    "Prediction",
+    "Range",
+    "Record",
+    "Resolved",
+    "RougeScore",
+    "Scores",
+    "SplitStatistics",
+    "Trained",
+    "TrialResult",
+    "Try",
+    "Tuning",
+    "read_history",
+    "read_predictions",
+]

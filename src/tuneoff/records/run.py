@@ -1,0 +1,87 @@
+"""The resolved recipe of a run, and what was read of its data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tuneoff.records.base import Record
+
+
+class SplitStatistics(Record):
+    """What was read of one split. Tokens are those that the model sees, after truncation."""
+
+    rows: int
+    examples: int
+    references: int
+    skipped_rows: int
+    duplicate_rows: int
+    truncated_inputs: int
+    truncated_targets: int
+    input_tokens: int
+    target_tokens: int
+    non_ascii_references: int
+    content_sha256: str
+
+
+class ChosenEngine(Record):
+    """The engine that computes an arm's loss and text, and why that one.
+
+    Attributes:
+        name: `plain`, or the name of a faster engine of `tuneoff.model.engines`, such as `t5`.
+        reason: Why it was chosen, for people.
+    """
+
+    name: str
+    reason: str
+
+
+class Resolved(Record):
+    """The resolved recipe: all that a trial runs by, with nothing left open. Trials read `resolved.json` and no other.
+
+    A model or tokenizer of the hub is pinned by its commit; one that lies in a folder of this machine by a hash of its
+    files' names and contents (`tuneoff.data.contents`), and has no commit.
+
+    Attributes:
+        directory: The working directory that relative paths of the user's recipe were resolved against.
+        recipe: The recipe as JSON, local paths absolute; `tuneoff.recipe.resolved_recipe` gives it typed.
+        model_path: The hub's name of the original model, or its folder.
+        model_revision: Its commit on the hub.
+        model_sha256: The hash of the folder's config and weights.
+        model_class: Encoder-decoder or decoder-only.
+        tokenizer_path: The hub's name of the tokenizer, or its folder.
+        tokenizer_revision: Its commit on the hub.
+        tokenizer_sha256: The hash of the folder's tokenizer files.
+        data_revision: The commit of a data set of the hub.
+        tokens: The folder of each split's tokens.
+        data: What was read of each split.
+        engines: The engine of each arm.
+        precision: What training and generation compute in, bf16 or fp32.
+        precision_reason: Why, where it is not what the recipe asks for.
+        micro_batch: How many of the longest examples go through the model at once.
+        learning_rates: Each arm's; None for an arm that trains nothing, and until the search of an arm with `tune` has
+            chosen one.
+        warnings: What the user should know of the data, a sentence each.
+    """
+
+    directory: str
+    recipe: dict[str, Any]
+    model_path: str
+    model_revision: str | None
+    model_sha256: str | None
+    model_class: Literal["seq2seq", "causal"]
+    tokenizer_path: str
+    tokenizer_revision: str | None
+    tokenizer_sha256: str | None
+    data_revision: str | None
+    tokens: dict[str, str]
+    data: dict[str, SplitStatistics]
+    engines: dict[str, ChosenEngine]
+    precision: Literal["bf16", "fp32"]
+    precision_reason: str
+    micro_batch: int
+    learning_rates: dict[str, float | None]
+    warnings: list[str]
+
+    def with_rate(self, arm: str, learning_rate: float) -> Resolved:
+        """The same with the learning rate that a search has chosen for `arm`."""
+        return self.model_copy(update={"learning_rates": {**self.learning_rates, arm: learning_rate}})
