@@ -59,9 +59,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adalora": {"init_r": 4, "target_r": 2}, "adaption_prompt": {"adapter_len": 4, "adapter_layers": 1},
     "boft": {"boft_block_size": 4}, "c3a": {"block_size": 8}, "cartridge": TOKENS, "cpt": {"cpt_token_ids": [5, 6, 7]},
     "fourierft": {"n_frequency": 20}, "gralora": {"r": 4, "gralora_k": 2}, "lily": {"r": 4}, "lora": {"r": 4},
+    "miss": {"r": 4}, "psoft": {"r": 4}, "road": {"group_size": 8}, "shira": {"r": 2},
     "multitask_prompt_tuning": {**TOKENS, "num_tasks": 1}, "oft": {"oft_block_size": 8}, "p_tuning": TOKENS,
     "prefix_tuning": TOKENS, "prompt_tuning": TOKENS, "randlora": {"r": 4},
-    "trainable_tokens": {"token_indices": [5, 6, 7]}, "unilora": {"r": 4},
+    "trainable_tokens": {"token_indices": list(range(3, 320))}, "unilora": {"r": 4},
     "vblora": {"r": 2, "num_vectors": 8, "vector_length": 8, "topk": 2}, "vera": {"r": 4},
     "waveft": {"n_frequency": 20},
 }  # fmt: skip

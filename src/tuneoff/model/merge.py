@@ -46,14 +46,30 @@ def shared_adapted_layers(model: Any) -> list[str]:
 
 
 def _can_merge(model: Any) -> bool:
-    """Whether peft merges this model's adapter: every method has its own answer, given by its layers' `merge`."""
+    """Whether peft merges this model's adapter: a layer of each kind is merged in a copy, where it has values."""
     from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 
     tuner = getattr(model, "base_model", None)
     if not isinstance(tuner, BaseTuner) or not hasattr(tuner, "merge_and_unload"):
         return False
     layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
-    return all(type(layer).merge is not BaseTunerLayer.merge for layer in layers) and bool(layers)
+    kinds = {(type(layer), getattr(layer.get_base_layer(), "bias", None) is None): layer for layer in layers}
+    return bool(layers) and all(_layer_merges(layer) for layer in kinds.values())
+
+
+def _layer_merges(layer: Any) -> bool:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    if type(layer).merge is BaseTunerLayer.merge:
+        return False
+    if any(isinstance(weight, FakeTensor) for weight in layer.parameters()):
+        return True
+    try:
+        copy.deepcopy(layer).merge()
+    except Exception:  # each method has its own way to say that it cannot
+        return False
+    return True
 
 
 def _copied(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Methods: `none`, `full`, or any of peft's. A method is a function from a model and settings to a model."""
+"""Methods: `none`, `full`, or one of peft's. A method is a function from a model and settings to a model."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ DECIDED = {
     "base_model_name_or_path",
     "revision",
     "peft_version",
+}
+# Methods of peft that need what a run does not give, and why each is refused.
+NOT_COMPARED = {
+    "cpt": "weighs its loss by kinds of tokens, which the data do not tell apart",
+    "multitask_prompt_tuning": "needs the number of a task with every example, which the data do not have",
+    "poly": "needs the number of a task with every example, which the data do not have",
+    "shadow": "trains a second model beside the first by a loss of its own",
+    "xlora": "mixes adapters that were trained before, and there are none",
 }
 # Settings that peft takes and that need what a run does not give.
 NOT_OFFERED = {
@@ -73,6 +81,8 @@ def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Proble
     classes = _config_classes()
     if method not in classes:
         return [Problem((*path, "method"), f"no method {method!r}; {nearest(method, [*OWN, *classes])}")]
+    if method in NOT_COMPARED:
+        return [Problem((*path, "method"), f"{method} cannot be compared here: it {NOT_COMPARED[method]}")]
     fields = _settable(classes[method])
     problems = [
         Problem((*path, key), f"{classes[method].__name__} has no such setting; {nearest(key, fields)}")

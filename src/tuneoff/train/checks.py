@@ -133,12 +133,19 @@ class TrialChecks:
     def note_trained(self) -> None:
         """Remember what is about to be saved: every trained tensor, as it is and rounded to bf16."""
         with self._timed():
-            self._shapes = {name: weight.shape for name, weight in self._engine.model.named_parameters()}
-            self._trained = {
-                name: {dtype: _fingerprint(weight.detach().to(dtype)) for dtype in (weight.dtype, torch.bfloat16)}
-                for name, weight in self._engine.model.named_parameters()
-                if weight.requires_grad
-            }
+            model = self._engine.model
+            self._shapes = {name: weight.shape for name, weight in model.named_parameters()}
+            # What a prompt encoder has written is saved in its place, under the name of what it was made from.
+            encodes = hasattr(model, "peft_config") and model.active_peft_config.is_prompt_learning
+            self._trained = (
+                {}
+                if encodes
+                else {
+                    name: {dtype: _fingerprint(weight.detach().to(dtype)) for dtype in (weight.dtype, torch.bfloat16)}
+                    for name, weight in model.named_parameters()
+                    if weight.requires_grad
+                }
+            )
 
     def reloaded(self, trained_loss: float, engine: Engine) -> None:
         """Compare the saved and reloaded model, which `engine` computes, with the trained one: tensors and loss.
