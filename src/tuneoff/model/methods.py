@@ -37,6 +37,7 @@ DECIDED = {
 # Methods of peft that need what a run does not give, and why each is refused.
 NOT_COMPARED = {
     "cpt": "weighs its loss by kinds of tokens, which the data do not tell apart",
+    "lily": "mixes its experts by a mean over all examples of a batch, so that a step's split changes its gradient",
     "multitask_prompt_tuning": "needs the number of a task with every example, which the data do not have",
     "poly": "needs the number of a task with every example, which the data do not have",
     "shadow": "trains a second model beside the first by a loss of its own",
