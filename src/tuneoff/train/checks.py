@@ -24,7 +24,6 @@ from tuneoff.train.loop import Batch, Training
 from tuneoff.train.optimizer import gradient_norm
 from tuneoff.train.randomness import same_random_states
 
-EXAMPLES = 2
 # Updates after which tensors are compared. After the first, LoRA's A has not moved yet: its gradient is 0 while B is.
 # What has not moved after the second is given until the last: dropped layers and experts get no gradient in a step.
 FIRST, LAST = 2, 8
