@@ -24,7 +24,7 @@ from tuneoff.recipe import Trial, load_recipe
 from tuneoff.records import Resolved
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import Stop
-from tuneoff.runner.trial import TrialRun
+from tuneoff.runner.training import TrialTraining
 
 RECIPE = load_recipe("demo", ["training.max_steps=40", "data.limit={train: 640, validation: 8, test: 8}"]).recipe
 QUIET = Reporter(io.StringIO())
@@ -34,11 +34,8 @@ def one(folder: RunFolder, mode: str) -> None:
     if mode == "tidy":
         allocator.quick = allocator.tidy
     own = folder.trial("full", 0)
-    result = TrialRun(Resolved.read(folder.resolved), Trial("full", 0), own, QUIET, Stop()).run()
-    assert result.seconds is not None
-    assert result.memory is not None
-    assert result.memory.train is not None
-    print(json.dumps({"seconds": result.seconds["train"], "process_peak": result.memory.train.process_peak}))
+    trained = TrialTraining(Resolved.read(folder.resolved), Trial("full", 0), own, QUIET, Stop()).run()
+    print(json.dumps({"seconds": trained.seconds["train"], "process_peak": trained.process_peak}))
 
 
 def main() -> None:

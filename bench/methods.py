@@ -45,11 +45,12 @@ from tuneoff.model.engines import choose_engines
 from tuneoff.model.methods import uses_peft
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import read_predictions
+from tuneoff.runner.evaluation import TrialEvaluation
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.rehearsal import rehearse
 from tuneoff.runner.resolve import resolve
 from tuneoff.runner.stop import Stop
-from tuneoff.runner.trial import TrialRun
+from tuneoff.runner.training import TrialTraining
 
 PROMPT = "Tell what was bought.\n{text}\nAnswer:"
 MODELS = {"T5": "t5-gated", "Llama": "llama"}
@@ -143,7 +144,9 @@ def carry_out(case: Case, data: Path, folder: Path) -> Finding:
     except TuneoffError as error:
         return Finding(case.name, "refused", str(error))
     trial = run.trial("arm", 0)
-    result = TrialRun(resolved, Trial("arm", 0), trial, quiet, Stop()).run()
+    parts = (resolved, Trial("arm", 0), trial, quiet, Stop())
+    TrialTraining(*parts).run()
+    result = TrialEvaluation(*parts).run()
     checks, training = result.checks, result.training
     assert checks is not None and training is not None and result.parameters is not None
     if checks.moved is None or checks.moved.moved < checks.moved.trainable or checks.reloaded_loss is None:

@@ -180,8 +180,9 @@ class Results:
     def table(self) -> pandas.DataFrame:
         """A row an arm, averaged over its finished seeds; missing where it was not measured, or has not run.
 
-        Columns: `trainable` (parameters) and its `share` of all; `train_seconds`; `train_peak_bytes`, its prediction
-        `predicted_peak_bytes` and `evaluate_peak_bytes`; `rouge1`, `rouge2`, `rougeL`, `rougeLsum` (F × 100).
+        Columns: `trainable` (parameters) and its `share` of all; `train_seconds` and `generate_seconds`;
+        `train_peak_bytes`, its prediction `predicted_peak_bytes`, `generate_peak_bytes` and
+        `process_peak_bytes`; `rouge1`, `rouge2`, `rougeL`, `rougeLsum` (F × 100).
         """
         import pandas
 
@@ -194,9 +195,11 @@ class Results:
                     "trainable": parameters.trainable if parameters else None,
                     "share": parameters.trainable / parameters.total if parameters else None,
                     "train_seconds": row.train_seconds,
+                    "generate_seconds": row.generate_seconds,
                     "train_peak_bytes": row.train_peak_bytes,
                     "predicted_peak_bytes": row.predicted_peak_bytes,
-                    "evaluate_peak_bytes": row.evaluate_peak_bytes,
+                    "generate_peak_bytes": row.generate_peak_bytes,
+                    "process_peak_bytes": row.process_peak_bytes,
                     **{metric: 100 * value for metric, value in rouge.items()},
                 }
             )

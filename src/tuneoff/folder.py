@@ -85,7 +85,7 @@ class TrialFolder:
 
     @property
     def step_memory(self) -> Path:
-        """The memory of a training step, measured ahead of the first."""
+        """The memory of the first training step."""
         return self.path / "step-memory.json"
 
     @property
@@ -96,6 +96,16 @@ class TrialFolder:
     @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
+
+    @property
+    def step_times(self) -> Path:
+        """The seconds of each optimizer step."""
+        return self.path / "step-times.jsonl"
+
+    @property
+    def batch_times(self) -> Path:
+        """The seconds of each batch of generation."""
+        return self.path / "batch-times.jsonl"
 
     @property
     def predictions(self) -> Path:

@@ -7,9 +7,11 @@ from pathlib import Path
 from tests.report.made import made_run
 from tuneoff.folder import RunFolder
 from tuneoff.records import Agreement, Checks, Moved, TrialResult
-from tuneoff.report.checking import checks_text, engines_text
+from tuneoff.report.alike import unlike_text
+from tuneoff.report.checking import checks_text
 from tuneoff.report.claims import claims
 from tuneoff.report.comparison import compare
+from tuneoff.report.cost_table import cost_notes
 from tuneoff.report.page import write_report
 from tuneoff.report.table import notes
 from tuneoff.report.verdict import verdict
@@ -62,15 +64,35 @@ def test_a_ratio_between_engines_says_so_wherever_it_stands(tmp_path: Path) -> N
     for arm in ("original", "full", "lora"):
         change(folder, arm, engine="t5")
     alike, _ = compare(folder)
-    assert engines_text(alike.arms) is None
-    assert not any("engine" in text for text in (*verdict(alike), *notes(alike)))
+    assert unlike_text(alike.unlike) is None
+    assert not any("engine" in text for text in (*verdict(alike), *notes(alike), *cost_notes(alike)))
     change(folder, "lora", engine="plain")
     unlike, _ = compare(folder)
-    said = "engines differ (original and full by t5, lora by plain)"
-    assert any(note.startswith(said) for note in notes(unlike))
-    assert "the training time (by other engines: plain and t5)" in verdict(unlike)[0]
-    full, lora = (next(row for row in unlike.arms if row.arm == arm) for arm in ("full", "lora"))
-    assert sum("by other engines: plain and t5" in claim.measured for claim in claims(full, [lora])) == 2
+    said = "not all arms ran alike: engine (original and full: t5; lora: plain)"
+    assert any(note.startswith(said) for note in cost_notes(unlike))
+    assert "the training time (unlike in engine (plain and t5))" in verdict(unlike)[0]
+    assert {tuple(cost.unlike) for cost in unlike.costs if cost.arm == "lora"} == {("engine",)}
+    assert sum("unlike in engine (plain and t5)" in claim.measured for claim in claims(unlike)) == 2
     write_report(folder)
     page = folder.report.read_text(encoding="utf-8")
-    assert page.count("ngines differ (original and full by t5, lora by plain)") == 3  # table, costs, time
+    assert page.count("ot all arms ran alike: engine (original and full: t5; lora: plain)") == 3  # table, costs, time
+
+
+def test_threads_versions_and_devices_that_differ_are_named(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    here = {"device": "cpu", "threads": 2, "packages": {"torch": "2.13.0"}}
+    change(folder, "full", environment=here)
+    change(folder, "lora", environment={**here, "threads": 1, "packages": {"torch": "2.12.0"}})
+    found, _ = compare(folder)
+    assert {tuple(cost.unlike) for cost in found.costs if cost.arm == "lora"} == {("threads", "torch")}
+    assert "(unlike in threads (1 and 2), torch (2.12.0 and 2.13.0))" in verdict(found)[0]
+
+
+def test_scores_of_unlike_precision_are_told_apart_in_words(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    change(folder, "lora", signature="metric:rouge_score|n:60|precision:bf16|seed:0")
+    change(folder, "full", signature="metric:rouge_score|n:60|precision:fp32|seed:0")
+    change(folder, "original", signature="metric:rouge_score|n:60|precision:fp32|seed:0")
+    found, _ = compare(folder)
+    assert found.evidence is None
+    assert verdict(found) == ["No verdict: original and lora were scored differently, in precision (fp32 and bf16)."]

@@ -107,7 +107,7 @@ def test_several_runs_on_one_page(tmp_path: Path) -> None:
     assert "<title>monday, tuesday: full fine-tuning or a few weights?</title>" in html
     assert "monday/lora keeps " in html
     assert "monday/full and tuesday/full wrote the same on all 60 dialogues" in html
-    assert html.count('<th scope="row">') == 6
+    assert html.count('<th scope="row">') == 6 + 6 + 5  # arms, what they cost, and ratios to the first
 
 
 def test_runs_that_were_scored_differently_are_refused_with_the_reason(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from rich.console import Console
 from tuneoff.folder import RunFolder
 from tuneoff.records import Parameters
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
-from tuneoff.report.table import bytes_text, count_text, duration_text, notes, print_comparison
+from tuneoff.report.costs import Cost
+from tuneoff.report.table import notes, print_comparison
+from tuneoff.report.units import bytes_text, count_text, duration_text
 from tuneoff.score.evidence import Evidence, weigh
+from tuneoff.score.ratios import Ratio
 
 GOLDEN = Path(__file__).with_name("table.txt")
 
@@ -19,7 +22,7 @@ GOLDEN = Path(__file__).with_name("table.txt")
 def row(arm: str, method: str, trainable: int, seconds: float | None, peak: float | None, rouge1: float) -> ArmRow:
     return ArmRow(
         arm=arm, method=method, seeds=[0], parameters=Parameters(trainable=trainable, total=251_116_800),
-        train_seconds=seconds, total_seconds=900.0, train_peak_bytes=peak, evaluate_peak_bytes=1.5 * 2**30,
+        train_seconds=seconds, total_seconds=900.0, train_peak_bytes=peak, generate_peak_bytes=1.5 * 2**30,
         rouge={"rouge1": rouge1, "rouge2": rouge1 / 2, "rougeL": rouge1 / 1.25, "rougeLsum": rouge1 / 1.25},
         length_ratio=1.0, empty_outputs=0, truncated_outputs=3 if method == "none" else 0, failures=[],
     )  # fmt: skip
@@ -46,15 +49,21 @@ COMPARISON = Comparison(
     references=1500,
     arms=[
         row("original", "none", 0, None, None, 0.2334),
-        row("full", "full", 247_577_856, 4210.2, 5.25 * 2**30, 0.4216),
+        row("full", "full", 247_577_856, 4210.2, 5.25 * 2**30, 0.4216).model_copy(update={"busy": {"train": 0.31}}),
         row("a-rather-long-name-of-an-arm", "lora", 3_538_944, 754.2, None, 0.4081),
         ArmRow(
             arm="ia3", method="ia3", seeds=[], parameters=None, train_seconds=None, total_seconds=None,
-            train_peak_bytes=None, evaluate_peak_bytes=None, rouge=None, length_ratio=None, empty_outputs=0,
+            train_peak_bytes=None, generate_peak_bytes=None, rouge=None, length_ratio=None, empty_outputs=0,
             truncated_outputs=0, failures=["seed 0: out of memory: killed by the system for want of memory (SIGKILL)"],
         ),
     ],
     evidence=evidence(),
+    costs=[
+        Cost(
+            arm="a-rather-long-name-of-an-arm", baseline="full", quantity="train_seconds",
+            ratio=Ratio(value=0.1834, low=0.178, high=0.189), pairs=700, disturbed=12, unlike=[],
+        ),
+    ],
     same_outputs=[],
     tuning=[],
     samples=[

@@ -9,8 +9,15 @@ import pytest
 
 from tests.report.test_table import row
 from tuneoff.report.comparison import Comparison
+from tuneoff.report.costs import Cost, Quantity
 from tuneoff.report.verdict import verdict
 from tuneoff.score.evidence import weigh
+from tuneoff.score.ratios import Ratio
+
+COSTS: dict[Quantity, Ratio] = {
+    "train_seconds": Ratio(value=1.2, low=1.15, high=1.254),
+    "train_peak_bytes": Ratio(value=0.94),
+}
 
 
 def judged(
@@ -39,6 +46,12 @@ def judged(
                     baseline="full" if "full" in levels else None,
                     keep=0.97,
                 ),
+                costs=[
+                    Cost(arm=arm, baseline="full", quantity=quantity, ratio=ratio, pairs=50, disturbed=0, unlike=[])
+                    for arm in levels
+                    if arm not in methods and "full" in levels
+                    for quantity, ratio in COSTS.items()
+                ],
                 same_outputs=same or [],
                 tuning=[],
                 samples=[],
@@ -57,7 +70,8 @@ def test_what_is_kept_at_what_cost() -> None:
     text = judged(ALL)
     assert text.startswith("lora keeps 100.0 % [")
     assert (
-        "of full's ROUGE-1 at 1.4 % of the trainable parameters, 1.00× the memory and 1.00× the training time; "
+        "of full's ROUGE-1 at 1.4 % of the trainable parameters, 0.94× the memory of a training step "
+        "and 1.20× [1.15, 1.25] the training time; "
         "shown to be within the 3 % margin (p < 0.001)." in text
     )
     assert "full gains +20.0 points [" in text

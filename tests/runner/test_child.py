@@ -13,7 +13,7 @@ from tests.runner.resolving import begin, resolved_for
 from tuneoff.errors import CheckFailedError, DoesNotFitError, ModelError, RecipeChangedError
 from tuneoff.folder import RunFolder
 from tuneoff.records import Fit, Plan, PlannedArm, Resolved
-from tuneoff.runner import child, trial
+from tuneoff.runner import child, training
 from tuneoff.runner.child import _prepare
 from tuneoff.runner.events import Reporter, parse_event
 
@@ -85,11 +85,11 @@ def test_a_trial_reads_resolved_json_alone_and_tells_how_it_ended(
         def run(self) -> None:
             raise error
 
-    monkeypatch.setattr(trial, "TrialRun", Run)
+    monkeypatch.setattr(training, "TrialTraining", Run)
     monkeypatch.setattr(child, "_end_with_parent", lambda: None)
     monkeypatch.setattr(child.Stop, "listen", lambda _: None)
     stream = io.StringIO()
-    assert child.main([str(tmp_path), "trial", "full", "0"], Reporter(stream)) == status
+    assert child.main([str(tmp_path), "train", "full", "0"], Reporter(stream)) == status
     event = parse_event(stream.getvalue())
     assert event is not None
     assert (event.kind, event.text) == (kind, text)

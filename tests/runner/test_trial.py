@@ -21,10 +21,11 @@ from tuneoff.model.engines import ENGINES
 from tuneoff.model.engines.plain import PlainEngine
 from tuneoff.model.saved import save_whole
 from tuneoff.recipe import Trial, trials
-from tuneoff.records import Resolved, TrialResult, read_predictions
-from tuneoff.runner import trial as trial_module
+from tuneoff.records import Resolved, TrialResult, read_predictions, read_times
+from tuneoff.runner import training as training_module
+from tuneoff.runner.evaluation import TrialEvaluation
 from tuneoff.runner.stop import Stop
-from tuneoff.runner.trial import TrialRun
+from tuneoff.runner.training import TrialTraining
 
 CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
 
@@ -38,7 +39,10 @@ class Finished:
 
 
 def carry_out(folder: RunFolder, resolved: Resolved, trial: Trial) -> TrialResult:
-    return TrialRun(resolved, trial, folder.trial(trial.arm, trial.seed), QUIET, Stop()).run()
+    own = folder.trial(trial.arm, trial.seed)
+    if trial.arm != "original" and not own.trained.is_file():
+        TrialTraining(resolved, trial, own, QUIET, Stop()).run()
+    return TrialEvaluation(resolved, trial, own, QUIET, Stop()).run()
 
 
 @pytest.fixture(scope="module", params=["seq2seq", "causal"])
@@ -79,6 +83,16 @@ def test_a_result_holds_what_the_documentation_names(finished: Finished) -> None
         "weights", "buffers", "gradients", "optimizer", "activations", "temporary",
     }  # fmt: skip
     assert values["memory"]["evaluate"]["process_peak"] > 0
+    assert values["memory"]["process_peak"] >= values["memory"]["training"]["process_peak"] > 0
+    assert values["memory"]["training"]["peak"] >= values["memory"]["train"]["peak"]
+    assert {"train", "evaluate"} <= values["load"].keys()
+    own = finished.folder.trial("lora", 0)
+    assert [part.part for part in read_times(own.step_times)] == list(range(1, 11))
+    assert [part.warm_up for part in read_times(own.step_times)] == [True, True, *[False] * 8]
+    assert sum(part.seconds for part in read_times(own.step_times)) == pytest.approx(
+        values["seconds"]["train"], rel=0.2
+    )
+    assert [batch.part for batch in read_times(own.batch_times)] == [1, 2]
     assert set(values["scores"]["rouge1"]) == {"mean", "best", "first"}
     assert values["environment"]["packages"]["torch"] == torch.__version__
     original = finished.results["original"]
@@ -169,7 +183,7 @@ def test_a_save_that_loses_a_tensor_fails_the_trial(
 
     recipe, folder = begin(recipe_values(data_folder), tmp_path)
     resolved = resolved_for(recipe, folder)
-    monkeypatch.setattr(trial_module, "save_whole", lossy)
+    monkeypatch.setattr(training_module, "save_whole", lossy)
     with pytest.raises(CheckFailedError, match="1 of 24 trained tensors are others when they are loaded again"):
         carry_out(folder, resolved, Trial("lora", 0))
     assert not folder.trial("lora", 0).result.exists()

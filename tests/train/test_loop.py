@@ -26,7 +26,7 @@ from tuneoff.model.tokenizer import train_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
 from tuneoff.records import read_history
 from tuneoff.train.loop import NotANumberError, Outcome, Training
-from tuneoff.train.probe import probe_step
+from tuneoff.train.probe import StepProbe
 from tuneoff.train.steps import Steps, count_steps
 
 RATE = 1e-3
@@ -176,16 +176,19 @@ def test_measuring_a_step_first_changes_nothing(setup: Setup, tmp_path: Path) ->
     spec = TrainingSpec(precision="fp32", examples_per_step=8, weight_decay=0.1)
     bare, probed = setup.model(dropout=0.1), setup.model(dropout=0.1)
     setup.train(bare, tmp_path / "a", spec)
-    measured = []
+    probes = []
 
     def probe(training: Training, resumed: bool) -> None:
         assert not resumed
-        measured.append(probe_step(training, MemoryMeter(torch.device("cpu"))))
+        probes.append(StepProbe(training, MemoryMeter(torch.device("cpu"))))
+        probes[0].track()
+        probes[0].begin()
 
     setup.train(probed, tmp_path / "b", spec, before=probe)
     ours, theirs = weights(probed), weights(bare)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    (memory,) = measured
+    memory = probes[0].end()
+    assert memory.peak is not None
     assert memory.not_measured is None
     assert memory.components is not None
     size = sum(p.numel() * 4 for p in bare.parameters())

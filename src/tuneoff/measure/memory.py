@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuneoff.measure.gpu import Gpu
 from tuneoff.records import PhaseMemory
 
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ class MemoryMeter:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         _load_libraries()
+        self._gpu = Gpu(device) if device.type == "cuda" else None
         self._start = _status("VmRSS")
         self._resettable = True
+        self._largest = 0
 
     def start_phase(self) -> None:
         """Forget earlier peaks."""
+        self._note_largest()
         try:
             # Not ru_maxrss: a child inherits its parent's, and nothing resets it.
             Path("/proc/self/clear_refs").write_text("5")
@@ -38,19 +42,39 @@ class MemoryMeter:
 
     def end_phase(self) -> PhaseMemory:
         """The peak since `start_phase`, in bytes."""
+        self._note_largest()
         high_water = _status("VmHWM") if self._resettable else None
-        if self._device.type == "cuda":
+        if self._gpu is not None:
             import torch
 
             return PhaseMemory(
                 peak=torch.cuda.max_memory_allocated(self._device),
                 process_peak=high_water,
                 reserved_peak=torch.cuda.max_memory_reserved(self._device),
+                device_bytes=self._gpu.process_bytes(),
             )
         if high_water is None or self._start is None:
             reason = "this system does not report a process's peak (/proc/self/status, /proc/self/clear_refs)"
             return PhaseMemory(peak=None, process_peak=None, not_measured=reason)
         return PhaseMemory(peak=max(0, high_water - self._start), process_peak=high_water)
+
+    def process_peak(self) -> int | None:
+        """The most that the process has held so far: of the device on CUDA, else of the machine, in bytes.
+
+        On CUDA it is what NVML says, and where that is not known, what the allocator reserved: the context, some
+        hundred MiB, is then left out.
+        """
+        self._note_largest()
+        return self._largest or None
+
+    def _note_largest(self) -> None:
+        if self._gpu is not None:
+            import torch
+
+            held = self._gpu.process_bytes() or torch.cuda.max_memory_reserved(self._device)
+        else:
+            held = _status("VmHWM") or 0
+        self._largest = max(self._largest, held)
 
 
 def _load_libraries() -> None:

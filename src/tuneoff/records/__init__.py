@@ -6,9 +6,11 @@ from tuneoff.records.history import read_history
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
 from tuneoff.records.run import ChosenEngine, Resolved, SplitStatistics
+from tuneoff.records.times import BUSY, PartTime, read_times
 from tuneoff.records.trial import (
     Failure,
     FailureKind,
+    MachineLoad,
     Memory,
     Parameters,
     PhaseMemory,
@@ -20,6 +22,7 @@ from tuneoff.records.trial import (
 from tuneoff.records.tuning import Try, Tuning
 
 __all__ = [
+    "BUSY",
     "Advice",
     "Agreement",
     "Checks",
@@ -27,9 +30,11 @@ __all__ = [
     "Failure",
     "FailureKind",
     "Fit",
+    "MachineLoad",
     "Memory",
     "Moved",
     "Parameters",
+    "PartTime",
     "PhaseMemory",
     "Plan",
     "PlannedArm",
@@ -47,4 +52,5 @@ __all__ = [
     "Tuning",
     "read_history",
     "read_predictions",
+    "read_times",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tuneoff.records.base import Record
 from tuneoff.records.checks import Checks
 from tuneoff.records.run import SplitStatistics
@@ -19,27 +21,63 @@ class Parameters(Record):
 
 
 class PhaseMemory(Record):
-    """Memory of one phase in bytes. `not_measured` says why a figure is missing.
+    """Memory of one phase in bytes.
 
-    `peak` is what the trial's own work needs: on CUDA the allocator's peak; on the CPU the
-    process's peak over its size before the model was loaded (in training over one step on the
-    largest batch, with freed memory given back at once). `process_peak` is the most that the whole
-    process held while the phase ran, the interpreter, libraries and the allocator's slack included.
+    Attributes:
+        peak: What the trial's own work needs: on CUDA the allocator's peak of allocated bytes; on the CPU the process's
+            peak over its size before the model was loaded.
+        process_peak: The most of the machine's memory that the whole process held while the phase ran, the interpreter,
+            libraries and the allocator's slack included.
+        reserved_peak: On CUDA, the allocator's peak of reserved bytes.
+        device_bytes: On CUDA, what the process holds of the device at the end of the phase by NVML, its context
+            included.
+        components: The bytes alive at the peak, by what they are for.
+        components_own_peaks: The largest that each component was, at moments of their own.
+        not_measured: Why a figure is missing.
     """
 
     peak: int | None
     process_peak: int | None
     reserved_peak: int | None = None
+    device_bytes: int | None = None
     components: dict[str, int] | None = None
     components_own_peaks: dict[str, int] | None = None
     not_measured: str | None = None
 
 
 class Memory(Record):
-    """Memory of the two phases that hold the model; an arm that trains nothing has no `train`."""
+    """Memory of a trial.
+
+    Attributes:
+        train: One training step on the largest batch, with freed memory given back at once, so that the peak is that of
+            live tensors; None for an arm that trains nothing.
+        training: The whole training as it was timed, validation included.
+        evaluate: Generation, in a process that has done nothing else.
+        process_peak: The most that a process of the trial held in any phase: of the device on CUDA, else of the
+            machine.
+    """
 
     train: PhaseMemory | None
+    training: PhaseMemory | None = None
     evaluate: PhaseMemory
+    process_peak: int | None = None
+
+
+class MachineLoad(Record):
+    """What other programs did on the machine while a phase ran.
+
+    Attributes:
+        others: The share of the CPU time of this process's CPUs that others took, 0…1; time that the hypervisor gave
+            away counts.
+        switches: How often the system took a CPU away from this process (involuntary context switches).
+        throttled: How often a CPU was throttled for its heat, where the system tells.
+        gpu_others: The share of the GPU's time that other processes used, by NVML.
+    """
+
+    others: float | None
+    switches: int | None
+    throttled: int | None
+    gpu_others: float | None
 
 
 class RougeScore(Record):
@@ -64,12 +102,34 @@ class Scores(Record):
 
 
 class Trained(Record):
-    """What training measured, written once its model is saved."""
+    """What the process that trained measured, written once its model is saved.
+
+    Attributes:
+        parameters: Numbers of trainable and of all parameters.
+        engine: The engine's name, and why that one.
+        seconds: Seconds by phase.
+        memory: One training step on the largest batch.
+        memory_whole: The whole training.
+        process_peak: The most that the process held in any phase, as `Memory.process_peak`.
+        load: What other programs did meanwhile, by phase.
+        environment: What it was trained on.
+        steps: Optimizer steps.
+        examples: Examples trained on, each as often as it was.
+        target_tokens: Their target tokens.
+        final_loss: The mean loss at the end, in nats a target token.
+        resumed_from_step: The step of the checkpoint that the training last went on from, if any.
+        checkpoints_rejected: Checkpoints that were not whole, and why.
+        checks: What the trial checked on itself.
+    """
 
     parameters: Parameters
     engine: str
     seconds: dict[str, float]
     memory: PhaseMemory | None
+    memory_whole: PhaseMemory | None = None
+    process_peak: int | None = None
+    load: dict[str, MachineLoad] = Field(default_factory=dict)
+    environment: dict[str, Any] | None = None
     steps: int
     examples: int
     target_tokens: int
@@ -99,6 +159,7 @@ class TrialResult(Record):
     checks: Checks | None = None
     parameters: Parameters | None = None
     seconds: dict[str, float] | None = None
+    load: dict[str, MachineLoad] | None = None
     memory: Memory | None = None
     training: Trained | None = None
     scores: Scores | None = None

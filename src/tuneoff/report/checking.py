@@ -1,4 +1,4 @@
-"""What a run says of itself: that its arms were computed right, and where they were not computed alike."""
+"""What a run says of itself: that its arms were computed right."""
 
 from __future__ import annotations
 
@@ -38,20 +38,3 @@ def _equal(text: str, every: Sequence[Checks], figure: Callable[[Checks], Agreem
     if not found:
         return None
     return text.format(f"{max(found):.0e}".replace("e-0", "e-") if max(found) > 0 else "the last digit")
-
-
-def engines_differ(row: ArmRow, other: ArmRow) -> bool:
-    """Whether two arms were computed by different engines, so that a ratio of their times is that of programs, too."""
-    return row.engine is not None and other.engine is not None and row.engine != other.engine
-
-
-def engines_text(rows: Sequence[ArmRow]) -> str | None:
-    """Which engine computed which arm, where they are not the same."""
-    by_engine: dict[str, list[str]] = {}
-    for row in rows:
-        if row.engine is not None:
-            by_engine.setdefault(row.engine, []).append(row.arm)
-    if len(by_engine) < 2:
-        return None
-    shown = ", ".join(f"{' and '.join(arms)} by {engine}" for engine, arms in by_engine.items())
-    return f"engines differ ({shown}): ratios of time and memory between them are of the program, too"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneoff.report.checking import engines_differ
-from tuneoff.report.comparison import ArmRow
+from tuneoff.report.alike import pair_text
+from tuneoff.report.comparison import ArmRow, Comparison
 
 CLAIMS = (
     ("20 times faster", "training time"),
@@ -23,29 +23,31 @@ class Claim:
     measured: str
 
 
-def claims(baseline: ArmRow, others: list[ArmRow]) -> list[Claim]:
-    """Every claim for every one of `others`, which train fewer weights than `baseline`."""
-    found = []
-    for other in others:
-        for said, what in CLAIMS:
-            found.append(Claim(said, other.arm, _measured(what, baseline, other)))
-    return found
+def claims(comparison: Comparison) -> list[Claim]:
+    """Every claim for every finished arm that trains a part of the weights, if full fine-tuning has finished, too."""
+    finished = [row for row in comparison.arms if row.seeds]
+    full = next((row for row in finished if row.method == "full"), None)
+    if full is None:
+        return []
+    others = [row for row in finished if row.method not in ("none", "full")]
+    return [
+        Claim(said, other.arm, _measured(what, comparison, full, other)) for other in others for said, what in CLAIMS
+    ]
 
 
-def _measured(what: str, full: ArmRow, other: ArmRow) -> str:
-    engines = f" (by other engines: {other.engine} and {full.engine})" if engines_differ(other, full) else ""
-    if what == "training time":
-        return _ratio(full.train_seconds, other.train_seconds, "faster", "slower", engines)
+def _measured(what: str, comparison: Comparison, full: ArmRow, other: ArmRow) -> str:
     if what == "gradients":
         if full.parameters is None or other.parameters is None:
             return "not measured"
         fewer = 1 - other.parameters.trainable / full.parameters.trainable
         return f"{100 * fewer:.1f} % fewer"
-    return _ratio(full.train_peak_bytes, other.train_peak_bytes, "less", "more", engines)
-
-
-def _ratio(full: float | None, other: float | None, less: str, more: str, unlike: str) -> str:
-    """The ratio in words, with what is unlike between the two."""
-    if not full or not other:
+    quantity = "train_seconds" if what == "training time" else "train_peak_bytes"
+    less, more = ("faster", "slower") if what == "training time" else ("less", "more")
+    cost = next(
+        (c for c in comparison.costs if (c.arm, c.baseline, c.quantity) == (other.arm, full.arm, quantity)), None
+    )
+    if cost is None:
         return "not measured"
-    return (f"{full / other:.2f} times {less}" if full >= other else f"{other / full:.2f} times {more}") + unlike
+    ratio = cost.ratio.value
+    text = f"{1 / ratio:.2f} times {less}" if ratio <= 1 else f"{ratio:.2f} times {more}"
+    return text + pair_text(cost.unlike, comparison.unlike, other.arm, full.arm)

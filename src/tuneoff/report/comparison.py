@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
+from pydantic import Field
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import read_recipe
-from tuneoff.records import Checks, Parameters, Range, Record, Resolved, Tuning
+from tuneoff.records import BUSY, Checks, Parameters, Range, Record, Resolved, Tuning, read_times
+from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
+from tuneoff.report.costs import Cost, costs
 from tuneoff.report.dialogues import spread
 from tuneoff.score.evidence import Evidence, weigh
 
@@ -32,8 +35,12 @@ class ArmRow(Record):
         parameters: Numbers of trainable and of all parameters.
         train_seconds: The training alone.
         total_seconds: All phases, without the measuring and the checks.
+        generate_seconds: The writing alone, without loading and scoring.
         train_peak_bytes: The peak of a training step, over what the process held before it loaded the model.
-        evaluate_peak_bytes: The peak of generation.
+        generate_peak_bytes: The peak of generation, over the same, in a process that does nothing else.
+        process_peak_bytes: The most that a process of the trial held in any phase, libraries included.
+        busy: The share of CPU or GPU time that other programs took while it was trained (`train`) or wrote
+            (`evaluate`), where it was more than 5 %.
         predicted_peak_bytes: What the plan said of `train_peak_bytes`.
         predicted_seconds: What the plan said of the seconds.
         rouge: F-measures in 0…1, by metric.
@@ -51,8 +58,11 @@ class ArmRow(Record):
     parameters: Parameters | None
     train_seconds: float | None
     total_seconds: float | None
+    generate_seconds: float | None = None
     train_peak_bytes: float | None
-    evaluate_peak_bytes: float | None
+    generate_peak_bytes: float | None
+    process_peak_bytes: float | None = None
+    busy: dict[str, float] = Field(default_factory=dict)
     predicted_peak_bytes: int | None = None
     predicted_seconds: dict[str, Range] | None = None
     rouge: dict[str, float] | None
@@ -80,6 +90,9 @@ class Comparison(Record):
         references: How many references they have in all.
         arms: One row an arm.
         evidence: Means, differences of all pairs, and non-inferiority, with their intervals.
+        costs: Ratios of time and memory to those of the baseline.
+        unlike: Fields of the environment in which arms differ.
+        scored_differently: Why scores are not compared, where they are not: what differs in their signatures.
         same_outputs: Groups of arms that wrote the same for every dialogue.
         tuning: The searches for learning rates.
         samples: Three dialogues with what each arm wrote.
@@ -93,6 +106,9 @@ class Comparison(Record):
     references: int | None
     arms: list[ArmRow]
     evidence: Evidence | None
+    costs: list[Cost] = Field(default_factory=list)
+    unlike: list[Unlike] = Field(default_factory=list)
+    scored_differently: str | None = None
     same_outputs: list[list[str]]
     tuning: list[Tuning]
     samples: list[Sample]
@@ -117,9 +133,8 @@ def compare_runs(folders: Sequence[RunFolder]) -> tuple[Comparison, list[Arm]]:
     if len(set(names)) < len(names):
         names = [str(folder.path) for folder in folders]
     arms, comparison = _compare(folders, prefixes=[f"{name}/" for name in names])
-    signatures = {arm.name: _unseeded(arm.first.signature) for arm in arms if arm.first and arm.first.signature}
-    if len(set(signatures.values())) > 1:
-        raise RunFolderError(f"these runs cannot be compared: {_what_differs(signatures)}")
+    if comparison.scored_differently is not None:
+        raise RunFolderError(f"these runs cannot be compared: {comparison.scored_differently}")
     return comparison, arms
 
 
@@ -139,7 +154,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
             scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
     finished = [arm for arm in arms if arm.done]
-    signatures = {_unseeded(r.signature) for arm in finished for r in arm.done.values() if r.signature}
+    signatures = set(_signatures(finished).values())
     comparable = len(signatures) <= 1
     return arms, Comparison(
         run=", ".join(str(folder.path) for folder in folders),
@@ -147,6 +162,9 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         references=references,
         arms=[_row(arm) for arm in arms],
         evidence=_evidence(finished, max(keep)) if comparable else None,
+        costs=costs(arms),
+        unlike=differing(arms),
+        scored_differently=None if comparable else _what_differs(_signatures(finished)),
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         samples=_samples(finished),
@@ -176,7 +194,10 @@ def _row(arm: Arm) -> ArmRow:
         train_seconds=_mean([r.seconds["train"] for r in done if r.seconds]) if arm.spec.trains else None,
         total_seconds=_mean([_work_seconds(r.seconds) for r in done if r.seconds]),
         train_peak_bytes=_mean([r.memory.train.peak for r in done if r.memory and r.memory.train]),
-        evaluate_peak_bytes=_mean([r.memory.evaluate.peak for r in done if r.memory]),
+        generate_seconds=_mean([r.seconds["evaluate"] for r in done if r.seconds]),
+        generate_peak_bytes=_mean([r.memory.evaluate.peak for r in done if r.memory]),
+        process_peak_bytes=_mean([r.memory.process_peak for r in done if r.memory]),
+        busy={phase: share for phase in ("train", "evaluate") if (share := _busy(arm, phase)) > BUSY},
         predicted_peak_bytes=arm.planned.longest.peak if arm.planned and arm.planned.longest else None,
         predicted_seconds=arm.planned.seconds if arm.planned else None,
         rouge={metric: fmean(getattr(s, metric).mean for s in scores) for metric in ROUGE} if scores else None,
@@ -187,6 +208,22 @@ def _row(arm: Arm) -> ArmRow:
             f"seed {r.seed}: {r.failure.kind}: {r.failure.message}" for r in arm.results.values() if r and r.failure
         ],
     )
+
+
+def _busy(arm: Arm, phase: str) -> float:
+    """The largest share of CPU or GPU time that others took in a phase, over the finished seeds; 0 where none is known.
+
+    A training that was resumed has its load in the times of its steps alone.
+    """
+    shares = [0.0]
+    for seed, result in arm.done.items():
+        load = (result.load or {}).get(phase)
+        shares += [share for share in (load.others, load.gpu_others) if share is not None] if load else []
+        steps = read_times(arm.folders[seed].step_times) if phase == "train" else []
+        known = [(step.seconds, step.others) for step in steps if step.others is not None]
+        if known:
+            shares.append(sum(seconds * share for seconds, share in known) / sum(seconds for seconds, _ in known))
+    return max(shares)
 
 
 def _work_seconds(seconds: dict[str, float]) -> float:
@@ -252,6 +289,16 @@ def _samples(arms: Sequence[Arm]) -> list[Sample]:
 def _unseeded(signature: str | None) -> str:
     """All of a signature but the seed: trials of one comparison share it."""
     return (signature or "").rpartition("|seed:")[0]
+
+
+def _signatures(arms: Sequence[Arm]) -> dict[str, str]:
+    """The signature of each trial, under the name of its arm (with its seed, where it has several)."""
+    return {
+        arm.name if len(arm.done) == 1 else f"{arm.name} (seed {seed})": _unseeded(result.signature)
+        for arm in arms
+        for seed, result in arm.done.items()
+        if result.signature
+    }
 
 
 def _what_differs(signatures: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import stdev
 
 from rich.console import Console, Group, RenderableType
@@ -10,21 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneoff.folder import RunFolder
-from tuneoff.records import Range, Tuning
-from tuneoff.report.checking import checks_text, engines_text
+from tuneoff.records import Tuning
+from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
+from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
+from tuneoff.report.units import NONE, count_text, duration_text
 from tuneoff.report.verdict import verdict
 
-NONE = "–"
-COLUMNS = ("arm", "trainable", "share", "train", "memory", "R-1", "R-2", "R-L")
+COLUMNS = ("arm", "trainable", "share", "R-1", "R-2", "R-L")
 DIALOGUE_LINES = 8
 
 
 def print_comparison(comparison: Comparison, folder: RunFolder, console: Console) -> None:
     """The whole of what `tuneoff run` and `tuneoff show` print."""
     console.print(_table(comparison))
-    for note in notes(comparison):
-        console.print(Padding(Text(note), (0, 0, 0, 1)))
+    _print_notes(notes(comparison), console)
+    if any(row.seeds for row in comparison.arms):
+        console.print()
+        console.print(_cost_table(comparison))
+        _print_notes(cost_notes(comparison), console)
     sentences = verdict(comparison)
     for sentence in sentences:
         console.print()
@@ -38,11 +43,28 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
         console.print(Text(f"\n{sentences[0]}", style="bold"))
 
 
-def _table(comparison: Comparison) -> Table:
+def _print_notes(lines: list[str], console: Console) -> None:
+    for line in lines:
+        console.print(Padding(Text(line), (0, 0, 0, 1)))
+
+
+def _empty(headers: Sequence[str]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
-    table.add_column(COLUMNS[0], overflow="fold", max_width=16)
-    for header in COLUMNS[1:]:
+    table.add_column(headers[0], overflow="fold", max_width=16)
+    for header in headers[1:]:
         table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def _cost_table(comparison: Comparison) -> Table:
+    table = _empty([header.replace(" peak", "\npeak") for header in COST_COLUMNS])
+    for cells in cost_rows(comparison):
+        table.add_row(*cells)
+    return table
+
+
+def _table(comparison: Comparison) -> Table:
+    table = _empty(COLUMNS)
     for row in comparison.arms:
         table.add_row(*table_cells(row), style=None if row.seeds else "bold red" if row.failures else "dim")
     return table
@@ -51,15 +73,13 @@ def _table(comparison: Comparison) -> Table:
 def table_cells(row: ArmRow) -> list[str]:
     """An arm's figures, under `COLUMNS`."""
     if not row.seeds:
-        return [row.arm, "failed" if row.failures else "to do", *[NONE] * 6]
+        return [row.arm, "failed" if row.failures else "to do", *[NONE] * (len(COLUMNS) - 2)]
     parameters, rouge = row.parameters, row.rouge or {}
     assert parameters is not None
     return [
         row.arm,
         count_text(parameters.trainable),
         f"{100 * parameters.trainable / parameters.total:.2f}%",
-        duration_text(row.train_seconds),
-        bytes_text(row.train_peak_bytes if row.method != "none" else row.evaluate_peak_bytes),
         *(f"{100 * rouge[metric]:.2f}" for metric in ("rouge1", "rouge2", "rougeL")),
     ]
 
@@ -71,19 +91,13 @@ def notes(comparison: Comparison) -> list[str]:
         several = (
             "" if comparison.references == comparison.examples else f" × {_per_example(comparison)} references (mean)"
         )
-        notes.append(
-            f"ROUGE F × 100 on {comparison.examples:,} examples{several}; memory: peak of training over the start"
-        )
-    engines = engines_text(comparison.arms)
-    if engines is not None:
-        notes.append(engines)
+        notes.append(f"ROUGE F × 100 on {comparison.examples:,} examples{several}")
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:
             notes.append(
                 f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens"
             )
-    notes += [line for row in comparison.arms for line in _predicted(row)]
     evidence = comparison.evidence
     if evidence is not None and len(evidence.seeds) > 1:
         by_seed = {arm: means["rouge1"] for arm, means in evidence.by_seed.items()}
@@ -96,16 +110,6 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")
     return notes
-
-
-def _predicted(row: ArmRow) -> list[str]:
-    """What the plan said of an arm's training, beside what was measured."""
-    if not row.seeds or not row.predicted_peak_bytes or not row.train_peak_bytes:
-        return []
-    off = 100 * (row.predicted_peak_bytes / row.train_peak_bytes - 1)
-    text = f"{row.arm}: memory predicted {bytes_text(row.predicted_peak_bytes)} ({off:+.1f} %)"
-    train = (row.predicted_seconds or {}).get("train")
-    return [f"{text}, training {range_text(train)}" if train else text]
 
 
 def _per_example(comparison: Comparison) -> str:
@@ -156,36 +160,3 @@ def tuning_text(tuning: Tuning) -> str:
     steps = max(t.steps for t in tuning.tries)
     took = duration_text(sum(t.seconds for t in tuning.tries))
     return f"learning rate {tuning.chosen:g}, by validation loss after {steps} steps ({tries}); the search took {took}"
-
-
-def count_text(count: float) -> str:
-    """3538944 → '3.54 M'."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f}"
-
-
-def duration_text(seconds: float | None) -> str:
-    """754.2 → '12m 34s'."""
-    if seconds is None:
-        return NONE
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
-
-
-def range_text(seconds: Range | None) -> str:
-    """`2m10s–4m00s`."""
-    if seconds is None:
-        return NONE
-    return "–".join(duration_text(value).replace(" ", "") for value in (seconds.low, seconds.high))
-
-
-def bytes_text(size: float | None) -> str:
-    """Binary units: 3221225472 → '3.00 GiB'."""
-    if size is None:
-        return NONE
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

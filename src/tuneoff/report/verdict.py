@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tuneoff.report.checking import engines_differ
-from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.alike import pair_text
+from tuneoff.report.comparison import Comparison
+from tuneoff.report.cost_table import busy_text, disturbed_text
 from tuneoff.score.evidence import Evidence, Interval, NonInferiority, PairedDifference
+from tuneoff.score.ratios import Ratio
 
 METRIC, NAME = "rouge1", "ROUGE-1"
 SURE = 0.05
@@ -12,6 +14,8 @@ SURE = 0.05
 
 def verdict(comparison: Comparison) -> list[str]:
     """Sentences, the most important first; empty where nothing can be judged yet."""
+    if comparison.scored_differently is not None:
+        return [f"No verdict: {comparison.scored_differently}."]
     evidence = comparison.evidence
     if evidence is None or len(evidence.means) < 2:
         return []
@@ -20,18 +24,20 @@ def verdict(comparison: Comparison) -> list[str]:
     said = [_same(group, original, evidence) for group in comparison.same_outputs]
     judged = [j for j in evidence.non_inferiority if j.metric == METRIC and not _same_as(comparison, j.arm, j.baseline)]
     idle = {arm for group in comparison.same_outputs if original in group for arm in group}
-    said += [_kept(j, rows, evidence) for j in judged if j.arm not in idle]
+    said += [_kept(j, comparison, evidence) for j in judged if j.arm not in idle]
     if judged and original is not None:
         said += _gain(judged[0].baseline, original, evidence)
     elif not judged:
         pairs = (d for d in evidence.differences if d.metric == METRIC)
         said += [_compared(d) for d in pairs if not _same_as(comparison, d.arm, d.other)]
+    if judged:
+        said += _busy(comparison)
     if said and any(rows[arm].method != "none" for arm in evidence.means):
         said.append(_scope(evidence))
     return said
 
 
-def _kept(judged: NonInferiority, rows: dict[str, ArmRow], evidence: Evidence) -> str:
+def _kept(judged: NonInferiority, comparison: Comparison, evidence: Evidence) -> str:
     margin = f"{100 * (1 - judged.keep):.3g} % margin"
     if judged.holds:
         shown = f"shown to be within the {margin} (p {_p(judged.p_holm)})"
@@ -42,26 +48,42 @@ def _kept(judged: NonInferiority, rows: dict[str, ArmRow], evidence: Evidence) -
             f"not shown to be within the {margin}: {evidence.dialogues:,} dialogues could show "
             f"{100 * judged.provable:.1f} points, and {judged.dialogues_needed:,} would be needed"
         )
-    costs = _costs(rows[judged.arm], rows[judged.baseline])
+    costs = _costs(comparison, judged.arm, judged.baseline)
     at = f" at {costs}" if costs else ""
     return f"{judged.arm} keeps {_percent(judged.kept)} of {judged.baseline}'s {NAME}{at}; {shown}."
 
 
-def _costs(row: ArmRow, full: ArmRow) -> str:
+def _costs(comparison: Comparison, arm: str, baseline: str) -> str:
     """Parameters, memory and time as shares of the baseline's; what was not measured is left out."""
+    rows = {row.arm: row for row in comparison.arms}
+    row, full = rows[arm], rows[baseline]
     parts = []
     if row.parameters and full.parameters:
         share = 100 * row.parameters.trainable / full.parameters.trainable
         parts.append(f"{share:.{1 if share < 10 else 0}f} % of the trainable parameters")
-    for mine, its, what in (
-        (row.train_peak_bytes, full.train_peak_bytes, "the memory"),
-        (row.train_seconds, full.train_seconds, "the training time"),
-    ):
-        if mine is not None and its:
-            parts.append(f"{mine / its:.2f}× {what}")
-    if engines_differ(row, full) and len(parts) > 1:
-        parts[-1] += f" (by other engines: {row.engine} and {full.engine})"
+    found = {c.quantity: c for c in comparison.costs if c.arm == arm and c.baseline == baseline}
+    if "train_peak_bytes" in found:
+        parts.append(f"{found['train_peak_bytes'].ratio.value:.2f}× the memory of a training step")
+    if "train_seconds" in found:
+        parts.append(f"{_times(found['train_seconds'].ratio)} the training time")
+    if found and len(parts) > 1:
+        parts[-1] += pair_text(next(iter(found.values())).unlike, comparison.unlike, arm, baseline)
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _times(ratio: Ratio) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.2f}×"
+    return f"{ratio.value:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _busy(comparison: Comparison) -> list[str]:
+    """That other programs were at work while an arm was trained, and what the ratios make of it."""
+    said = [f"{busy_text(row, 'train')[2:]}." for row in comparison.arms if "train" in row.busy]
+    if not said:
+        return []
+    disturbed = [c for c in comparison.costs if c.quantity == "train_seconds" and c.disturbed]
+    return [*said, *(f"The ratio of {c.arm} to {c.baseline}: {disturbed_text(c, 'steps')}." for c in disturbed)]
 
 
 def _gain(baseline: str, original: str, evidence: Evidence) -> list[str]:

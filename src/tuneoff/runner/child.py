@@ -1,5 +1,5 @@
 """The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare ARM,… [--force]`,
-`try ARM SEED RATE` or `trial ARM SEED`.
+`try ARM SEED RATE`, `train ARM SEED` or `evaluate ARM SEED`.
 
 `prepare` reads recipe.yaml where the run is new, and writes resolved.json; all else reads resolved.json and no other.
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
@@ -39,7 +39,7 @@ def main(arguments: list[str], report: Reporter) -> int:
         trial = Trial(arguments[2], int(arguments[3]))
         if arguments[1] == "try":
             return _try(folder, trial, float(arguments[4]), report, stop)
-        return _carry_out(folder, trial, report, stop)
+        return _carry_out(arguments[1], folder, trial, report, stop)
     except CheckFailedError as error:  # no mistake of the user's
         traceback.print_exc()
         report.failure(*_classify(error))
@@ -97,12 +97,15 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
     write_json(folder.environment, describe_environment(pick_device()))
 
 
-def _carry_out(folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
-    from tuneoff.runner.trial import TrialRun
+def _carry_out(part: str, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
+    """Carry out the part of a trial that this process is for: `train` or `evaluate`."""
+    from tuneoff.runner.evaluation import TrialEvaluation
+    from tuneoff.runner.training import TrialTraining
 
     own = folder.trial(trial.arm, trial.seed)
+    process = TrialTraining if part == "train" else TrialEvaluation
     try:
-        TrialRun(Resolved.read(folder.resolved), trial, own, report, stop).run()
+        process(Resolved.read(folder.resolved), trial, own, report, stop).run()
     except StoppedError:
         return STOPPED
     return FINISHED

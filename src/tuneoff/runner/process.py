@@ -20,6 +20,9 @@ from tuneoff.runner.stop import STOPPED
 ENTRY = ["-m", "tuneoff.runner.child"]
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
+# Where the user has not said otherwise: a thread that waits for others sleeps. libgomp's spin by default, and where
+# another program wants the CPU, all threads then wait for the one that lost it (docs/benchmarks.md).
+CHILD_DEFAULTS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 CHILD_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # they would fill the log that a failure shows
     "TOKENIZERS_PARALLELISM": "false",  # no thread pool of its own beside torch's
@@ -51,7 +54,7 @@ class Child:
                 stdin=subprocess.PIPE,  # never written: its closing tells the child that we are gone
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **CHILD_ENVIRONMENT},
+                env={**CHILD_DEFAULTS, **os.environ, **CHILD_ENVIRONMENT},
                 start_new_session=True,  # Ctrl-C reaches us alone, and we ask the child to stop
                 text=True,
                 encoding="utf-8",

@@ -98,7 +98,10 @@ class Run:
         failure = self._tune(trial, arm.tune.learning_rate) if arm.tune is not None else None
         if failure is None:
             self._listener.begins(trial)
-            failure = self._launch(["trial", trial.arm, str(trial.seed)], folder.log)
+            for part in self._parts(trial):
+                failure = self._launch([part, trial.arm, str(trial.seed)], folder.log)
+                if failure is not None:
+                    break
         if failure is not None:
             rate = Resolved.read(self._folder.resolved).learning_rates[trial.arm]
             TrialResult(
@@ -110,6 +113,11 @@ class Run:
                 failure=failure,
             ).write(folder.result)
         return TrialResult.read(folder.result)
+
+    def _parts(self, trial: Trial) -> list[str]:
+        """The processes that a trial still needs. One that was trained before it died is not trained again."""
+        trained = self._trial_folder(trial).trained.is_file()
+        return ["train", "evaluate"] if self._recipe.arms[trial.arm].trains and not trained else ["evaluate"]
 
     def _tune(self, trial: Trial, rates: list[float]) -> Failure | None:
         """Try every rate, once for all seeds of the arm, and record the choice; a failure where none can be trained."""

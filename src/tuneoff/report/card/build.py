@@ -15,7 +15,9 @@ from tuneoff.recipe import Recipe
 from tuneoff.records import Resolved, TrialResult
 from tuneoff.report.card.records import Exported
 from tuneoff.report.comparison import compare
-from tuneoff.report.table import COLUMNS, bytes_text, count_text, duration_text, notes, table_cells
+from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
+from tuneoff.report.table import COLUMNS, notes, table_cells
+from tuneoff.report.units import bytes_text, count_text, duration_text
 from tuneoff.report.verdict import verdict
 from tuneoff.version import __version__
 
@@ -86,6 +88,9 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
             [f"**{cell}**" if row.arm == exported.arm else cell for cell in table_cells(row)] for row in comparison.arms
         ],
         "notes": notes(comparison),
+        "cost_columns": COST_COLUMNS,
+        "cost_rows": cost_rows(comparison),
+        "cost_notes": cost_notes(comparison),
         "verdict": verdict(comparison),
         "splits": resolved.data,
         "precision": (result.precision or "not noted").partition(":")[0],
@@ -184,12 +189,14 @@ def _measured(result: TrialResult) -> list[str]:
     seconds, memory = result.seconds or {}, result.memory
     if result.training is not None:
         lines.append(f"training took {duration_text(seconds.get('train'))}")
-    lines.append(f"writing and scoring the {result.scores.examples if result.scores else 0:,} examples took "
+    lines.append(f"writing the {result.scores.examples if result.scores else 0:,} examples took "
                  f"{duration_text(seconds.get('evaluate'))}")  # fmt: skip
     if memory is not None and memory.train is not None and memory.train.peak is not None:
         lines.append(f"peak memory of a training step: {bytes_text(memory.train.peak)}")
     if memory is not None and memory.evaluate.peak is not None:
         lines.append(f"peak memory while writing: {bytes_text(memory.evaluate.peak)}")
+    if memory is not None and memory.process_peak is not None:
+        lines.append(f"all that a process of the trial held at most: {bytes_text(memory.process_peak)}")
     return lines
 
 

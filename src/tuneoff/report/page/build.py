@@ -18,6 +18,7 @@ from tuneoff.recipe import read_recipe
 from tuneoff.report.arms import Arm
 from tuneoff.report.claims import claims
 from tuneoff.report.comparison import Comparison, compare, compare_runs
+from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.dialogues import side_by_side
 from tuneoff.report.page.sections import sections
 from tuneoff.report.table import COLUMNS, notes, table_cells
@@ -50,8 +51,6 @@ def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms
 
 def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
     style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
-    finished = [row for row in comparison.arms if row.seeds]
-    full = next((row for row in finished if row.method == "full"), None)
     return {
         "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
         "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "
@@ -62,9 +61,12 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "columns": COLUMNS,
         "rows": [table_cells(row) for row in comparison.arms],
         "notes": notes(comparison),
+        "cost_columns": COST_COLUMNS,
+        "cost_rows": cost_rows(comparison),
+        "cost_notes": cost_notes(comparison),
         "sections": sections(arms, comparison),
         "differences": _differences(comparison.evidence),
-        "claims": claims(full, [row for row in finished if row.method not in ("none", "full")]) if full else [],
+        "claims": claims(comparison),
         "dialogues": side_by_side({arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}),
         "arms": [arm.name for arm in arms if arm.first],
         "examples": comparison.examples,

@@ -9,16 +9,16 @@ from statistics import fmean
 from markupsafe import Markup
 
 from tuneoff.records import TrialResult, read_history
+from tuneoff.report.alike import unlike_text
 from tuneoff.report.arms import Arm
 from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
-from tuneoff.report.checking import engines_text
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.report.svg import Format
-from tuneoff.report.table import bytes_text, count_text, duration_text
+from tuneoff.report.units import bytes_text, count_text, duration_text
 
 PAIRS = 12  # charts of paired differences, at most
 PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "process")
-PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate")
+PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate", "score")
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def _costs(comparison: Comparison, colours: Mapping[str, int]) -> Section:
         if points:
             charts.append(against_cost(points, label, form, unit))
     words = "Up is better, left is cheaper. Lines: 95 % bootstrap intervals. The original model costs no training."
-    return Section("Quality against cost", words + _engines(comparison), charts)
+    return Section("Quality against cost", words + _unlike(comparison), charts)
 
 
-def _engines(comparison: Comparison) -> str:
-    """A sentence on the engines where they differ, to follow others."""
-    text = engines_text(comparison.arms)
+def _unlike(comparison: Comparison) -> str:
+    """A sentence on what differs between the arms besides their methods, to follow others."""
+    text = unlike_text(comparison.unlike)
     return f" {text[0].upper()}{text[1:]}." if text is not None else ""
 
 
@@ -127,7 +127,7 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
     }
     words = "Wall-clock time of each phase of the first seed. Measuring memory and checking the trial are left out."
     charts = [stacked(bars, PHASES, words, duration_text)] if bars else []
-    return Section("Time by phase", words + _engines(comparison), charts)
+    return Section("Time by phase", words + _unlike(comparison), charts)
 
 
 def _spread(scores: Mapping[str, list[float]]) -> Section:

@@ -1,0 +1,141 @@
+"""The process of a trial that evaluates: load what was saved → generate → score. It has done nothing else before."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from tuneoff.data.tokens import load_tokens
+from tuneoff.decode.generate import generate
+from tuneoff.folder import TrialFolder, write_lines
+from tuneoff.measure import allocator
+from tuneoff.measure.environment import describe_environment
+from tuneoff.measure.parameters import count_parameters
+from tuneoff.measure.times import PartTimes
+from tuneoff.model.engines import engine_for
+from tuneoff.model.merge import merged_for_generation
+from tuneoff.model.saved import load_arm
+from tuneoff.recipe import Trial
+from tuneoff.records import Memory, Parameters, PhaseMemory, Prediction, Resolved, Trained, TrialResult
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.stop import Stop
+from tuneoff.runner.trial import TrialProcess
+from tuneoff.score.rouge import rouge, rouge_version
+from tuneoff.score.summary import summarise
+from tuneoff.signature import signature
+
+
+class TrialEvaluation(TrialProcess):
+    """Loads an arm as a user would, generates for every example of the test split and scores."""
+
+    def __init__(self, resolved: Resolved, trial: Trial, folder: TrialFolder, report: Reporter, stop: Stop) -> None:
+        super().__init__(resolved, trial, folder, report, stop)
+        self._times = PartTimes(folder.batch_times, self._load)
+
+    def run(self) -> TrialResult:
+        """Evaluate what `trained.json` says was trained, or the original model, and write the trial's result."""
+        evaluation, resolved = self._recipe.evaluation, self._resolved
+        trained = Trained.read(self._folder.trained) if self._arm.trains else None
+        with self._phase("load"):
+            tokenizer = self._tokenizer()
+            model = load_arm(resolved, self._arm.method, self._folder.model, self._precision.dtype)
+            model.to(self._device)
+            parameters = trained.parameters if trained else Parameters(trainable=0, total=count_parameters(model).total)
+            model = merged_for_generation(model, self._engine_name)
+            engine = engine_for(self._engine_name, model, bf16=self._precision.name == "bf16")
+        with self._phase("tokenise"):
+            test = load_tokens(resolved.tokens[evaluation.split])
+        allocator.quick()
+        self._times.begin(0)
+        self._meter.start_phase()
+        with self._phase("evaluate"):
+            outputs = generate(
+                engine,
+                tokenizer,
+                test["input_ids"],
+                max_new_tokens=evaluation.max_new_tokens,
+                num_beams=evaluation.num_beams,
+                batch_size=evaluation.batch_size,
+                report=self._timed_batches(),
+            )
+        memory = self._meter.end_phase()
+        self._times.flush()
+        with self._phase("score"):
+            rows = test.remove_columns("input_ids")
+            predictions = [
+                Prediction(**row, prediction=o.text, truncated=o.truncated, **rouge(o.text, row["references"]))
+                for row, o in zip(rows, outputs, strict=True)
+            ]
+        write_lines(self._folder.predictions, (p.model_dump() for p in predictions))
+        result = self._result(predictions, parameters, memory, trained)
+        result.write(self._folder.result)
+        shutil.rmtree(self._folder.checkpoints, ignore_errors=True)
+        shutil.rmtree(self._folder.start, ignore_errors=True)
+        return result
+
+    def _timed_batches(self) -> Callable[[int, int], None]:
+        """What `generate` tells after each batch: it is reported, and its seconds are noted."""
+        batches, before = 0, self._clock.read("evaluate")
+
+        def report(done: int, count: int) -> None:
+            nonlocal batches, before
+            batches, now = batches + 1, self._clock.read("evaluate")
+            self._times.note(batches, now - before)
+            before = now
+            self._report.progress(done, count)
+
+        return report
+
+    def _result(
+        self, predictions: list[Prediction], parameters: Parameters, memory: PhaseMemory, trained: Trained | None
+    ) -> TrialResult:
+        seconds = dict(trained.seconds) if trained else {}
+        for name, value in self._clock.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + value
+        for name in ("load", "tokenise", "train", "evaluate", "score", "save"):
+            seconds.setdefault(name, 0.0)
+        peaks = [self._meter.process_peak(), trained.process_peak if trained else None]
+        return TrialResult(
+            arm=self._trial.arm,
+            seed=self._trial.seed,
+            status="done",
+            method=self._arm.method,
+            settings={**self._arm.settings, "learning_rate": self._resolved.learning_rates[self._trial.arm]},
+            engine=self._engine_name,
+            checks=trained.checks if trained else None,
+            parameters=parameters,
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+            load={**self._clock.loads(), **(trained.load if trained else {})},
+            memory=Memory(
+                train=trained.memory if trained else None,
+                training=trained.memory_whole if trained else None,
+                evaluate=memory,
+                process_peak=max((peak for peak in peaks if peak is not None), default=None),
+            ),
+            training=trained,
+            scores=summarise(predictions),
+            signature=self._signature(predictions),
+            precision=f"{self._precision.name}: {self._precision.reason}",
+            data=self._resolved.data,
+            environment=describe_environment(self._device),
+        )
+
+    def _signature(self, predictions: list[Prediction]) -> str:
+        evaluation = self._recipe.evaluation
+        counts = sorted({len(p.references) for p in predictions})
+        references = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+        return signature(
+            {
+                "metric": "rouge_score",
+                "version": rouge_version(),
+                "stem": "porter",
+                "refs": f"mean-of-{references}",
+                "n": len(predictions),
+                "split": evaluation.split,
+                "data": self._resolved.data[evaluation.split].content_sha256[:12],
+                "search": "greedy" if evaluation.num_beams == 1 else f"beam{evaluation.num_beams}",
+                "max_new_tokens": evaluation.max_new_tokens,
+                "precision": self._precision.name,
+                "seed": self._trial.seed,
+            }
+        )
