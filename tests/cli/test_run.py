@@ -24,7 +24,13 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_a_run_prints_the_table_samples_and_places(run: tuple[Path, Path, str, str]) -> None:
     _, folder, out, err = run
     header, *rows = out.splitlines()[:4]
-    assert header.split() == ["arm", "trainable", "share", "train", "memory", "R-1", "R-2", "R-L"]
+    assert header.split() == ["arm", "trainable", "share", "R-1", "R-2", "R-L"]
+    costs = out.splitlines()
+    (place,) = (n for n, line in enumerate(costs) if line.split()[:3] == ["arm", "training", "generating"])
+    assert costs[place].split() == ["arm", "training", "generating", "peak", "peak", "peak"]
+    assert [line.split("  ")[0] for line in costs[place + 1 : place + 6]] == [
+        "original", "full", "lora", "original ÷ full", "lora ÷ full",
+    ]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["original", "full", "lora"]
     assert "100.00%" in rows[1]
     assert out.count("── example") == 3
