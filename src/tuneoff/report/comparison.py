@@ -35,7 +35,7 @@ class ArmRow(Record):
         parameters: Numbers of trainable and of all parameters.
         train_seconds: The training alone.
         total_seconds: All phases, without the measuring and the checks.
-        generate_seconds: The writing alone, without loading and scoring.
+        generate_seconds: The generation alone, without loading and scoring.
         train_peak_bytes: The peak of a training step, over what the process held before it loaded the model.
         generate_peak_bytes: The peak of generation, over the same, in a process that does nothing else.
         process_peak_bytes: The most that a process of the trial held in any phase, libraries included.
