@@ -44,9 +44,14 @@ def _kept(judged: NonInferiority, comparison: Comparison, evidence: Evidence) ->
     elif judged.kept.high < judged.keep:
         shown = f"it keeps less than the {100 * judged.keep:.3g} % asked for"
     else:
+        needed = (
+            f"{judged.dialogues_needed:,} would be needed"
+            if judged.dialogues_needed is not None
+            else f"more dialogues would not be enough with {len(evidence.seeds)} seeds: more seeds would be needed"
+        )
         shown = (
             f"not shown to be within the {margin}: {evidence.dialogues:,} dialogues could show "
-            f"{100 * judged.provable:.1f} points, and {judged.dialogues_needed:,} would be needed"
+            f"{100 * judged.provable:.1f} points, and {needed}"
         )
     costs = _costs(comparison, judged.arm, judged.baseline)
     at = f" at {costs}" if costs else ""

@@ -8,16 +8,19 @@ from itertools import combinations
 import numpy as np
 
 from tuneoff.records import Record
+from tuneoff.score.crossed import Crossed
 from tuneoff.score.power import detectable_difference, dialogues_needed, provable_margin
-from tuneoff.score.resampling import Array, bootstrap_means, holm, randomization_p
+from tuneoff.score.resampled import Resampled
+from tuneoff.score.resampling import Array, holm
+from tuneoff.score.spread import spread_of
 
 RESAMPLES = 10_000
 RANDOM_SEED = 12345  # as sacrebleu's
-TAIL = 2.5  # percent beyond either end of an interval
+ALPHA = 0.05
 
 
 class Interval(Record):
-    """A figure with its 95 % bootstrap interval (percentile)."""
+    """A figure with its 95 % interval: by the bootstrap (percentile) for one seed, by Student's t for several."""
 
     value: float
     low: float
@@ -27,8 +30,9 @@ class Interval(Record):
 class PairedDifference(Record):
     """`arm` minus `other` on the same dialogues, in F-measure.
 
-    `p` is two-sided, by approximate randomization; `p_holm` is adjusted over all pairs of arms of this metric.
-    `detectable` is the true difference that this test set would find in 80 % of cases.
+    `p` is two-sided: by approximate randomization for one seed, by Student's t for several; `p_holm` is adjusted over
+    all pairs of arms of this metric. `detectable` is the true difference that these dialogues and seeds would find
+    after this adjustment in at least 80 % of cases.
     """
 
     metric: str
@@ -43,11 +47,12 @@ class PairedDifference(Record):
 class NonInferiority(Record):
     """Whether `arm` keeps the share `keep` of the score of `baseline`.
 
-    `kept` is the share that it has. `p` is that of mean(arm - keep · baseline) being at most 0, by the bootstrap;
-    `holds` where `p_holm`, adjusted over the arms of this metric, is at most 0.05. `margin` is what may be lost, in
-    F-measure; `provable` the margin that this many dialogues would show for two equal arms in 80 % of cases, and
-    `dialogues_needed` how many would show `margin`. `gained` is the share of the baseline's gain over the original
-    that the arm has, where there is an original and the gain is sure.
+    `kept` is the share that it has. `p` is that of mean(arm - keep · baseline) being at most 0; `holds` where `p_holm`,
+    adjusted over the arms of this metric, is at most 0.05. `margin` is what may be lost, in F-measure; `provable` the
+    margin that these dialogues and seeds would show for two equal arms in 80 % of cases after this adjustment, and
+    `dialogues_needed` how many dialogues would show `margin` with as many seeds: None where no number would, since
+    the trainings differ too much. `gained` is the share of the baseline's gain over the original that the arm has,
+    where there is an original and the gain is sure.
     """
 
     metric: str
@@ -60,12 +65,15 @@ class NonInferiority(Record):
     holds: bool
     margin: float
     provable: float
-    dialogues_needed: int
+    dialogues_needed: int | None
     gained: Interval | None
 
 
 class Evidence(Record):
-    """What the scores of a run show. `means` by arm and metric, `by_seed` a mean for each seed; pairs in order."""
+    """What the scores of a run show. `means` by arm and metric, `by_seed` a mean for each seed; pairs in order.
+
+    `resamples` is 0 for several seeds, whose intervals and tests resample nothing.
+    """
 
     dialogues: int
     seeds: list[int]
@@ -87,26 +95,27 @@ def weigh(
 ) -> Evidence:
     """The evidence of `scores`: by metric, arrays (A, S, N) of `arms`, `seeds` and dialogues.
 
-    Non-inferiority is judged against `baseline`, for every arm but it and `original`. With several seeds, intervals
-    hold their spread too; tests compare each dialogue's mean over seeds.
+    Non-inferiority is judged against `baseline`, for every arm but it and `original`. One seed's intervals and tests
+    are resampled over dialogues and speak of these checkpoints; those of several seeds know the spread between
+    trainings, too (`crossed.py`), and speak of the methods.
     """
     means: dict[str, dict[str, Interval]] = {arm: {} for arm in arms}
     by_seed: dict[str, dict[str, list[float]]] = {arm: {} for arm in arms}
     differences: list[PairedDifference] = []
     judged: list[NonInferiority] = []
     for metric, values in scores.items():
-        drawn = bootstrap_means(values, RESAMPLES, RANDOM_SEED)
+        inference = Crossed(values) if len(seeds) > 1 else Resampled(values, RESAMPLES, RANDOM_SEED)
         seen = values.mean((1, 2))
         for position, arm in enumerate(arms):
-            means[arm][metric] = _interval(float(seen[position]), drawn[:, position])
+            means[arm][metric] = _interval(seen[position], inference.interval(inference.arms[position]))
             by_seed[arm][metric] = [float(mean) for mean in values[position].mean(1)]
-        differences += _differences(metric, arms, values, drawn)
+        differences += _differences(metric, arms, values, inference)
         if baseline is not None:
-            judged += _judged(metric, arms, values, drawn, original, baseline, keep)
+            judged += _judged(metric, arms, values, inference, original, baseline, keep)
     return Evidence(
         dialogues=next(iter(scores.values())).shape[2],
         seeds=list(seeds),
-        resamples=RESAMPLES,
+        resamples=RESAMPLES if len(seeds) == 1 else 0,
         means=means,
         by_seed=by_seed,
         differences=differences,
@@ -114,24 +123,26 @@ def weigh(
     )
 
 
-def _differences(metric: str, arms: Sequence[str], values: Array, drawn: Array) -> list[PairedDifference]:
+def _differences(
+    metric: str, arms: Sequence[str], values: Array, inference: Crossed | Resampled
+) -> list[PairedDifference]:
     pairs = [(b, a) for a, b in combinations(range(len(arms)), 2)]  # the later arm minus the earlier
     if not pairs:
         return []
-    by_dialogue = values.mean(1)  # (A, N)
-    paired = np.stack([by_dialogue[a] - by_dialogue[b] for a, b in pairs], axis=1)  # (N, P)
-    p = randomization_p(paired, RESAMPLES, RANDOM_SEED)
+    p = inference.p_different(pairs)
     return [
         PairedDifference(
             metric=metric,
             arm=arms[a],
             other=arms[b],
-            difference=_interval(float(paired[:, n].mean()), drawn[:, a] - drawn[:, b]),
-            p=float(p[n]),
+            difference=_interval(
+                (values[a] - values[b]).mean(), inference.interval(inference.arms[a] - inference.arms[b])
+            ),
+            p=float(own),
             p_holm=float(adjusted),
-            detectable=detectable_difference(_deviation(paired[:, n]), len(paired)),
+            detectable=detectable_difference(spread_of(values[a] - values[b]), values.shape[2], len(pairs)),
         )
-        for n, ((a, b), adjusted) in enumerate(zip(pairs, holm(p), strict=True))
+        for (a, b), own, adjusted in zip(pairs, p, holm(p), strict=True)
     ]
 
 
@@ -139,7 +150,7 @@ def _judged(
     metric: str,
     arms: Sequence[str],
     values: Array,
-    drawn: Array,
+    inference: Crossed | Resampled,
     original: str | None,
     baseline: str,
     keep: float,
@@ -147,43 +158,39 @@ def _judged(
     full = arms.index(baseline)
     first = arms.index(original) if original is not None else None
     judged = [n for n, arm in enumerate(arms) if arm not in (original, baseline)]
-    by_dialogue, seen = values.mean(1), values.mean((1, 2))
-    if not judged or not seen[full] > 0:
+    seen, drawn = values.mean((1, 2)), inference.arms
+    if not judged or not inference.has_score(full):
         return []
-    p = np.array([((drawn[:, n] - keep * drawn[:, full] <= 0).sum() + 1) / (RESAMPLES + 1) for n in judged])
+    scored = np.maximum(drawn[full], 1e-12)  # few dialogues of few scores may be drawn without any
+    p = np.array([inference.p_above(drawn[n] - keep * drawn[full]) for n in judged])
     results = []
     for n, own, adjusted in zip(judged, p, holm(p), strict=True):
-        deviation = _deviation(by_dialogue[n] - keep * by_dialogue[full])
+        spread = spread_of(values[n] - keep * values[full])
         margin = float((1 - keep) * seen[full])
         gained = None
-        if first is not None and np.percentile(drawn[:, full] - drawn[:, first], TAIL) > 0:
-            gain = drawn[:, full] - drawn[:, first]
-            some = gain != 0  # few dialogues of few scores may be drawn without any
-            shares = (drawn[some, n] - drawn[some, first]) / gain[some]
-            gained = _interval(float((seen[n] - seen[first]) / (seen[full] - seen[first])), shares)
+        if first is not None and inference.interval(drawn[full] - drawn[first])[0] > 0:
+            gained = _interval(
+                (seen[n] - seen[first]) / (seen[full] - seen[first]),
+                inference.share(drawn[n] - drawn[first], drawn[full] - drawn[first]),
+            )
         results.append(
             NonInferiority(
                 metric=metric,
                 arm=arms[n],
                 baseline=baseline,
                 keep=keep,
-                kept=_interval(float(seen[n] / seen[full]), drawn[:, n] / np.maximum(drawn[:, full], 1e-12)),
+                kept=_interval(seen[n] / seen[full], inference.share(drawn[n], scored)),
                 p=float(own),
                 p_holm=float(adjusted),
-                holds=bool(adjusted <= 0.05),
+                holds=bool(adjusted <= ALPHA),
                 margin=margin,
-                provable=provable_margin(deviation, by_dialogue.shape[1]),
-                dialogues_needed=dialogues_needed(deviation, margin),
+                provable=provable_margin(spread, values.shape[2], len(judged)),
+                dialogues_needed=dialogues_needed(spread, margin, len(judged)),
                 gained=gained,
             )
         )
     return results
 
 
-def _interval(value: float, drawn: Array) -> Interval:
-    low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
-    return Interval(value=value, low=float(low), high=float(high))
-
-
-def _deviation(differences: Array) -> float:
-    return float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+def _interval(value: float, ends: tuple[float, float]) -> Interval:
+    return Interval(value=float(value), low=ends[0], high=ends[1])

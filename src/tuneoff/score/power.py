@@ -1,30 +1,51 @@
 """What a test set can show: the smallest difference that it would find, and how many dialogues a margin needs.
 
-By the normal approximation to a paired mean, at 80 % power and α = 0.05.
+At 80 % power and α = 0.05. A test's statistic is taken to be off the true difference by Student's t with the degrees
+of freedom of `Spread`: the normal approximation with one seed. In a family of m tests each is taken at α / m
+(Bonferroni), the first and hardest step of Holm's procedure, so that the power under Holm is no lower.
 """
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+
+from tuneoff.score.spread import Spread
+from tuneoff.score.student import upper_quantile
 
 POWER, ALPHA = 0.8, 0.05
-_Z = NormalDist().inv_cdf
+MOST = 10**9  # dialogues: what these do not show, no number does
 
 
-def detectable_difference(deviation: float, dialogues: int) -> float:
-    """The true difference that a two-sided test on so many dialogues finds in 80 % of cases.
-
-    `deviation` is the standard deviation of the paired differences over dialogues.
-    """
-    return (_Z(1 - ALPHA / 2) + _Z(POWER)) * deviation / math.sqrt(dialogues)
+def detectable_difference(spread: Spread, dialogues: int, family: int) -> float:
+    """The true difference that a two-sided test on so many dialogues finds in 80 % of cases, among `family` tests."""
+    return _shown(spread, dialogues, ALPHA / 2 / family)
 
 
-def provable_margin(deviation: float, dialogues: int) -> float:
-    """The margin within which a one-sided test on so many dialogues shows two equal arms to lie in 80 % of cases."""
-    return (_Z(1 - ALPHA) + _Z(POWER)) * deviation / math.sqrt(dialogues)
+def provable_margin(spread: Spread, dialogues: int, family: int) -> float:
+    """The margin within which a one-sided test shows two equal arms to lie in 80 % of cases, among `family` tests."""
+    return _shown(spread, dialogues, ALPHA / family)
 
 
-def dialogues_needed(deviation: float, margin: float) -> int:
-    """Dialogues for `provable_margin` to be `margin`."""
-    return math.ceil(((_Z(1 - ALPHA) + _Z(POWER)) * deviation / margin) ** 2)
+def dialogues_needed(spread: Spread, margin: float, family: int) -> int | None:
+    """Dialogues for `provable_margin` to be `margin`. None where these seeds differ too much for any number of them."""
+    quantiles = upper_quantile(ALPHA / family, math.inf) + upper_quantile(1 - POWER, math.inf)
+    room = (margin / quantiles) ** 2 - spread.training
+    if room <= 0:
+        return None
+    enough = math.ceil((spread.interaction + spread.dialogue) / room)  # by normal quantiles: the fewest that could do
+    if spread.seeds == 1:
+        return enough
+    few, enough = 1, max(2, enough)
+    while provable_margin(spread, enough, family) > margin:
+        few, enough = enough, 2 * enough
+        if enough > MOST:
+            return None
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (middle, enough) if provable_margin(spread, middle, family) > margin else (few, middle)
+    return enough
+
+
+def _shown(spread: Spread, dialogues: int, level: float) -> float:
+    freedom = spread.freedom(dialogues)
+    return (upper_quantile(level, freedom) + upper_quantile(1 - POWER, freedom)) * spread.error(dialogues)

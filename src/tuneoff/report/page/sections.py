@@ -59,7 +59,7 @@ def _costs(comparison: Comparison, colours: Mapping[str, int]) -> Section:
         points = list(_points(comparison, colours, cost))
         if points:
             charts.append(against_cost(points, label, form, unit))
-    words = "Up is better, left is cheaper. Lines: 95 % bootstrap intervals. The original model costs no training."
+    words = "Up is better, left is cheaper. Lines: 95 % intervals. The original model costs no training."
     return Section("Quality against cost", words + _unlike(comparison), charts)
 
 

@@ -1,0 +1,46 @@
+"""Intervals and tests of one seed's means, by resampling its dialogues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tuneoff.score.resampling import Array, bootstrap_means, randomization_p
+
+TAIL = 2.5  # percent beyond either end of an interval
+
+
+class Resampled:
+    """What one seed's scores (A, 1, N) show.
+
+    Attributes:
+        arms: (A, R): each arm's mean in each of R bootstrap resamples. What is computed of arms is computed of these.
+    """
+
+    def __init__(self, values: Array, resamples: int, random_seed: int) -> None:
+        self.arms = bootstrap_means(values, resamples, random_seed).T
+        self._values, self._resamples, self._random_seed = values, resamples, random_seed
+
+    def interval(self, drawn: Array) -> tuple[float, float]:
+        """The 95 % percentile interval of `drawn` (R)."""
+        low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
+        return float(low), float(high)
+
+    def p_different(self, pairs: Sequence[tuple[int, int]]) -> Array:
+        """(P): two-sided p-values of pairs of arms, by approximate randomization."""
+        paired = np.stack([self._values[a, 0] - self._values[b, 0] for a, b in pairs], axis=1)
+        return randomization_p(paired, self._resamples, self._random_seed)
+
+    def p_above(self, drawn: Array) -> float:
+        """The one-sided p-value of `drawn` (R) being above 0, by the bootstrap."""
+        return float(((drawn <= 0).sum() + 1) / (len(drawn) + 1))
+
+    def has_score(self, arm: int) -> bool:
+        """Whether shares of this arm's mean can be told."""
+        return bool(self._values[arm].mean() > 0)
+
+    def share(self, part: Array, whole: Array) -> tuple[float, float]:
+        """The 95 % percentile interval of `part` / `whole`, both (R), over the resamples that have a whole."""
+        some = whole != 0  # few dialogues of few scores may be drawn without any
+        return self.interval(part[some] / whole[some])
