@@ -1,69 +1,101 @@
 """Do the intervals cover and the tests hold their level? Simulated comparisons with a known truth.
 
-    python bench/evidence.py [--comparisons 2000] [--dialogues 100 500]
+    python bench/evidence.py [--comparisons 2000] [--dialogues 500] [--seeds 1 3 5] [--deviations 0 0.5 1]
 
-A comparison is three arms on N dialogues. Scores are logit-normal, like ROUGE-1 (median 0.4, standard deviation
-over dialogues 0.13), paired by a common part of the dialogue (correlation 0.6). Two truths: all arms equal, and arms
-that keep exactly 97 % of the first. 1,000 resamples each, in place of the 10,000 of a run.
+A comparison is three arms on N dialogues at S seeds. Scores are logit-normal, like ROUGE-1 (median 0.4, standard
+deviation over dialogues 0.13), paired by a common part of the dialogue (correlation 0.6). Half of the variance of what an arm
+does to a dialogue recurs at every seed, half is that of one training. Each training shifts all scores of its arm by a
+normal number whose standard deviation is given in points (0.01). Truths: all arms equal; arms that keep exactly 97 %
+of the first; and an arm that differs by what the comparisons of equal arms called `detectable` (their median).
+One arm is also compared with the original model, which is the same at every seed.
+One seed: 1,000 resamples each, in place of the 10,000 of a run.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from statistics import median
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuneoff.score import evidence
-from tuneoff.score.evidence import weigh
+from tuneoff.score.evidence import Evidence, weigh
 
 ARMS = ["full", "lora", "dora"]
 MEDIAN, SPREAD, CORRELATION = 0.4, 0.55, 0.6  # the spread is that of the logit
+RECURRING = 0.5  # of the variance of an arm on a dialogue
 KEEP, RESAMPLES = 0.97, 1000
+COLUMNS = ("coverage", "share kept", "one pair", "of 3, Holm", "pair with the original",
+           "at the margin", "of 2, Holm", "found at `detectable`", "`detectable`")  # fmt: skip
 
 
-def scores(random: np.random.Generator, dialogues: int, kept: float) -> NDArray[np.float64]:
-    """(3, 1, N): the arms after the first are scaled to `kept` of their mean."""
+def scores(
+    random: np.random.Generator, arms: int, seeds: int, dialogues: int, deviation: float, *, original: bool = False
+) -> NDArray[np.float64]:
+    """(arms, S, N): equal in truth. `deviation` is that of a training, in F-measure; `original` trains the first not."""
     common = random.normal(size=dialogues)
-    own = random.normal(size=(3, dialogues))
+    recurring = random.normal(size=(arms, 1, dialogues))
+    single = random.normal(size=(arms, seeds, dialogues))
+    own = np.sqrt(RECURRING) * recurring + np.sqrt(1 - RECURRING) * single
+    shift = deviation * random.normal(size=(arms, seeds, 1))
+    if original:
+        own[0], shift[0] = recurring[0], 0
     normal = np.sqrt(CORRELATION) * common + np.sqrt(1 - CORRELATION) * own
     drawn = 1 / (1 + np.exp(-(np.log(MEDIAN / (1 - MEDIAN)) + SPREAD * normal)))
-    return (drawn * np.array([1.0, kept, kept])[:, None])[:, None, :]
+    return drawn + shift
 
 
-def simulate(dialogues: int, comparisons: int, seed: int) -> list[str]:
-    random = np.random.default_rng(seed)
-    covered = kept_covered = single = family = shown = shown_any = 0
+def judged(values: NDArray[np.float64], baseline: str | None) -> Evidence:
+    arms, seeds = ARMS[: len(values)], range(values.shape[1])
+    return weigh({"rouge1": values}, arms, list(seeds), original=None, baseline=baseline, keep=KEEP)
+
+
+def simulate(seeds: int, dialogues: int, deviation: float, comparisons: int) -> list[str]:
+    random = np.random.default_rng([seeds, dialogues, round(1e6 * deviation)])
+    counts: Counter[str] = Counter()
+    detectable = []
     for _ in range(comparisons):
-        for kept in (1.0, KEEP):
-            found = weigh(
-                {"rouge1": scores(random, dialogues, kept)}, ARMS, [0], original=None, baseline="full", keep=KEEP
-            )
-            difference, judged = found.differences[0], found.non_inferiority
-            if kept == 1.0:
-                covered += difference.difference.low <= 0 <= difference.difference.high
-                single += difference.p <= 0.05
-                family += any(d.p_holm <= 0.05 for d in found.differences)
-            else:
-                kept_covered += judged[0].kept.low <= KEEP <= judged[0].kept.high
-                shown += judged[0].p <= 0.05
-                shown_any += any(j.holds for j in judged)
-    figures = (covered, kept_covered, single, family, shown, shown_any)
-    return [f"{100 * figure / comparisons:.1f} %" for figure in figures]
+        found = judged(scores(random, 3, seeds, dialogues, deviation), None).differences
+        counts["coverage"] += found[0].difference.low <= 0 <= found[0].difference.high
+        counts["one pair"] += found[0].p <= 0.05
+        counts["of 3, Holm"] += any(d.p_holm <= 0.05 for d in found)
+        detectable.append(found[0].detectable)
+
+        values = scores(random, 2, seeds, dialogues, deviation, original=True)
+        counts["pair with the original"] += judged(values, None).differences[0].p <= 0.05
+
+        values = scores(random, 3, seeds, dialogues, deviation)
+        values[1:] *= KEEP
+        shares = judged(values, "full").non_inferiority
+        counts["share kept"] += bool(shares) and shares[0].kept.low <= KEEP <= shares[0].kept.high
+        counts["at the margin"] += bool(shares) and shares[0].p <= 0.05
+        counts["of 2, Holm"] += any(j.holds for j in shares)
+    size = median(detectable)
+    for _ in range(comparisons):
+        values = scores(random, 3, seeds, dialogues, deviation)
+        values[1] += size
+        counts["found at `detectable`"] += judged(values, None).differences[0].p_holm <= 0.05
+    return [f"{100 * counts[column] / comparisons:.1f} %" for column in COLUMNS[:-1]] + [f"{100 * size:.1f}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--comparisons", type=int, default=2000)
-    parser.add_argument("--dialogues", type=int, nargs="+", default=[100, 500])
+    parser.add_argument("--dialogues", type=int, nargs="+", default=[500])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5])
+    parser.add_argument("--deviations", type=float, nargs="+", default=[0.0, 0.5, 1.0], help="in points")
     arguments = parser.parse_args()
-    print("| dialogues | coverage: difference | share kept | false positives: one pair | any of 3, Holm "
-          "| non-inferiority at the margin, one arm | any of 2, Holm |")  # fmt: skip
-    print("| --- " * 7 + "|")
+    print(f"| dialogues | seeds | deviation | {' | '.join(COLUMNS)} |")
+    print("| --- " * (3 + len(COLUMNS)) + "|")
     with patch.object(evidence, "RESAMPLES", RESAMPLES):
         for dialogues in arguments.dialogues:
-            print(f"| {dialogues} | {' | '.join(simulate(dialogues, arguments.comparisons, dialogues))} |", flush=True)
+            for seeds in arguments.seeds:
+                for points in arguments.deviations:
+                    cells = simulate(seeds, dialogues, points / 100, arguments.comparisons)
+                    print(f"| {dialogues} | {seeds} | {points:g} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
