@@ -3,10 +3,11 @@
     python bench/evidence.py [--comparisons 2000] [--dialogues 500] [--seeds 1 3 5] [--deviations 0 0.5 1]
 
 A comparison is three arms on N dialogues at S seeds. Scores are logit-normal, like ROUGE-1 (median 0.4, standard
-deviation over dialogues 0.13), paired by a common part of the dialogue (correlation 0.6). Half of the variance of what an arm
-does to a dialogue recurs at every seed, half is that of one training. Each training shifts all scores of its arm by a
-normal number whose standard deviation is given in points (0.01). Truths: all arms equal; arms that keep exactly 97 %
-of the first; and an arm that differs by what the comparisons of equal arms called `detectable` (their median).
+deviation over dialogues 0.13), paired by a common part of the dialogue (correlation 0.6). Half of the variance of
+what an arm does to a dialogue recurs at every seed, half is that of one training. Each training shifts all scores of
+its arm by a normal number whose standard deviation is given in points (0.01). Truths: all arms equal; arms that keep
+exactly 97 % of the first; and an arm that differs by what the comparisons of equal arms called `detectable` (their
+median).
 One arm is also compared with the original model, which is the same at every seed.
 One seed: 1,000 resamples each, in place of the 10,000 of a run.
 """
@@ -35,7 +36,7 @@ COLUMNS = ("coverage", "share kept", "one pair", "of 3, Holm", "pair with the or
 def scores(
     random: np.random.Generator, arms: int, seeds: int, dialogues: int, deviation: float, *, original: bool = False
 ) -> NDArray[np.float64]:
-    """(arms, S, N): equal in truth. `deviation` is that of a training, in F-measure; `original` trains the first not."""
+    """(arms, S, N): equal in truth. `deviation` is that of trainings, in F-measure; `original`: the first has none."""
     common = random.normal(size=dialogues)
     recurring = random.normal(size=(arms, 1, dialogues))
     single = random.normal(size=(arms, seeds, dialogues))

@@ -51,6 +51,10 @@ class Crossed:
         """Whether shares of this arm's mean can be told: its interval is above 0."""
         return self.interval(self.arms[arm])[0] > 0
 
+    def score_share(self, arm: int, whole: int) -> tuple[float, float]:
+        """The 95 % interval of an arm's mean over another's that `has_score`."""
+        return self.share(self.arms[arm], self.arms[whole])
+
     def share(self, part: Array, whole: Array) -> tuple[float, float]:
         """The 95 % interval of mean(part) / mean(whole), both (S, N), where the interval of `whole` is above 0.
 

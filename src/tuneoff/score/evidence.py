@@ -161,7 +161,6 @@ def _judged(
     seen, drawn = values.mean((1, 2)), inference.arms
     if not judged or not inference.has_score(full):
         return []
-    scored = np.maximum(drawn[full], 1e-12)  # few dialogues of few scores may be drawn without any
     p = np.array([inference.p_above(drawn[n] - keep * drawn[full]) for n in judged])
     results = []
     for n, own, adjusted in zip(judged, p, holm(p), strict=True):
@@ -179,7 +178,7 @@ def _judged(
                 arm=arms[n],
                 baseline=baseline,
                 keep=keep,
-                kept=_interval(seen[n] / seen[full], inference.share(drawn[n], scored)),
+                kept=_interval(seen[n] / seen[full], inference.score_share(n, full)),
                 p=float(own),
                 p_holm=float(adjusted),
                 holds=bool(adjusted <= ALPHA),

@@ -19,7 +19,7 @@ class Resampled:
     """
 
     def __init__(self, values: Array, resamples: int, random_seed: int) -> None:
-        self.arms = bootstrap_means(values, resamples, random_seed).T
+        self.arms = bootstrap_means(values[:, 0], resamples, random_seed).T
         self._values, self._resamples, self._random_seed = values, resamples, random_seed
 
     def interval(self, drawn: Array) -> tuple[float, float]:
@@ -39,6 +39,10 @@ class Resampled:
     def has_score(self, arm: int) -> bool:
         """Whether shares of this arm's mean can be told."""
         return bool(self._values[arm].mean() > 0)
+
+    def score_share(self, arm: int, whole: int) -> tuple[float, float]:
+        """The 95 % percentile interval of an arm's mean over another's; a resample without any score counts, too."""
+        return self.interval(self.arms[arm] / np.maximum(self.arms[whole], 1e-12))
 
     def share(self, part: Array, whole: Array) -> tuple[float, float]:
         """The 95 % percentile interval of `part` / `whole`, both (R), over the resamples that have a whole."""

@@ -1,6 +1,6 @@
 """Resampling over dialogues: how sure a difference is, given this test set. numpy alone, and vectorised.
 
-Scores are arrays (A, S, N): arms, seeds, dialogues. Every arm has answered the same dialogues, so all of it is paired:
+Every arm has answered the same dialogues, so all of it is paired:
 a resample takes the same dialogues of every arm.
 """
 
@@ -16,20 +16,14 @@ CELLS = 4_000_000  # of resamples × dialogues at once: 32 MB
 
 
 def bootstrap_means(scores: Array, resamples: int, seed: int) -> Array:
-    """(R, A): each arm's mean in each of R bootstrap resamples (Efron 1979) of `scores` (A, S, N).
+    """(R, A): each arm's mean in each of R bootstrap resamples (Efron 1979) of `scores` (A, N).
 
-    Dialogues are drawn with replacement; where there are several seeds they are drawn too, as the outer level, so
-    that the spread holds both. The resamples are the same for every arm.
+    Dialogues are drawn with replacement. The resamples are the same for every arm.
     """
     random = np.random.default_rng(seed)
-    arms, seeds, dialogues = scores.shape
-    flat = scores.reshape(arms * seeds, dialogues).T  # (N, A·S)
-    means = []
-    for count in _chunks(resamples, dialogues):
-        by_dialogue = _counts(random, count, dialogues) @ flat / dialogues  # (R, A·S)
-        by_seed = _counts(random, count, seeds) / seeds  # (R, S)
-        means.append(np.einsum("ras,rs->ra", by_dialogue.reshape(count, arms, seeds), by_seed))
-    return np.concatenate(means)
+    dialogues = scores.shape[1]
+    chunks = _chunks(resamples, dialogues)
+    return np.concatenate([_counts(random, count, dialogues) @ scores.T / dialogues for count in chunks])
 
 
 def randomization_p(differences: Array, resamples: int, seed: int) -> Array:
