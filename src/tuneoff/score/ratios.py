@@ -1,15 +1,15 @@
-"""The ratio of what two arms take for the same parts of the same work, with its interval. numpy alone."""
+"""The ratio of what two arms take for the same parts of the same work, with its interval."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuneoff.records import Record
+from tuneoff.score.student import upper_quantile
 
 RESAMPLES = 2_000
 RANDOM_SEED = 12345
@@ -87,8 +87,7 @@ def _blocks(count: int) -> int:
 
 def _widening(blocks: int) -> float:
     """The 97.5 % quantile of Student's t with `blocks` - 1 degrees of freedom over the normal one's, and the bias of
-    a standard deviation of so few. By the expansion of Cornish and Fisher.
+    a standard deviation of so few.
     """
-    z, free = NormalDist().inv_cdf(0.975), max(1, blocks - 1)
-    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    return t / z * math.sqrt(blocks / free)
+    free = max(1, blocks - 1)
+    return upper_quantile(0.025, free) / upper_quantile(0.025, math.inf) * math.sqrt(blocks / free)
