@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -41,7 +42,7 @@ GENERATED, ONE_BY_ONE = 64, 6  # test dialogues of a round; the notebook's, one 
 class Way:
     """One way at work in a process of its own, which does what it is told and waits."""
 
-    def __init__(self, name: str, spec: Path, log: Path) -> None:
+    def __init__(self, name: str, spec: Path, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.name = name
         script = Path(__file__).with_name("speed_ways.py")
         self._process = subprocess.Popen(
@@ -50,6 +51,7 @@ class Way:
             stdout=subprocess.PIPE,
             stderr=log.open("w"),
             text=True,
+            env=environment,
         )
         self._log = log
         self._answer()  # it is ready
