@@ -15,9 +15,11 @@ import argparse
 import json
 import multiprocessing
 import random
+import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ from typing import Any
 import psutil
 
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import Trial
+from tuneoff.recipe import Recipe, Trial
 from tuneoff.recipe.load import load_recipe
 from tuneoff.records import BUSY, Plan, Resolved, TrialResult, Tuning
 from tuneoff.report.comparison import compare
@@ -94,32 +96,43 @@ class Phases:
 
     def tuned(self, tuning: Tuning) -> None: ...
 
+    def warns(self, text: str) -> None: ...
+
     def _close(self) -> None:
         if self._open is not None:
             self.spans.append((*self._open, time.time()))
             self._open = None
 
 
-def taken(path: Path, begin: float, end: float) -> float:
-    """The share of the machine's CPU time that the other program took from `begin` to `end`."""
-    cpu = 0.0
-    for line in path.read_text().splitlines() if path.exists() else []:
-        since, until, used = map(float, line.split())
-        cpu += used * max(0.0, min(until, end) - max(since, begin)) / (until - since)
-    return cpu / ((end - begin) * len(psutil.Process().cpu_affinity()))
+def taken_by_phase(path: Path, spans: list[tuple[str, str, float, float]]) -> dict[tuple[str, str], float]:
+    """The share of the machine's CPU time that the other program took of each arm's phases, each of several spans."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    work = [tuple(map(float, line.split())) for line in lines if line.count(" ") == 2]
+    cpu: Counter[tuple[str, str]] = Counter()
+    wall: Counter[tuple[str, str]] = Counter()
+    for arm, phase, begin, end in spans:
+        wall[arm, phase] += end - begin
+        for since, until, used in work:
+            cpu[arm, phase] += used * max(0.0, min(until, end) - max(since, begin)) / (until - since)
+    cores = len(psutil.Process().cpu_affinity())
+    return {key: cpu[key] / (seconds * cores) for key, seconds in wall.items()}
 
 
-def measure(settings: list[str], seed: int | None) -> dict[str, Any]:
+def measure(recipe: Recipe, prepared: Path, seed: int | None) -> dict[str, Any]:
     """One run, beside the other program where there is a `seed` for it."""
     with tempfile.TemporaryDirectory() as work:
         folder, phases, log = RunFolder(Path(work) / "run"), Phases(), Path(work) / "other"
-        run = Run(load_recipe("demo", settings).recipe, folder, phases, False, [])
+        if prepared.exists():
+            shutil.copytree(prepared, folder.path)
+        run = Run(recipe, folder, phases, False, [])
         if seed is None:
             run.carry_out()
         else:
             with beside(seed, log):
                 run.carry_out()
-        shares = [(arm, phase, taken(log, begin, end)) for arm, phase, begin, end in phases.spans]
+        if not prepared.exists():
+            shutil.copytree(folder.path, prepared, ignore=shutil.ignore_patterns("trials"))
+        shares = taken_by_phase(log, phases.spans)
         comparison, _ = compare(folder)
     rows = {row.arm: row for row in comparison.arms}
     ratios = {}
@@ -132,7 +145,7 @@ def measure(settings: list[str], seed: int | None) -> dict[str, Any]:
             }  # fmt: skip
     told = [
         {"arm": arm, "phase": phase, "share": share, "busy": phase in rows[arm].busy}
-        for arm, phase, share in shares
+        for (arm, phase), share in shares.items()
         if phase in PHASES.values()
     ]
     return {"ratios": ratios, "phases": told}
@@ -173,14 +186,16 @@ def main() -> None:
     arguments = parser.parse_args()
     idle: list[dict[str, Any]] = []
     loaded: list[dict[str, Any]] = []
-    for turn in range(max(arguments.runs, arguments.idle)):
-        if len(idle) * arguments.runs <= turn * arguments.idle and len(idle) < arguments.idle:
-            idle.append(measure(arguments.set, None))
-        if turn < arguments.runs:
-            loaded.append(measure(arguments.set, turn))
-        print(f"{len(idle)} idle, {len(loaded)} loaded", file=sys.stderr, flush=True)
-        if arguments.json:
-            arguments.json.write_text(json.dumps({"idle": idle, "loaded": loaded}, indent=2) + "\n")
+    recipe = load_recipe("demo", arguments.set).recipe
+    with tempfile.TemporaryDirectory() as work:
+        for turn in range(max(arguments.runs, arguments.idle)):
+            if len(idle) * arguments.runs <= turn * arguments.idle and len(idle) < arguments.idle:
+                idle.append(measure(recipe, Path(work) / "prepared", None))
+            if turn < arguments.runs:
+                loaded.append(measure(recipe, Path(work) / "prepared", turn))
+            print(f"{len(idle)} idle, {len(loaded)} loaded", file=sys.stderr, flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps({"idle": idle, "loaded": loaded}, indent=2) + "\n")
     print(table(idle, loaded))
 
 
