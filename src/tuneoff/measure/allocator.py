@@ -14,12 +14,12 @@ from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
 _TIDY = 64 * 1024
-_QUICK = 32 * 1024 * 1024  # where glibc's own adaptive threshold ends
+QUICK_MMAP_BYTES = 32 * 1024 * 1024  # where glibc's own adaptive threshold ends: freed blocks below it are kept
 
 
 def quick() -> None:
     """Keep freed blocks below 32 MiB for the next request."""
-    _set(_QUICK, 2 * _QUICK)
+    _set(QUICK_MMAP_BYTES, 2 * QUICK_MMAP_BYTES)
 
 
 def tidy() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneoff.errors import first_line
+from tuneoff.measure.allocator import QUICK_MMAP_BYTES
 from tuneoff.records import PhaseMemory
 
 COMPONENTS = {
@@ -41,15 +42,26 @@ def measure_components(memory: PhaseMemory, model: Any, optimizer: Any, step: Ca
 
 @dataclass(frozen=True)
 class Tracked:
-    """Bytes by component: at the peak of each phase (forward, backward, update), and each one's own maximum."""
+    """Bytes by component: at the peak of each phase (forward, backward, update), and each one's own maximum.
+
+    `large` has what of a phase's peak lies in blocks that the step makes and that the allocator gives back once freed.
+    `sums` are the bytes of gradients that are added up in fp32 and held for the whole training.
+    """
 
     phases: dict[str, dict[str, int]]
     own: dict[str, int]
+    large: dict[str, int]
+    sums: int
+
+    @property
+    def peak_phase(self) -> str:
+        """The phase of the whole step's peak."""
+        return max(self.phases, key=lambda phase: sum(self.phases[phase].values()))
 
     @property
     def at_peak(self) -> dict[str, int]:
         """The components at the moment of the whole step's peak."""
-        return max(self.phases.values(), key=lambda components: sum(components.values()))
+        return self.phases[self.peak_phase]
 
 
 def track(model: Any, optimizer: Any, step: Callable[[], None]) -> Tracked:
@@ -83,7 +95,7 @@ def track(model: Any, optimizer: Any, step: Callable[[], None]) -> Tracked:
     own["optimizer"] = state
     own["weights"] += rests
     own["gradients"] += sums
-    return Tracked(phases, own)
+    return Tracked(phases, own, tracker.large_at_peak, sums)
 
 
 def _state_bytes(optimizer: Any) -> int:
@@ -109,6 +121,20 @@ def _tracker_class(mem_tracker: Any) -> Any:
             super().__init__()
             self.own_peaks: dict[str, int] = {}
             self.phase_peaks: dict[str, dict[str, int]] = {}
+            self.large_at_peak: dict[str, int] = {}
+            self._large: dict[int, int] = {}  # bytes of each large block that is alive
+            self._entered = False
+
+        def __enter__(self) -> Any:
+            self._entered = True
+            return super().__enter__()
+
+        def _update_snap(self, u_type: Any, winfo: Any, *rest: Any, **named: Any) -> None:
+            super()._update_snap(u_type, winfo, *rest, **named)
+            if u_type.name == "ADD" and self._entered and winfo.mem_consumed >= QUICK_MMAP_BYTES:
+                self._large[id(winfo)] = winfo.mem_consumed
+            elif u_type.name == "DEL":
+                self._large.pop(id(winfo), None)
 
         def _track_module_params_and_buffers(self, module: Any, install_grad_hooks: bool = True) -> Any:
             # The original hooks every parameter, and autograd refuses hooks on frozen ones: let them
@@ -144,5 +170,6 @@ def _tracker_class(mem_tracker: Any) -> Any:
                 self.own_peaks[name] = max(self.own_peaks.get(name, 0), size)
             if phase not in self.phase_peaks or now["Total"] > self.phase_peaks[phase]["Total"]:
                 self.phase_peaks[phase] = now
+                self.large_at_peak[phase] = sum(self._large.values())
 
     return Tracker

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuneoff.data.order import epoch_order, micro_batches, padded, token_budget
 from tuneoff.errors import ModelError, first_line
 from tuneoff.measure.parameters import count_parameters
 from tuneoff.model.base import build_model, model_class
@@ -19,59 +18,47 @@ from tuneoff.model.engines import choose_engines
 from tuneoff.model.methods import STEPS, adapt, held_dtype, uses_peft
 from tuneoff.planner.calibrate import calibrate, kind_of_step
 from tuneoff.planner.fit import Device
+from tuneoff.planner.memory import ArmMemory
 from tuneoff.planner.predictor import Predictor, Setting
 from tuneoff.planner.speed import Speed, rough
-from tuneoff.planner.training import Micros, PlannedWork
+from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
-from tuneoff.records import Advice, Fit, Parameters, PlannedArm, PlannedStep, Range
+from tuneoff.records import Advice, Fit, Parameters, PlannedArm, Range
 
 SAMPLES = 7  # steps whose work is counted, for the work of all
 
 
 class ArmPlanner:
-    """Predicts one arm. Peaks are computed where they are asked for, and once."""
+    """Predicts one arm; `memory` has its peaks."""
 
     def __init__(self, name: str, work: PlannedWork, setting: Setting) -> None:
         self.name, self._setting = name, setting
         self._work_of_arm, self._arm, self._spec = work, work.spec, work.training
-        self._engine = work.engine
+        self._engine, self._batches = work.engine, setting.batches
         self._predictor = Predictor(work, setting)
-        self._peaks: dict[int, PlannedStep] = {}
+        vocabulary = int(getattr(setting.inputs.config, "vocab_size", 0))
+        self.memory = ArmMemory(self._predictor, setting.batches, setting.process, vocabulary, work.spec.trains)
 
     @property
     def trains(self) -> bool:
         return self._arm.trains
 
-    def step(self, micro_batch: int) -> PlannedStep:
-        """The peak of the longest step in micro-batches of this size."""
-        if micro_batch not in self._peaks:
-            self._peaks[micro_batch] = self._predictor.memory(self._longest(micro_batch))
-        return self._peaks[micro_batch]
-
-    def _longest(self, micro_batch: int) -> Micros:
-        """Two micro-batches of the longest step: beside the second's activations lie the first's gradients."""
-        return self._micros(self._order[0], micro_batch)[:2]
-
-    def _longest_step(self, micro_batch: int) -> PlannedStep:
-        """The same as `step`, from all layers; known from then on, so that what fits is judged by it, too."""
-        if self._predictor.deep:
-            self._peaks[micro_batch] = self._predictor.memory(self._longest(micro_batch), whole_model=True)
-        return self.step(micro_batch)
-
-    def needs(self, micro_batch: int) -> int:
-        """Bytes that a process of the arm holds at most, its libraries included."""
-        train = self.step(micro_batch).peak if self._arm.trains else 0
-        return self._setting.libraries + max(train, self._predictor.generating.peak)
-
     def largest(self, capacity: int) -> int | None:
-        """The largest micro-batch with which the arm fits."""
-        whole, smallest = self.sizes[0], self.sizes[-1]
-        if self.needs(whole) <= capacity:
-            return whole
-        if self.needs(smallest) > capacity:
+        """The largest micro-batch with which training fits; the smallest where that may fit, as predictions err.
+
+        None where not even that may, or where generation does not, on which the micro-batch has no bearing.
+        """
+        process, peak = self._setting.process, self.memory.training_process_peak
+        generation = self.memory.generation_process_peak(None)
+        if generation > capacity and not process.is_tight(generation, capacity):
             return None
-        return next(size for size in self.sizes if self.needs(size) <= capacity)
+        if peak(self.sizes[0]) <= capacity:
+            return self.sizes[0]
+        needed = peak(self.sizes[-1])
+        if needed > capacity:
+            return self.sizes[-1] if process.is_tight(needed, capacity) else None
+        return next(size for size in self.sizes if peak(size) <= capacity)
 
     @property
     def sizes(self) -> list[int]:
@@ -82,40 +69,41 @@ class ArmPlanner:
         return [size for size in range(count, 0, -1) if count % size == 0]
 
     def fit(self, device: Device) -> Fit:
-        """Whether it fits, and if not, what would."""
+        """Whether it fits, how surely, and if not, what would."""
         size = self.largest(device.capacity)
+        needed = self.memory.process_peak(size or self.sizes[-1])
+        fitting = size if needed <= device.capacity else None
         wanted = self._spec.micro_batch or self._spec.examples_per_step
+        tight = self._setting.process.is_tight(needed, device.capacity)
         return Fit(
             device=device.name,
             capacity=device.capacity,
-            fits=size is not None,
+            fits="no" if size is None else "tight" if tight else "yes",
             micro_batch=size if self._arm.trains else None,
-            advice=[] if size == wanted or not self._arm.trains else self._advice(device, size),
+            advice=[] if fitting == wanted else self._advice(device, fitting),
         )
 
     def plan(self, micro_batch: int, devices: Sequence[Device]) -> PlannedArm:
         """All of it, trained in micro-batches of the given size."""
         known = self._known()
         try:
-            if not self._arm.trains:
-                return known.model_copy(
-                    update={
-                        "evaluate_peak": self._predictor.generating.peak,
-                        **self._times(None),
-                        "fits": [self.fit(device) for device in devices],
-                    }
-                )
-            typical = self._order[len(self._order) // 2]
-            return known.model_copy(
-                update={
+            found: dict[str, Any] = {"evaluate_peak": self.memory.generation.peak}
+            if self._arm.trains:
+                longest = self.memory.longest_of_all_layers(micro_batch)
+                validation = self.memory.validation(micro_batch)
+                found |= {
                     "engine": f"{self._engine.name}: {self._engine.reason}",
-                    "longest": self._longest_step(micro_batch),
-                    "typical": self._predictor.memory(self._micros(typical, micro_batch)[:2]),
-                    "evaluate_peak": self._predictor.generating.peak,
-                    **self._times(micro_batch),
-                    "fits": [self.fit(device) for device in devices],
+                    "longest": longest,
+                    "typical": self.memory.typical(micro_batch),
+                    "validate_peak": validation.peak if validation else None,
                 }
-            )
+            found |= {
+                "process_peak": self.memory.process_peak(micro_batch),
+                "slack": self.memory.slack(micro_batch),
+                **self._times(micro_batch if self._arm.trains else None),
+                "fits": [self.fit(device) for device in devices],
+            }
+            return known.model_copy(update=found)
         except Exception as error:  # whatever needs values: of a method, an architecture, or a private API of torch
             return known.model_copy(update={"not_predicted": f"{type(error).__name__}: {first_line(error)}"})
 
@@ -145,39 +133,10 @@ class ArmPlanner:
             return None
         return count_parameters(model)
 
-    @cached_property
-    def _order(self) -> list[list[int]]:
-        """The examples of each optimizer step of the first epoch: the longest, then from short to long."""
-        steps = self._setting.steps
-        order = epoch_order(steps.lengths, steps.examples_per_step, steps.seed, 0)
-        size = steps.examples_per_step
-        first, *others = [order[start : start + size] for start in range(0, len(order), size)]
-        return [first, *sorted(others, key=lambda step: self._features(step)[0])]
-
-    def _micros(self, step: list[int], size: int) -> Micros:
-        """A step's micro-batches where `size` of the longest examples go at once: split as the trainer does."""
-        if size >= self._setting.steps.examples_per_step:
-            return [step]
-        lengths = self._setting.steps.lengths
-        parts = micro_batches([lengths[i] for i in step], size * self._budget)
-        return [[step[i] for i in part] for part in parts]
-
-    @cached_property
-    def _budget(self) -> int:
-        """Of a micro-batch of one: it grows with the size."""
-        return token_budget(self._setting.steps.lengths, 1)
-
-    def _features(self, micro_batch: list[int]) -> np.ndarray:
-        """What the work of a micro-batch is a sum of: padded tokens, pairs of them, the targets' rows, and itself."""
-        lengths = [self._setting.steps.lengths[i] for i in micro_batch]
-        s, t = (padded(max(values)) for values in zip(*lengths, strict=True))
-        b, rows = len(micro_batch), sum(target for _, target in lengths)
-        return np.array([b * s, b * s * s, b * t, b * t * t, b * s * t, rows, 1.0])
-
     def _times(self, micro_batch: int | None) -> dict[str, Any]:
         """Seconds of training (None: there is none), of evaluation and of both; and what they are reckoned by."""
         speed = self._speed(micro_batch)
-        generating, evaluation = self._predictor.generating, self._setting.recipe.evaluation
+        generating, evaluation = self._predictor.generating(None), self._setting.recipe.evaluation
         usual = self._setting.inputs.data[evaluation.split]
         short = min(max(1.0, usual.target_tokens / max(1, usual.references)), evaluation.max_new_tokens)
         reading = speed.seconds(generating.reading)
@@ -191,16 +150,16 @@ class ArmPlanner:
 
     def _work(self, micro_batch: int) -> Work:
         """The work of all steps: that of a few micro-batches is counted, and is linear in `_features`."""
-        every = [micro for step in self._order for micro in self._micros(step, micro_batch)]
-        every.sort(key=lambda micro: self._features(micro)[0])
+        every = [micro for step in self._batches.order for micro in self._batches.micros(step, micro_batch)]
+        every.sort(key=lambda micro: self._batches.features(micro)[0])
         chosen = [every[place] for place in _spread(len(every), SAMPLES)]
-        matrix = np.array([self._features(micro) for micro in chosen])
+        matrix = np.array([self._batches.features(micro) for micro in chosen])
         works = np.array([self._predictor.work(micro).parts() for micro in chosen])
         scale = matrix.max(0).clip(min=1.0)
         weights, *_ = np.linalg.lstsq(matrix / scale, works, rcond=None)
-        epoch = sum(self._features(micro) for micro in every) / scale @ weights
+        epoch = sum(self._batches.features(micro) for micro in every) / scale @ weights
         steps = self._setting.steps.count
-        return Work(*epoch.tolist()) * (steps / len(self._order)) + self._predictor.updating * steps
+        return Work(*epoch.tolist()) * (steps / len(self._batches.order)) + self._predictor.updating * steps
 
     def _speed(self, micro_batch: int | None) -> Speed:
         s = self._setting
@@ -211,8 +170,8 @@ class ArmPlanner:
         model = widths_of(s.inputs.config)
         if s.calibrate and micro_batch is not None:
             s.tell.phase(f"calibrate {self.name}")
-            ordered = [*self._order[1:], self._order[0]]
-            steps = [self._micros(ordered[place], micro_batch) for place in _spread(len(ordered), 3)]
+            ordered = [*self._batches.order[1:], self._batches.order[0]]
+            steps = [self._batches.micros(ordered[place], micro_batch) for place in _spread(len(ordered), 3)]
             speed = calibrate(self._work_of_arm, s.inputs, s.steps, s.precision, steps, s.tell.progress)
             s.speeds.keep(kinds[0], model, speed)
         known = (s.speeds.find(kind, model) for kind in kinds)
@@ -220,22 +179,40 @@ class ArmPlanner:
 
     def _advice(self, device: Device, fitting: int | None) -> list[Advice]:
         """Changes that make the arm smaller, from the least to the most; after the first that fits, no more."""
-        advice = []
         if fitting is not None:
-            return [Advice(change=f"training.micro_batch={fitting}", peak=self.needs(fitting), fits=True)]
-        smallest = self.sizes[-1]
-        wanted = self._spec.micro_batch or self._spec.examples_per_step
+            peak = self.memory.process_peak(fitting)
+            return [Advice(change=f"training.micro_batch={fitting}", peak=peak, fits=True)]
+        if self.memory.generation_process_peak(None) > device.capacity:
+            training = self.memory.training_process_peak(self.sizes[-1])
+            more = self._advice_for_training(device) if training > device.capacity else []
+            return [*self._advice_for_generation(device), *more]
+        return self._advice_for_training(device)
+
+    def _advice_for_training(self, device: Device) -> list[Advice]:
+        smallest, wanted = self.sizes[-1], self._spec.micro_batch or self._spec.examples_per_step
+        advice = []
         if smallest != wanted:
-            advice.append(Advice(change=f"training.micro_batch={smallest}", peak=self.needs(smallest), fits=False))
+            peak = self.memory.training_process_peak(smallest)
+            advice.append(Advice(change=f"training.micro_batch={smallest}", peak=peak, fits=peak <= device.capacity))
         for change, other in self._others:
             try:
-                peak = other.needs(1)
+                peak = other.memory.training_process_peak(1)
             except Exception:  # a variant that cannot be computed is no advice
                 continue
             advice.append(Advice(change=change, peak=peak, fits=peak <= device.capacity))
             if peak <= device.capacity:
                 break
         return advice
+
+    def _advice_for_generation(self, device: Device) -> list[Advice]:
+        """The largest batch of fewer texts, halved again and again, with which generation fits; else a single text."""
+        size = self._setting.recipe.evaluation.batch_size
+        while size > 1:
+            size //= 2
+            peak = self.memory.generation_process_peak(size)
+            if size == 1 or peak <= device.capacity:
+                return [Advice(change=f"evaluation.batch_size={size}", peak=peak, fits=peak <= device.capacity)]
+        return []
 
     @cached_property
     def _others(self) -> list[tuple[str, ArmPlanner]]:

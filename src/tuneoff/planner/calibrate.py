@@ -15,8 +15,9 @@ from tuneoff.model.depth import shallow
 from tuneoff.model.device import Precision, pick_device, synchronize
 from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt, held_dtype
+from tuneoff.planner.batches import Micros
 from tuneoff.planner.speed import Speed, fit
-from tuneoff.planner.training import FakeTraining, Micros, PlannedWork, training_for_steps
+from tuneoff.planner.training import FakeTraining, PlannedWork, training_for_steps
 from tuneoff.planner.work import Work
 from tuneoff.train.probe import single_step
 from tuneoff.train.steps import Steps
@@ -42,7 +43,7 @@ def calibrate(
     samples: list[tuple[Work, float]] = []
     for depth in DEPTHS:
         small = replace(inputs, config=shallow(inputs.config, depth))
-        fake = FakeTraining(arm, small, steps, precision)
+        fake = FakeTraining(arm, small, steps, precision, pick_device())
         measured = _measure(arm, small, steps, precision, timed)
         for micros, seconds in zip(timed, measured, strict=True):
             samples.append((sum((fake.work(micro) for micro in micros), fake.updating), seconds))

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class FakeWorld:
-    """Where tensors hold no values. Models and batches made in one can be used in it alone."""
+    """Where tensors hold no values. Models and batches made in one lie on its device, and can be used in it alone."""
 
-    def __init__(self) -> None:
-        self._mode = FakeTensorMode()
+    def __init__(self, device: torch.device) -> None:
+        self._mode, self._device = FakeTensorMode(), device
 
     def model(
         self, config: PretrainedConfig, method: str, settings: Mapping[str, Any], dtype: torch.dtype, steps: int
     ) -> Any:
-        """The model of `config` in `dtype`, adapted to a method, on fake CPU tensors.
+        """The model of `config` in `dtype`, adapted to a method, on fake tensors of the device.
 
         Made on the meta device, since neither transformers nor peft can make one of fake tensors. Raises ModelError.
         """
@@ -47,14 +47,19 @@ class FakeWorld:
                             held[name] = made.setdefault(id(tensor), self._like(tensor, is_parameter))
         return model
 
-    @staticmethod
-    def _like(tensor: torch.Tensor, is_parameter: bool) -> torch.Tensor:
-        fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+    def _like(self, tensor: torch.Tensor, is_parameter: bool) -> torch.Tensor:
+        fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=self._device)
         return torch.nn.Parameter(fake, requires_grad=tensor.requires_grad) if is_parameter else fake
 
     def batch(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """A real batch without its values."""
-        return {name: self._mode.from_tensor(tensor) for name, tensor in batch.items()}
+        with self._mode:
+            return {name: self._like(tensor, False) for name, tensor in batch.items()}
+
+    def token_ids(self, rows: int, length: int) -> torch.Tensor:
+        """Token ids without values: (rows, length)."""
+        with self._mode:
+            return torch.empty(rows, length, dtype=torch.int64, device=self._device)
 
     @contextmanager
     def entered(self, rows: Sequence[int]) -> Iterator[None]:
@@ -72,7 +77,7 @@ class _Answers(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.nonzero.default:
-            return torch.empty(next(self._rows), args[0].dim(), dtype=torch.int64)
+            return torch.empty(next(self._rows), args[0].dim(), dtype=torch.int64, device=args[0].device)
         if func is torch.ops.aten._local_scalar_dense.default:
             return 0.0 if args[0].dtype.is_floating_point else 0
         return func(*args, **(kwargs or {}))

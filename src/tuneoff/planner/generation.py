@@ -9,12 +9,13 @@ import torch
 
 from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import load_tokens
-from tuneoff.measure.components import track
 from tuneoff.model.device import Precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import is_merged
 from tuneoff.model.methods import STEPS, uses_peft
+from tuneoff.planner.alive import Alive, lasting_bytes
 from tuneoff.planner.fake import FakeWorld
+from tuneoff.planner.process import Held, bytes_besides_tensors
 from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import CountWork, Work
 from tuneoff.recipe.schema import EvaluationSpec
@@ -22,9 +23,9 @@ from tuneoff.recipe.schema import EvaluationSpec
 
 @dataclass(frozen=True)
 class Generating:
-    """The peak in bytes; the work of reading all inputs, and of one more token for all texts."""
+    """What is held at the peak; the work of reading all inputs, and of one more token for all texts."""
 
-    peak: int
+    held: Held
     reading: Work
     token: Work
 
@@ -36,16 +37,23 @@ class FakeGeneration:
     are added up for the longest text.
     """
 
-    def __init__(self, arm: PlannedWork, inputs: Inputs, evaluation: EvaluationSpec, precision: Precision) -> None:
-        self._world = FakeWorld()
+    def __init__(
+        self,
+        arm: PlannedWork,
+        inputs: Inputs,
+        evaluation: EvaluationSpec,
+        precision: Precision,
+        device: torch.device,
+    ) -> None:
+        self._world, self._device = FakeWorld(device), device
         spec = arm.spec
         model = self._world.model(inputs.config, spec.method, spec.settings, precision.dtype, STEPS).eval()
         self.plain_model = not uses_peft(spec.method) or is_merged(model, arm.engine.name)  # without adapters
         if self.plain_model and uses_peft(spec.method):
             model = self._world.model(inputs.config, "none", {}, precision.dtype, STEPS).eval()
-        engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
         self._model = model
-        self._greedy = engine.greedy() if evaluation.num_beams == 1 else None
+        self._engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
+        self._greedy: Any = None
         self._causal = inputs.model_class == "causal"
         self._evaluation = evaluation
         self._lengths = sorted(
@@ -57,36 +65,38 @@ class FakeGeneration:
         size = self._evaluation.batch_size
         batches = [self._lengths[start : start + size] for start in range(0, len(self._lengths), size)]
         with self._world.entered([]):
-            peak, grown = self._track(batches[0])
-            first = self._count(batches[0])
-            last = self._count(batches[-1])
+            held, first = self._first(batches[0])
+            last = self._count(batches[-1])[:2]
         tokens = [sum([max(batch)] * len(batch)) for batch in batches]
         middle = (first[0] + last[0]) * (sum(tokens) / max(1, tokens[0] + tokens[-1]))
-        return Generating(peak + grown, middle, first[1] * len(batches))
+        return Generating(held, middle, first[1] * len(batches))
 
-    def _track(self, lengths: list[int]) -> tuple[int, int]:
-        """The peak of live tensors, and what the keys and values of tokens to come add to it."""
-        cache: Any = None
+    def _first(self, lengths: list[int]) -> tuple[Held, tuple[Work, Work]]:
+        """What is held at the peak, with a search's copies of weights and the keys and values of all tokens to come.
 
-        def read_and_write() -> None:
-            nonlocal cache
-            cache = self._read(lengths)
-            self._write(cache)
+        And the work of reading, and of writing a token.
+        """
+        with Alive() as alive:
+            self._greedy = self._engine.greedy() if self._evaluation.num_beams == 1 else None
+            reading, token, state, products = self._count(lengths)
+        fixed = lasting_bytes(self._model, None) + bytes_besides_tensors(self._device, products)
+        held = alive.held(fixed)
+        if self._greedy is None:
+            held = Held(held.fixed, held.reused + self._growth(state, lengths))
+        return held, (reading, token)
 
-        tracked = track(self._model, None, read_and_write)
-        return sum(tracked.at_peak.values()), 0 if self._greedy is not None else self._growth(cache, lengths)
-
-    def _count(self, lengths: list[int]) -> tuple[Work, Work]:
+    def _count(self, lengths: list[int]) -> tuple[Work, Work, Any, int]:
+        """The work of reading and of writing a token, the search's state after, and how many kinds of products."""
         with CountWork() as reading:
             state = self._read(lengths)
         with CountWork() as token:
             self._write(state)
-        return reading.done, token.done
+        return reading.done, token.done, state, len(reading.products | token.products)
 
     @torch.no_grad()
     def _read(self, lengths: list[int]) -> Any:
         """The inputs read, and the first token of each text written where transformers writes it at once."""
-        ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
+        ids = self._world.token_ids(len(lengths), max(lengths))
         if self._greedy is not None:
             return self._greedy.begin(ids, lengths, self._evaluation.max_new_tokens)
         beams, mask = self._evaluation.num_beams, torch.ones_like(ids)
@@ -107,7 +117,7 @@ class FakeGeneration:
             self._greedy.step(state, self._evaluation.max_new_tokens - 1)
             return
         kept, out = state
-        token = torch.zeros(out.logits.shape[0], 1, dtype=torch.int64)
+        token = self._world.token_ids(out.logits.shape[0], 1)
         name = "input_ids" if self._causal else "decoder_input_ids"
         self._model(**kept, **{name: token}, past_key_values=out.past_key_values, use_cache=True)
 

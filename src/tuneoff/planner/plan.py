@@ -13,8 +13,10 @@ from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.engines import choose_engines
 from tuneoff.model.methods import check_method
 from tuneoff.planner.arm import ArmPlanner
+from tuneoff.planner.batches import Batches
 from tuneoff.planner.fit import Device, parse_device, this_machine
 from tuneoff.planner.predictor import Setting
+from tuneoff.planner.process import CUDA_CONTEXT_BYTES, Process
 from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import PlannedWork
 from tuneoff.progress import ProgressListener
@@ -60,9 +62,10 @@ def make_plan(
         recipe=recipe,
         inputs=inputs,
         steps=steps,
+        batches=Batches(steps),
         device=device,
         precision=precision,
-        libraries=psutil.Process().memory_info().rss if device.type == "cpu" else 0,
+        process=Process(device, psutil.Process().memory_info().rss if device.type == "cpu" else CUDA_CONTEXT_BYTES),
         speeds=Speeds(device),
         calibrate=calibrate,
         tell=tell,
@@ -79,7 +82,7 @@ def make_plan(
     return Plan(
         device=here.name,
         precision=f"{precision.name}: {precision.reason}",
-        libraries=setting.libraries,
+        libraries=setting.process.libraries,
         micro_batch=micro_batch,
         steps=steps.count,
         arms=arms,
@@ -126,9 +129,10 @@ def _number(text: str) -> int | float | str:
 def _steps(recipe: Recipe, inputs: Inputs) -> Steps:
     """What the first seed trains on."""
     train = load_tokens(inputs.tokens["train"]) if "train" in inputs.tokens else None
+    validation = inputs.tokens.get("validation") if recipe.evaluation.split != "validation" else None
     return Steps(
         train=train,
-        validation=None,
+        validation=load_tokens(validation) if validation else None,
         seed=recipe.seeds[0],
         examples_per_step=recipe.training.examples_per_step,
         count=count_steps(len(train), recipe.training) if train is not None else 0,

@@ -12,11 +12,11 @@ def refusals(plan: Plan) -> list[str]:
     lines = []
     for arm in plan.arms:
         here = next(iter(arm.fits), None)
-        if here is None or here.fits:
+        if here is None or here.fits != "no":
             continue
-        peak = max(arm.longest.peak if arm.longest else 0, arm.evaluate_peak or 0) + plan.libraries
+        assert arm.process_peak is not None  # since its fit is known
         lines.append(
-            f"arm {arm.arm} is predicted to need {peak / GIB:.1f} GiB, and {here.device} has "
+            f"arm {arm.arm} is predicted to need {arm.process_peak / GIB:.1f} GiB, and {here.device} has "
             f"{here.capacity / GIB:.1f} GiB."
         )
         for advice in here.advice:

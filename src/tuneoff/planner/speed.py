@@ -7,15 +7,18 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
-from tuneoff.data.tokens import cache_folder
-from tuneoff.folder import write_json
+from tuneoff.cache import cache_folder
+from tuneoff.errors import CacheError, WriteError
+from tuneoff.folder import write_whole
 from tuneoff.measure.environment import describe_environment
 from tuneoff.model.device import synchronize
 from tuneoff.planner.work import Work
@@ -96,15 +99,18 @@ class Speeds:
         machine = describe_environment(device)
         known = [machine[key] for key in ("device", "device_name", "threads", "settings")]
         self._machine = hashlib.sha256(json.dumps([known, torch.__version__]).encode()).hexdigest()[:12]
-        self._path: Path = cache_folder().parent / "speeds.json"
+        try:
+            self._path: Path | None = cache_folder("speeds") / "speeds.json"
+        except CacheError:
+            self._path = None  # nothing is known of earlier, nor kept
 
     def find(self, kind: str, model: str) -> Speed | None:
         """That of a kind of step (engine, precision, method) on a model, or else on another model."""
         own = self._read().get(f"{self._machine} {kind}", {})
         if model in own:
-            return Speed.model_validate(own[model])
+            return own[model]
         if own:
-            speed = Speed.model_validate(list(own.values())[-1])
+            speed = list(own.values())[-1]
             return speed.model_copy(
                 update={"spread": max(ELSEWHERE, speed.spread), "source": f"{speed.source}, of another model"}
             )
@@ -112,12 +118,16 @@ class Speeds:
 
     def keep(self, kind: str, model: str, speed: Speed) -> None:
         every = self._read()
-        every.setdefault(f"{self._machine} {kind}", {})[model] = speed.model_dump()
-        write_json(self._path, every)
+        every.setdefault(f"{self._machine} {kind}", {})[model] = speed
+        if self._path is not None:
+            with suppress(WriteError):
+                write_whole(self._path, _EVERY.dump_json(every, indent=2).decode() + "\n")
 
-    def _read(self) -> dict[str, dict[str, dict[str, object]]]:
+    def _read(self) -> dict[str, dict[str, Speed]]:
         try:
-            found: dict[str, dict[str, dict[str, object]]] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return _EVERY.validate_json(self._path.read_bytes()) if self._path is not None else {}
+        except (OSError, ValueError):  # none yet, or damaged: they can be measured again
             return {}
-        return found
+
+
+_EVERY = TypeAdapter(dict[str, dict[str, Speed]])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -18,10 +18,13 @@ from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.components import track
 from tuneoff.measure.parameters import count_parameters
-from tuneoff.model.device import Precision, pick_device
+from tuneoff.model.device import Precision
 from tuneoff.model.engines import Engine, engine_for
 from tuneoff.model.methods import held_dtype
+from tuneoff.planner.alive import Alive, lasting_bytes
+from tuneoff.planner.batches import Micros
 from tuneoff.planner.fake import FakeWorld
+from tuneoff.planner.process import Held, bytes_besides_tensors
 from tuneoff.planner.work import CountWork, Work
 from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 from tuneoff.records import ChosenEngine, PlannedStep
@@ -30,13 +33,12 @@ from tuneoff.train.loop import Training
 from tuneoff.train.probe import single_step
 from tuneoff.train.steps import Steps
 
-# What the process takes besides tensors, as measured (docs/plan.md): objects, threads and data, and what oneDNN keeps
-# of each kind of matrix product.
-PROCESS_BYTES, KERNEL_BYTES = 34 * 2**20, 2**19
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 EXACT_BYTES = 26  # a weight's, read and written in a step of ExactAdamW
 
 
-Micros = list[list[int]]  # the examples of each micro-batch
 Batch = dict[str, torch.Tensor]
 
 
@@ -75,9 +77,16 @@ class FakeTraining:
     """
 
     def __init__(
-        self, arm: PlannedWork, inputs: Inputs, steps: Steps, precision: Precision, *, split: bool = False
+        self,
+        arm: PlannedWork,
+        inputs: Inputs,
+        steps: Steps,
+        precision: Precision,
+        device: torch.device,
+        *,
+        split: bool = False,
     ) -> None:
-        self._world = FakeWorld()
+        self._world, self._device = FakeWorld(device), device
         dtype = held_dtype(arm.spec.method, precision.dtype)
         model = self._world.model(inputs.config, arm.spec.method, arm.spec.settings, dtype, steps.count)
         self.parameters = count_parameters(model)
@@ -88,23 +97,16 @@ class FakeTraining:
             self._training = training_for_steps(engine, inputs, steps, arm.training, split=split)
         self._model, self._optimizer = model, cast(Any, self._training.optimizer)
 
-    def memory(self, micro_batches: Micros) -> PlannedStep:
-        """The peak of a step on these micro-batches (of which the first is the largest), by component."""
-        return max(self.phases(micro_batches).values(), key=lambda step: step.peak)
-
     def phases(self, micro_batches: Micros) -> dict[str, PlannedStep]:
-        """The peak of each phase of that step: forward, backward, update."""
-        with self._ready(micro_batches) as (batches, shape):
+        """The peak of each phase of a step on these micro-batches (of which the first is the largest), by component.
+
+        The phases are forward, backward and update.
+        """
+        with self._ready(self._steps.train, micro_batches) as (batches, shape):
             self._make_optimizer_state()
-            counter = CountWork()
-
-            def step() -> None:
-                with counter:
-                    self._step(batches)
-
-            tracked = track(self._model, self._optimizer, step)
-        on_cpu = pick_device().type == "cpu"
-        process = PROCESS_BYTES + KERNEL_BYTES * len(counter.products) if on_cpu else 0
+            with CountWork() as counter:
+                tracked = track(self._model, self._optimizer, lambda: single_step(self._training, batches))
+        process = bytes_besides_tensors(self._device, len(counter.products))
         return {
             phase: PlannedStep(
                 examples=shape[0],
@@ -112,13 +114,33 @@ class FakeTraining:
                 target_tokens=0 if self._causal else shape[2],
                 peak=sum(components.values()) + process,
                 components={**components, "process": process},
+                without_slack=tracked.large[phase] + tracked.sums,
             )
             for phase, components in tracked.phases.items()
         }
 
+    def check(self, examples: list[int]) -> Held:
+        """The peak of a trial's check of some examples: transformers' own loss and its gradient, without dropout."""
+        with self._ready(self._steps.train, [examples]) as (batches, _):
+            self._make_optimizer_state()
+            return self._held(lambda: self._check(batches[0]))
+
+    def _check(self, batch: Batch) -> None:
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._training.engine.bf16):
+            loss = self._model(**batch).loss
+        loss.backward()
+        self._optimizer.zero_grad()
+
+    def validation(self, examples: list[int]) -> Held:
+        """The peak of validation on one batch of the validation split, the optimizer's state there."""
+        assert self._steps.validation is not None
+        with self._ready(self._steps.validation, [examples]) as (batches, _), torch.no_grad():
+            self._make_optimizer_state()
+            return self._held(lambda: self._training.engine.loss(batches[0]))
+
     def work(self, micro_batch: list[int]) -> Work:
         """The work of a micro-batch, forward and backward."""
-        with self._ready([micro_batch]) as (batches, _), CountWork() as counter:
+        with self._ready(self._steps.train, [micro_batch]) as (batches, _), CountWork() as counter:
             single_step(self._training, batches, update=False)
         return counter.done
 
@@ -147,15 +169,21 @@ class FakeTraining:
         for weight in self._model.parameters():
             weight.grad = torch.empty_like(weight) if weight.requires_grad else None
 
-    def _step(self, batches: list[Batch]) -> None:
-        single_step(self._training, batches)
+    def _held(self, compute: Callable[[], object]) -> Held:
+        """What is held at the peak of a computation without dropout."""
+        self._model.eval()
+        with CountWork() as counter, Alive() as alive:
+            compute()
+        self._model.train()
+        fixed = lasting_bytes(self._model, self._optimizer)
+        return alive.held(fixed + bytes_besides_tensors(self._device, len(counter.products)))
 
     @contextmanager
-    def _ready(self, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
-        """The micro-batches without values, where they can be computed with, and the first one's padded shape."""
-        real = [self._training.collate([self._steps.train[i] for i in chosen]) for chosen in micro_batches]
-        rows = [int((batch["labels"] != IGNORED).sum()) for batch in real]
+    def _ready(self, rows: Dataset, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
+        """Micro-batches of `rows` without values, where they can be computed with, and the first one's padded shape."""
+        real = [self._training.collate([rows[i] for i in chosen]) for chosen in micro_batches]
+        targets = [int((batch["labels"] != IGNORED).sum()) for batch in real]
         first = real[0]
-        with self._world.entered(rows):
+        with self._world.entered(targets):
             shape = (len(first["labels"]), first["input_ids"].shape[1], first["labels"].shape[1])
             yield [self._world.batch(batch) for batch in real], shape

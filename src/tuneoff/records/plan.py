@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tuneoff.records.base import Record
@@ -9,13 +11,18 @@ from tuneoff.records.trial import Parameters
 
 
 class PlannedStep(Record):
-    """A training step as predicted, on one micro-batch of padded lengths: bytes of live tensors at its peak."""
+    """A training step as predicted, on one micro-batch of padded lengths: bytes of live tensors at its peak.
+
+    `without_slack` of them, besides weights and state, are no reason for the allocator to keep others: blocks of the
+    step that it gives back once freed, and sums of gradients.
+    """
 
     examples: int
     source_tokens: int
     target_tokens: int
     peak: int
     components: dict[str, int]
+    without_slack: int = 0
 
 
 class Range(Record):
@@ -35,11 +42,14 @@ class Advice(Record):
 
 
 class Fit(Record):
-    """Whether an arm's training and generation fit a device: `micro_batch` is the largest that does."""
+    """Whether an arm's processes fit a device, and the largest micro-batch with which they do.
+
+    `fits` is "tight" where what is needed and what there is differ by less than a prediction can err.
+    """
 
     device: str
     capacity: int
-    fits: bool
+    fits: Literal["yes", "tight", "no"]
     micro_batch: int | None
     advice: list[Advice]
 
@@ -56,7 +66,10 @@ class PlannedArm(Record):
         engine: The name of its engine, and why that one.
         longest: A training step on the longest batch: its `peak`, and the `components` alive then.
         typical: The same on a batch of typical length.
+        validate_peak: The peak of validation, the optimizer's state there; None where nothing is validated.
         evaluate_peak: The peak of generation on the longest batch.
+        process_peak: What a process of the arm holds at most in any phase: libraries, tensors, the allocator's slack.
+        slack: How many of these bytes the allocator holds beside what is alive.
         seconds: Of `train`, `evaluate` and in `total`, each as `value`, `low` and `high`.
         speed: What the seconds are reckoned from.
         fits: Whether it fits this machine (the first), and each of `devices`; the advice where it does not.
@@ -71,7 +84,10 @@ class PlannedArm(Record):
     engine: str | None = None
     longest: PlannedStep | None = None
     typical: PlannedStep | None = None
+    validate_peak: int | None = None
     evaluate_peak: int | None = None
+    process_peak: int | None = None
+    slack: int | None = None
     seconds: dict[str, Range] | None = None
     speed: str | None = None
     fits: list[Fit] = Field(default_factory=list)
@@ -84,7 +100,8 @@ class Plan(Record):
     Attributes:
         device: This machine's, which it is made for.
         precision: bf16 or fp32, and why.
-        libraries: The bytes that a process holds before it loads a model. Peaks are over them.
+        libraries: The bytes that a process holds before it loads a model (on CUDA: its context, of the GPU's memory).
+            Peaks are over them, but for `process_peak` and that of an advice.
         micro_batch: How many of the longest examples go through the model at once.
         steps: Optimizer steps of an arm that trains.
         arms: What each arm takes.

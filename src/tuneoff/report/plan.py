@@ -20,28 +20,37 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print(_arms(plan))
     for note in _notes(plan):
         console.print(Padding(Text(note), (0, 0, 0, 1)))
+    console.print()
+    console.print(_peaks(plan.arms))
+    for note in _notes_of_peaks(plan):
+        console.print(Padding(Text(note), (0, 0, 0, 1)))
     components = [arm for arm in plan.arms if arm.longest]
     if components:
         console.print()
         console.print(_components(components))
     console.print()
     console.print(_fits(plan.arms))
+    if any(fit.fits == "tight" for arm in plan.arms for fit in arm.fits):
+        console.print(
+            Padding(Text("tight: predictions err by more than what is left, or what is missing"), (0, 0, 0, 1))
+        )
     for line in _advice(plan.arms):
         console.print(Padding(Text(line), (0, 0, 0, 1)))
 
 
 def planned_lines(plan: Plan) -> list[str]:
     """A line for each arm: what a run says before it begins."""
-    return [
-        f"plan {arm.arm}: not predicted ({arm.not_predicted})"
-        if arm.not_predicted
-        else f"plan {arm.arm}: {bytes_text(_peak(arm))} at most, {range_text((arm.seconds or {}).get('total'))}"
-        for arm in plan.arms
-    ]
+    return [_planned_line(arm) for arm in plan.arms]
 
 
-def _peak(arm: PlannedArm) -> int:
-    return max(arm.longest.peak if arm.longest else 0, arm.evaluate_peak or 0)
+def _planned_line(arm: PlannedArm) -> str:
+    if arm.not_predicted:
+        return f"plan {arm.arm}: not predicted ({arm.not_predicted})"
+    here = next(iter(arm.fits), None)
+    tight = f", tight: {here.device} has {bytes_text(here.capacity)}" if here and here.fits == "tight" else ""
+    return (
+        f"plan {arm.arm}: {bytes_text(arm.process_peak)} at most{tight}, {range_text((arm.seconds or {}).get('total'))}"
+    )
 
 
 def _table(*headers: str) -> Table:
@@ -53,15 +62,13 @@ def _table(*headers: str) -> Table:
 
 
 def _arms(plan: Plan) -> Table:
-    table = _table("arm", "learns", "training", "typical", "generating", "saved", "time")
+    table = _table("arm", "learns", "saved", "its processes hold", "time")
     for arm in plan.arms:
         table.add_row(
             arm.arm,
             count_text(arm.parameters.trainable) if arm.parameters else NONE,
-            bytes_text(arm.longest.peak if arm.longest else None),
-            bytes_text(arm.typical.peak if arm.typical else None),
-            bytes_text(arm.evaluate_peak),
             bytes_text(arm.saved_bytes),
+            bytes_text(arm.process_peak),
             range_text((arm.seconds or {}).get("total")),
         )
     return table
@@ -69,17 +76,38 @@ def _arms(plan: Plan) -> Table:
 
 def _notes(plan: Plan) -> list[str]:
     notes = [f"{plan.steps:,} optimizer steps in micro-batches of {plan.micro_batch}; precision {plan.precision}"]
-    longest = next((arm.longest for arm in plan.arms if arm.longest), None)
-    typical = next((arm.typical for arm in plan.arms if arm.typical), None)
-    if longest and typical:
-        notes.append(f"training: the peak on the longest batch ({_shape(longest)}); typical: {_shape(typical)}")
-    notes.append(f"over the {bytes_text(plan.libraries)} of the libraries; generating: on the longest batch")
+    notes.append(
+        f"its processes hold: at most, with {bytes_text(plan.libraries)} of libraries and the allocator's slack"
+    )
     for source in dict.fromkeys(arm.speed for arm in plan.arms if arm.speed):
         notes.append(f"time of training and evaluation by {source}")
     for arm in plan.arms:
         if arm.not_predicted:
             states = ", ".join(f"{part} {bytes_text(size)}" for part, size in arm.states.items())
             notes.append(f"{arm.arm}: not predicted ({arm.not_predicted}); model states alone: {states}")
+    return notes
+
+
+def _peaks(arms: Sequence[PlannedArm]) -> Table:
+    table = _table("peaks", "training", "typical", "validating", "generating")
+    for arm in arms:
+        table.add_row(
+            arm.arm,
+            bytes_text(arm.longest.peak if arm.longest else None),
+            bytes_text(arm.typical.peak if arm.typical else None),
+            bytes_text(arm.validate_peak),
+            bytes_text(arm.evaluate_peak),
+        )
+    return table
+
+
+def _notes_of_peaks(plan: Plan) -> list[str]:
+    notes = []
+    longest = next((arm.longest for arm in plan.arms if arm.longest), None)
+    typical = next((arm.typical for arm in plan.arms if arm.typical), None)
+    if longest and typical:
+        notes.append(f"training: the peak on the longest batch ({_shape(longest)}); typical: {_shape(typical)}")
+    notes.append("peaks are over the libraries, without slack; validating and generating: on the longest batch")
     return notes
 
 
@@ -104,7 +132,7 @@ def _fits(arms: Sequence[PlannedArm]) -> Table:
         cells = []
         for fit in arm.fits:
             size = f", micro-batch {fit.micro_batch}" if fit.micro_batch else ""
-            cells.append(f"yes{size}" if fit.fits else "no")
+            cells.append("no" if fit.fits == "no" else f"{fit.fits}{size}")
         table.add_row(arm.arm, *(cells or [NONE] * len(devices)))
     return table
 
