@@ -48,24 +48,29 @@ class Crossed:
         return upper_tail(*_statistic(values))
 
     def has_score(self, arm: int) -> bool:
-        """Whether shares of this arm's mean can be told: its interval is above 0."""
-        return self.interval(self.arms[arm])[0] > 0
+        """Whether shares of this arm's mean can be told."""
+        return bool(self.arms[arm].mean() > 0)
 
     def score_share(self, arm: int, whole: int) -> tuple[float, float]:
-        """The 95 % interval of an arm's mean over another's that `has_score`."""
+        """The 95 % interval of an arm's mean over another's, which is above 0."""
         return self.share(self.arms[arm], self.arms[whole])
 
     def share(self, part: Array, whole: Array) -> tuple[float, float]:
-        """The 95 % interval of mean(part) / mean(whole), both (S, N), where the interval of `whole` is above 0.
+        """The 95 % interval of mean(part) / mean(whole), both (S, N), where the mean of `whole` is above 0.
 
         It holds the shares r for which mean(part - r · whole) is not shown to differ from 0 (Fieller 1954). So it
         agrees with `p_above` of that difference, at 2.5 %.
+        Where the interval of `whole` reaches 0, such shares have no end: then it is that of mean(part) with `whole`
+        taken to be known.
         """
         centre = float(part.mean() / whole.mean())
         rest = part - centre * whole
         step = spread_of(rest).error(part.shape[1]) / float(whole.mean())
         if step == 0:
             return centre, centre
+        if self.interval(whole)[0] <= 0:
+            low, high = self.interval(rest)
+            return centre + low / float(whole.mean()), centre + high / float(whole.mean())
         return centre + _reach(rest, whole, -step), centre + _reach(rest, whole, step)
 
 
@@ -74,7 +79,7 @@ def _reach(rest: Array, whole: Array, step: float) -> float:
     near, far = 0.0, step
     while _p_different(rest - far * whole) > 2 * TAIL:
         near, far = far, 2 * far
-    while abs(far - near) > 1e-7 * abs(far):
+    while abs(far - near) > 1e-7 * max(abs(far), abs(step)):
         middle = (near + far) / 2
         near, far = (middle, far) if _p_different(rest - middle * whole) > 2 * TAIL else (near, middle)
     return near
