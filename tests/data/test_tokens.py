@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,6 +168,19 @@ def test_the_cache_is_by_content(some: Examples, monkeypatch: pytest.MonkeyPatch
 def test_half_a_cache_is_made_again(some: Examples) -> None:
     work = tokenization(some, "seq2seq", 61)
     path, counts = work.for_training(some, quiet)
-    (path / "counts.json").unlink()
+    (path / "tokens.json").unlink()
     assert work.for_training(some, quiet) == (path, counts)
-    assert Path(path / "counts.json").is_file()
+    assert (path / "tokens.json").is_file()
+
+
+def test_tokens_that_are_not_what_was_written_are_made_again(some: Examples) -> None:
+    work = tokenization(some, "seq2seq", 59)
+    path, counts = work.for_training(some, quiet)
+    rows = load_tokens(path)[:]
+    (file,) = path.glob("*.arrow")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.unlink()  # another process may have it mapped
+    file.write_bytes(content)
+    assert work.for_training(some, quiet) == (path, counts)
+    assert load_tokens(path)[:] == rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tuneoff.cache import cache_folder, file_sha256
 from tuneoff.data.examples import Example, Examples
-from tuneoff.records import SplitStatistics
+from tuneoff.records import Record, SplitStatistics
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORMAT = 2  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
+KEPT = "tokens.json"
 PROBE = "a"  # a text that shows which special tokens a tokenizer adds around every text
 
 
@@ -74,15 +75,14 @@ class Tokenization:
     def _cached(
         self, examples: Examples, use: Literal["training", "generation"], progress: Callable[[int, int], None]
     ) -> tuple[Path, SplitStatistics]:
-        folder = cache_folder() / self._key(examples, use)
-        counts_file = folder / "counts.json"
-        if not counts_file.is_file():
+        folder = cache_folder("tokens") / self._key(examples, use)
+        kept = _kept(folder)
+        if kept is None:
             from datasets import Dataset
 
             counts = dict.fromkeys(("truncated_inputs", "truncated_targets", "input_tokens", "target_tokens"), 0)
             rows = list(self._rows(examples, use, counts, progress))
-            self._keep(Dataset.from_list(rows), counts, folder)
-        counts = json.loads(counts_file.read_text())
+            kept = self._keep(Dataset.from_list(rows), counts, folder)
         references = [reference for example in examples.examples for reference in example.references]
         return folder, SplitStatistics(
             rows=examples.rows,
@@ -92,7 +92,7 @@ class Tokenization:
             duplicate_rows=examples.duplicate_rows,
             non_ascii_references=sum(not reference.isascii() for reference in references),
             content_sha256=examples.content_sha256,
-            **counts,
+            **kept.counts,
         )
 
     def _key(self, examples: Examples, use: str) -> str:
@@ -154,19 +154,40 @@ class Tokenization:
         return {"input_ids": prompt + target, "labels": [IGNORED] * len(prompt) + target}
 
     @staticmethod
-    def _keep(dataset: Dataset, counts: dict[str, int], folder: Path) -> None:
+    def _keep(dataset: Dataset, counts: dict[str, int], folder: Path) -> KeptTokens:
         """Into the cache by a rename, so that a reader sees all of it or none."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
             dataset.save_to_disk(temporary)
-            (temporary / "counts.json").write_text(json.dumps(counts))
+            files = {path.name: file_sha256(path) for path in temporary.iterdir()}
+            kept = KeptTokens(counts=counts, files=files)
+            kept.write(temporary / KEPT)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
-            if not (folder / "counts.json").is_file():  # else another process was faster, with the same tokens
+            other = _kept(folder)
+            if other is None:  # else another process was faster, with the same tokens
                 raise
+            return other
+        return kept
+
+
+class KeptTokens(Record):
+    """What lies in the cache beside the tokens of a split: their counts, and the hash of each of its files."""
+
+    counts: dict[str, int]
+    files: dict[str, str]
+
+
+def _kept(folder: Path) -> KeptTokens | None:
+    """What is kept in `folder`, if all of it is there and as it was written; else None."""
+    try:
+        kept = KeptTokens.read(folder / KEPT)
+        whole = all(file_sha256(folder / name) == digest for name, digest in kept.files.items())
+    except (OSError, ValueError):
+        return None
+    return kept if whole else None
 
 
 def keep_tail(ids: list[int], limit: int, tail_length: int) -> tuple[list[int], bool]:
@@ -191,9 +212,3 @@ def load_tokens(folder: str | Path) -> Dataset:
     from datasets import load_from_disk
 
     return load_from_disk(str(folder))
-
-
-def cache_folder() -> Path:
-    """Where tokens are kept between runs: `$XDG_CACHE_HOME/tuneoff/tokens`, by default under `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "tuneoff" / "tokens"

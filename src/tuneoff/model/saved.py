@@ -29,6 +29,7 @@ def save_start(model: Any, path: Path) -> bool:
     start = getattr(config, "init_lora_weights", None)
     if not (isinstance(start, str) and start.startswith("pissa_niter_")):
         return False
+    _sort_settings(model)
     config.init_lora_weights = True
     model.save_pretrained(path)
     config.init_lora_weights = start
@@ -41,6 +42,7 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start
     `start` is the folder of `save_start`, if it saved something: the adapter is then saved as an ordinary LoRA of twice
     the rank on the original model.
     """
+    _sort_settings(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
     try:
@@ -56,6 +58,14 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
+
+
+def _sort_settings(model: Any) -> None:
+    """Turn the sets in peft's settings into lists in order: a set is written in another order by every process."""
+    for config in getattr(model, "peft_config", {}).values():
+        for name, value in vars(config).items():
+            if isinstance(value, set):
+                setattr(config, name, sorted(value))
 
 
 def load_arm(resolved: Resolved, method: str, saved: Path, dtype: torch.dtype) -> Any:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a hub name or folder, with a padding token. Raises ModelError."""
+    """The tokenizer of a hub name or folder, with a padding token. Raises ModelError.
+
+    Truncation and padding that its file brings are left out: transformers sets both at every call, but other programs
+    that read the file of a saved model or an export would cut and pad by them.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -24,6 +28,10 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
         raise ModelError(f"the tokenizer of {name!r} has no EOS token, so that generation could not end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
     return tokenizer
 
 

@@ -14,7 +14,7 @@ from tuneoff.model.depth import shallow
 from tuneoff.model.engines.engine import Engine
 from tuneoff.model.engines.plain import PlainEngine
 from tuneoff.model.engines.t5 import T5Engine
-from tuneoff.model.kernels.native import native
+from tuneoff.model.kernels.native import why_not_native
 from tuneoff.model.methods import STEPS, adapt
 from tuneoff.records import ChosenEngine
 
@@ -57,9 +57,9 @@ def _fastest(objections: Mapping[str, Mapping[str, str | None]], reason: str) ->
     for name in ENGINES:
         found = [(arm, by_engine[name]) for arm, by_engine in objections.items() if by_engine[name] is not None]
         if not found:
-            slow = name != "plain" and not torch.cuda.is_available() and native() is None
-            compiler = "; without a C++ compiler it is slower than with one" if slow else ""
-            return ChosenEngine(name=name, reason=against or reason + compiler)
+            missing = why_not_native() if name != "plain" and not torch.cuda.is_available() else None
+            slow = f"; slower than it could be, without compiled kernels: {missing}" if missing else ""
+            return ChosenEngine(name=name, reason=against or reason + slow)
         arm, why = found[0]
         against = against or f"the engine {name} does not take arm {arm}: {why}"
     raise AssertionError("the plain engine takes every model")
