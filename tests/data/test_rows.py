@@ -20,7 +20,6 @@ JSONL = '{"dialogue": "He said \\"no\\",\\nthen left.", "summary": "naïve 🎈"
     [
         ("a.csv", CSV.encode()),
         ("bom.csv", b"\xef\xbb\xbf" + CSV.encode()),
-        ("a.tsv", CSV.replace(",summary", "\tsummary").replace('",na', '"\tna').replace("b,c", "b\tc").encode()),
         ("a.jsonl", JSONL.encode()),
         ("a.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)),
         ("a.json", ("[" + JSONL.strip().replace("}\n\n{", "},{") + "]").encode()),
@@ -29,6 +28,49 @@ JSONL = '{"dialogue": "He said \\"no\\",\\nthen left.", "summary": "naïve 🎈"
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert [row.columns for row in read_rows(tmp_path / name)] == ROWS
+
+
+def test_a_line_of_a_tsv_file_is_a_row_whatever_its_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    lines = [f'"{n} is how it begins\tand "so" on' if n % 3 else f"{n}\tplain" for n in range(38)]
+    path.write_text("dialogue\tsummary\n" + "\r\n".join(lines))
+    rows = list(read_rows(path))
+    assert [tuple(row.columns.values()) for row in rows] == [tuple(line.split("\t")) for line in lines]
+    assert rows[37].where == "a.tsv:39"
+
+
+def test_a_tsv_file_with_quoted_fields_is_read_so_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('dialogue\tsummary\n"a\tb\nc"\t"says ""d"""\n')
+    assert [row.columns for row in read_rows(path, quoted_tsv=True)] == [{"dialogue": "a\tb\nc", "summary": 'says "d"'}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,summary,text\n1,2,3\n"),
+        ("a.tsv", "text\tsummary\ttext\n1\t2\t3\n"),
+        ("a.json", '[{"text": "1", "summary": "2", "text": "3"}]'),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match="'text' twice"):
+        list(read_rows(tmp_path / name))
+
+
+def test_a_key_that_comes_twice_makes_a_line_of_jsonl_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": "1"}\n{"a": "1", "b": {"c": 1, "c": 2}}\n')
+    first, second = read_rows(tmp_path / "a.jsonl")
+    assert first.unreadable is None
+    assert second.unreadable == "is not JSON (an object has the key 'c' twice)"
+
+
+def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["1"]), pa.array(["2"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="'text' is there twice"):
+        list(read_rows(tmp_path / "a.parquet"))
 
 
 def test_parquet(tmp_path: Path) -> None:

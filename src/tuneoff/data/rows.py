@@ -26,10 +26,15 @@ class Row:
     unreadable: str | None = None
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, *, quoted_tsv: bool = False) -> Iterator[Row]:
     """The rows of one file (jsonl, json, csv, tsv or parquet; text files also as .gz).
 
-    A row that cannot be read is yielded as `unreadable`; a file that cannot be read raises DataError.
+    A line of a tsv file is a row, whose fields are what stands between its tabs; a quotation mark is a character like
+    any other, unless `quoted_tsv`. In csv files, and then in tsv files, a field between quotation marks may hold
+    delimiters and ends of lines (RFC 4180).
+
+    A row that cannot be read is yielded as `unreadable`; a file that cannot be read, or that has two columns of one
+    name, raises DataError.
     """
     kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if kind not in SUFFIXES:
@@ -46,7 +51,8 @@ def read_rows(path: Path) -> Iterator[Row]:
             elif kind == ".json":
                 yield from _json(file, path.name)
             else:
-                yield from _separated(file, path.name, "\t" if kind == ".tsv" else ",")
+                quoted = kind == ".csv" or quoted_tsv
+                yield from _separated(file, path.name, "\t" if kind == ".tsv" else ",", quoted)
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -62,7 +68,7 @@ def read_jsonl(file: Iterable[bytes], name: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            value = _parsed(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             yield Row({}, where, f"is not UTF-8 (byte {error.start} of the line)")
         except (ValueError, RecursionError) as error:
@@ -73,7 +79,7 @@ def read_jsonl(file: Iterable[bytes], name: str) -> Iterator[Row]:
 
 def _json(file: IO[bytes], name: str) -> Iterator[Row]:
     try:
-        values = json.loads(file.read().decode("utf-8-sig"))
+        values = _parsed(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not JSON ({error}). For one object a line, name it .jsonl") from None
     if isinstance(values, dict) and isinstance(values.get("data"), list):
@@ -84,32 +90,53 @@ def _json(file: IO[bytes], name: str) -> Iterator[Row]:
         yield _object(value, f"{name}: row {number}")
 
 
+def _parsed(text: str) -> Any:
+    """JSON in which no object has a key twice. Raises ValueError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"an object has the key {_repeated(key for key, _ in pairs)!r} twice")
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that comes twice."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
 def _object(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
         return Row({}, where, f"is no JSON object, but {type(value).__name__}")
     return Row(value, where)
 
 
-def _separated(file: IO[bytes], name: str, delimiter: str) -> Iterator[Row]:
+def _separated(file: IO[bytes], name: str, delimiter: str, quoted: bool) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     # Bytes that are no UTF-8 become surrogates, so that the row they stand in can be named.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
-    while True:
-        try:
-            columns = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{name}:{reader.line_num}: not CSV ({error})") from None
-        where = f"{name}:{reader.line_num}"
-        values = [value for value in columns.values() if isinstance(value, str)]
-        if None in columns:
-            yield Row({}, where, f"has more fields than the header's {len(reader.fieldnames or [])}")
-        elif any("\udc80" <= character <= "\udcff" for value in values for character in value):
-            yield Row({}, where, "is not UTF-8")
-        else:
-            yield Row(columns, where)
+    if quoted:
+        reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    else:
+        reader = csv.DictReader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    try:
+        twice = _repeated(reader.fieldnames or [])
+        if twice is not None:
+            raise DataError(f"{name}: the header has the column {twice!r} twice")
+        for columns in reader:
+            values = [value for value in columns.values() if isinstance(value, str)]
+            where = f"{name}:{reader.line_num}"
+            if None in columns:
+                yield Row({}, where, f"has more fields than the header's {len(reader.fieldnames or [])}")
+            elif any("\udc80" <= character <= "\udcff" for value in values for character in value):
+                yield Row({}, where, "is not UTF-8")
+            else:
+                yield Row(columns, where)
+    except csv.Error as error:
+        raise DataError(f"{name}:{reader.line_num}: not CSV ({error})") from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -118,7 +145,11 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     number = 0
     try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        file = pyarrow.parquet.ParquetFile(path)
+        twice = _repeated(file.schema_arrow.names)
+        if twice is not None:
+            raise DataError(f"{path}: the column {twice!r} is there twice")
+        for batch in file.iter_batches():
             for columns in batch.to_pylist():
                 yield Row(columns, f"{path.name}: row {number}")
                 number += 1

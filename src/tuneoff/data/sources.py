@@ -23,6 +23,7 @@ class Source:
     hub_name: str | None = None
     config: str | None = None
     revision: str | None = None
+    quoted_tsv: bool = False
 
     @property
     def splits(self) -> list[str]:
@@ -39,7 +40,7 @@ class Source:
                 yield Row(dict(columns), f"{self.hub_name}/{split}: row {number}")
             return
         for path in self.files[split]:
-            yield from read_rows(path)
+            yield from read_rows(path, quoted_tsv=self.quoted_tsv)
 
     @cached_property
     def _hub_splits(self) -> Mapping[str, Any]:
@@ -56,10 +57,11 @@ class Source:
 def open_source(spec: DataSpec) -> Source:
     """Find the source of a recipe's data. Raises DataError where there is none."""
     if isinstance(spec.source, dict):
-        return Source({_split_name(spec, key): [_existing(Path(path))] for key, path in spec.source.items()})
+        files = {_split_name(spec, key): [_existing(Path(path))] for key, path in spec.source.items()}
+        return Source(files, quoted_tsv=spec.quoted_tsv)
     path = Path(located(spec.source))
     if path.is_dir():
-        return _folder(path)
+        return Source(_folder(path), quoted_tsv=spec.quoted_tsv)
     if path.is_file():
         raise DataError(
             f"{path} is one file; give the folder that holds the splits, "
@@ -80,7 +82,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> dict[str, list[Path]]:
     from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
 
     try:
@@ -88,7 +90,7 @@ def _folder(path: Path) -> Source:
         found = DataFilesDict.from_patterns(patterns, base_path=str(path))
     except (EmptyDatasetError, FileNotFoundError):
         raise DataError(f"{path} holds no data files (train.jsonl, test.csv, data/train-*.parquet, …)") from None
-    return Source({str(split): [Path(file) for file in files] for split, files in found.items()})
+    return {str(split): [Path(file) for file in files] for split, files in found.items()}
 
 
 def _pinned(name: str, revision: str | None) -> str | None:

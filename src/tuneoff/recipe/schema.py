@@ -74,6 +74,7 @@ class DataSpec(Spec):
     target: Text
     splits: Splits = Splits()
     limit: Limit = Limit()
+    quoted_tsv: bool = False
     on_bad_row: Literal["error", "skip"] = "error"
     max_source_length: Annotated[int, Field(ge=8)] = 512
     max_target_length: Annotated[int, Field(ge=2)] = 128
