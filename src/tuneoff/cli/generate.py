@@ -29,6 +29,7 @@ def generate(
     from tuneoff.folder import RunFolder
     from tuneoff.use.quiet import quiet
     from tuneoff.use.writer import Finished, Writer
+    from tuneoff.visible import visible
 
     finished = Finished(RunFolder(run), arm, seed)
     try:
@@ -41,7 +42,8 @@ def generate(
     while True:
         batch, bad = _take(given, finished.recipe.evaluation.batch_size)
         for one, written in zip(batch, writer.write([one.columns for one in batch]), strict=True):
-            typer.echo(one.line(written.text))
+            line = one.line(written.text)
+            typer.echo(visible(line) if sys.stdout.isatty() else line)
         sys.stdout.flush()
         if bad is not None:
             raise bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -16,6 +17,7 @@ from tuneoff.cli.serve import serve
 from tuneoff.cli.show import show
 from tuneoff.errors import TuneoffError
 from tuneoff.version import __version__
+from tuneoff.visible import visible
 
 MISTAKE = 2
 
@@ -52,10 +54,13 @@ def _options(
 
 def main() -> None:
     """The console script. A user's mistake is told in its own words, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no ÷ shows a question mark
+            stream.reconfigure(errors="replace")
     try:
         app()
     except TuneoffError as error:
-        print(f"tuneoff: {error}", file=sys.stderr)
+        print(f"tuneoff: {visible(str(error))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except BrokenPipeError:  # `tuneoff show … | head`
         sys.stderr.close()

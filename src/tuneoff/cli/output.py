@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
+from tuneoff.cli.terminal import Terminal
 from tuneoff.folder import RunFolder
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.table import print_comparison
@@ -15,4 +15,4 @@ def print_result(comparison: Comparison, folder: RunFolder, as_json: bool) -> No
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))
     else:
-        print_comparison(comparison, folder, Console(highlight=False))
+        print_comparison(comparison, folder, Terminal())

@@ -24,9 +24,8 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Predict every arm's memory and time. From the model's config and the data alone."""
-    from rich.console import Console
-
     from tuneoff.cli.progress import telling
+    from tuneoff.cli.terminal import Terminal
     from tuneoff.errors import RecipeError
     from tuneoff.planner.plan import plan_recipe
     from tuneoff.recipe import load_recipe
@@ -41,4 +40,4 @@ def plan(
     if json:
         typer.echo(made.model_dump_json(indent=2))
     else:
-        print_plan(made, Console(highlight=False))
+        print_plan(made, Terminal())

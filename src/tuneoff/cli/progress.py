@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
+from tuneoff.cli.terminal import Terminal
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
 from tuneoff.records import Plan, Resolved, TrialResult, Tuning
@@ -43,8 +44,8 @@ def telling() -> Iterator[Phases]:
 
 def _console() -> Console:
     """Standard error; in a notebook plain standard output, where rich would make an output of its own of each line."""
-    console = Console(stderr=True, highlight=False)
-    return Console(highlight=False, force_jupyter=False, force_terminal=False) if console.is_jupyter else console
+    console = Terminal(stderr=True)
+    return Terminal(force_jupyter=False, force_terminal=False) if console.is_jupyter else console
 
 
 class Phases:
@@ -97,6 +98,9 @@ class Lines:
     def tuned(self, tuning: Tuning) -> None:
         self.say(f"[{tuning.arm}] {tuning_text(tuning)}")
 
+    def warns(self, text: str) -> None:
+        self.say(f"warning: {text}")
+
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
         self.say(f"[{_label(trial)}] {_outcome(result, kept)}")
 
@@ -144,6 +148,10 @@ class Bars:
     def tuned(self, tuning: Tuning) -> None:
         self._clear()
         self.say(f"{tuning.arm}: {tuning_text(tuning)}")
+
+    def warns(self, text: str) -> None:
+        self._clear()
+        self.say(f"warning: {text}")
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
         self._clear()

@@ -15,12 +15,16 @@ def report(
     ] = None,
 ) -> None:
     """Write report.html and report.md. Into the folder of one run, or of several together into --out."""
+    from tuneoff.errors import WriteError
     from tuneoff.folder import RunFolder
     from tuneoff.report.page import write_report, write_report_of_runs
 
     if len(runs) == 1 and out is None:
         out = runs[0]
-        write_report(RunFolder(out))
+        try:
+            write_report(RunFolder(out))
+        except WriteError as error:
+            raise WriteError(f"{error}. `tuneoff report {out} --out FOLDER` writes it elsewhere.") from None
     else:
         out = out or Path()
         write_report_of_runs([RunFolder(run) for run in runs], out)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tuneoff.folder import RunFolder
+    from tuneoff.recipe import LoadedRecipe
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 
@@ -29,12 +33,12 @@ def run(
     from tuneoff.cli.progress import watch
     from tuneoff.errors import InterruptedRunError, PrepareFailedError, RecipeError
     from tuneoff.folder import RunFolder
-    from tuneoff.recipe import load_recipe, read_recipe
+    from tuneoff.recipe import load_recipe
     from tuneoff.report.page import write_report
     from tuneoff.runner.run import Run
 
-    if recipe is None and out is not None and RunFolder(out).recipe.is_file():
-        loaded = read_recipe(RunFolder(out).recipe, set or [])
+    if recipe is None and out is not None:
+        loaded = _loaded_from(RunFolder(out), set or [])
     else:
         loaded = load_recipe(recipe or "demo", set or [])
     folder = RunFolder(out or Path("runs") / loaded.name)
@@ -53,3 +57,19 @@ def run(
     print_result(write_report(folder), folder, as_json=json)
     if not complete:
         raise typer.Exit(FAILED)
+
+
+def _loaded_from(folder: RunFolder, overrides: list[str]) -> LoadedRecipe:
+    """The recipe of the run in `folder`, to go on with it. Raises RunFolderError where there is none."""
+    from tuneoff.errors import RunFolderError
+    from tuneoff.recipe import read_recipe
+    from tuneoff.recipe.load import make_recipe
+    from tuneoff.records import Resolved
+
+    if folder.recipe.is_file():
+        return read_recipe(folder.recipe, overrides)
+    if folder.resolved.is_file():
+        return make_recipe(Resolved.read(folder.resolved).recipe, overrides)
+    raise RunFolderError(
+        f"{folder.path} holds no run to go on with. `tuneoff run demo --out {folder.path}` begins one of the demo."
+    )

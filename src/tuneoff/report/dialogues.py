@@ -12,6 +12,7 @@ from typing import TypeVar
 from markupsafe import Markup, escape
 
 from tuneoff.records import Prediction
+from tuneoff.visible import visible
 
 SHOWN = 100
 LONGEST = 4000  # characters of a text that are shown
@@ -88,7 +89,8 @@ def marked(text: str, references: Sequence[str]) -> Markup:
 
 
 def clipped(text: str) -> str:
-    """At most `LONGEST` characters, and how many more there are."""
+    """At most `LONGEST` characters, hidden ones made visible, and how many more there are."""
+    text = visible(text)
     if len(text) <= LONGEST:
         return text
     return f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters in predictions.jsonl)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tuneoff.records import Resolved, TrialResult
 from tuneoff.report.card.records import Exported
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
+from tuneoff.report.markdown import code, fenced, plain, quoted
 from tuneoff.report.table import COLUMNS, notes, table_cells
 from tuneoff.report.units import bytes_text, count_text, duration_text
 from tuneoff.report.verdict import verdict
@@ -58,13 +58,13 @@ class Origin:
     def __str__(self) -> str:
         if not self.name:
             return "A model of random weights"
-        at = f" at `{self.revision}`" if self.revision else ""
+        at = f" at {code(self.revision)}" if self.revision else ""
         ships = ", which ships with tuneoff" if self.name.startswith(PREFIX) else ""
-        return f"`{self.name}`{at}{ships}"
+        return f"{code(self.name)}{at}{ships}"
 
 
-def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported: Exported, code: str) -> str:
-    """The card of one export of the trial `result`; `code` uses it (`usage_code`).
+def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported: Exported, usage: str) -> str:
+    """The card of one export of the trial `result`; `usage` is code that uses it (`usage_code`).
 
     Raises RunFolderError where the run cannot be read.
     """
@@ -80,12 +80,13 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "exported": exported,
         "result": result,
         "recipe": recipe,
-        "prompt": _fenced(recipe.prompt),
-        "code": _fenced(code, "python"),
+        "prompt": fenced(recipe.prompt),
+        "usage": fenced(usage, "python"),
         "install": INSTALL[exported.format],
         "columns": COLUMNS,
         "rows": [
-            [f"**{cell}**" if row.arm == exported.arm else cell for cell in table_cells(row)] for row in comparison.arms
+            [f"**{plain(cell)}**" if row.arm == exported.arm else plain(cell) for cell in table_cells(row)]
+            for row in comparison.arms
         ],
         "notes": notes(comparison),
         "cost_columns": COST_COLUMNS,
@@ -210,26 +211,16 @@ def _environment_lines(result: TrialResult, exported: Exported) -> list[str]:
 
 def _difference(exported: Exported) -> tuple[str, str, str] | None:
     first = exported.verification.first_difference
-    return (first.id, _quoted(first.trial), _quoted(first.export)) if first else None
-
-
-def _quoted(text: str) -> str:
-    """As a Markdown quotation: one line, nothing in it taken for a mark."""
-    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", " ".join(text.split())) or "(empty)"
-
-
-def _fenced(text: str, language: str = "") -> str:
-    """As a code block, whose fence is longer than any in it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+    return (first.id, quoted(first.trial), quoted(first.export)) if first else None
 
 
 def _template() -> Environment:
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(HERE),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters |= {"plain": plain, "code": code}
+    return made
