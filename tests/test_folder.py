@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneoff.errors import RunBusyError, RunFolderError
+from tuneoff.errors import RunBusyError, RunFolderError, WriteError
 from tuneoff.folder import RunFolder, write_json, write_lines, write_whole
 
 
@@ -15,7 +15,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="Out of range"):
         write_json(path, {"a": float("nan")})
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(WriteError, match="it would hold 0xff, no UTF-8"):
         write_whole(path, "\udcff")
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]

@@ -6,11 +6,17 @@
     ├── ModelError              a model, tokenizer or method that cannot be loaded or built
     ├── DoesNotFitError         an arm that is predicted to need more memory than there is
     ├── CheckFailedError        a trial's own check found that it does not compute what it should
+    ├── CacheError              no folder that intermediate results could be kept in
     ├── AddressError            a port of this machine that cannot be served on
     ├── ExportError             an arm that cannot be exported so, or an export that does not write what its trial wrote
+    ├── WriteError              a file that cannot be written: no space, no permission, a read-only file system
+    ├── NoSpaceError            a run that is predicted to need more space on the disk than there is
     ├── RunFolderError          a folder that is no run, or cannot be used now
     │   ├── RunBusyError        another process is at work on this run
-    │   └── RecipeChangedError  the folder holds a run of another recipe, or of another model or other data
+    │   ├── RecipeChangedError  the folder holds a run of another recipe, or of another model or other data
+    │   ├── ForeignResultError  the folder holds a result of another run
+    │   └── DamagedFileError    a file of the folder is missing, or is not what it should be
+    │       └── UnreadableFileError     the system does not let it be read, now
     ├── InterruptedRunError     a run that was asked to stop, and can go on
     └── PrepareFailedError      a run whose preparing died of what is no mistake: a bug, or the machine
 
@@ -74,6 +80,18 @@ class AddressError(TuneoffError):
     """A port of this machine that cannot be served on."""
 
 
+class CacheError(TuneoffError):
+    """No folder that intermediate results could be kept in."""
+
+
+class WriteError(TuneoffError, OSError):
+    """A file that cannot be written: no space, no permission, a read-only file system. Nothing of it is left behind."""
+
+
+class NoSpaceError(TuneoffError):
+    """A run that is predicted to need more space on the disk than there is."""
+
+
 class RunFolderError(TuneoffError):
     """A folder that is no run, or cannot be used now."""
 
@@ -84,6 +102,18 @@ class RunBusyError(RunFolderError):
 
 class RecipeChangedError(RunFolderError):
     """The folder holds a run of another recipe, or of another model or other data."""
+
+
+class ForeignResultError(RunFolderError):
+    """The folder holds a result of another run."""
+
+
+class DamagedFileError(RunFolderError, ValueError):
+    """A file of the folder is missing, or is not what it should be."""
+
+
+class UnreadableFileError(DamagedFileError):
+    """A file of the folder that the system does not let be read, now: it may be whole."""
 
 
 class InterruptedRunError(TuneoffError):

@@ -11,17 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneoff.errors import RunBusyError, RunFolderError
+from tuneoff.errors import RunBusyError, RunFolderError, WriteError
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader, or a crash, sees the old file or the new one."""
+    """Write `text` to `path` so that a reader, or a crash, sees the old file or the new one. Raises WriteError."""
+    # A path that is no text in this process's encoding is written as the bytes that it is, if these are text in UTF-8.
+    content = text.encode("utf-8", errors="surrogateescape")
+    try:
+        content.decode("utf-8")
+        _write_whole(path, content)
+    except UnicodeDecodeError as error:
+        raise WriteError(f"{path} cannot be written: it would hold {error.object[error.start]:#x}, no UTF-8") from None
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes it private; a run's folder is to be shared
@@ -183,9 +195,9 @@ class RunFolder:
 
     def require(self) -> None:
         """Raise RunFolderError unless this is the folder of a run."""
-        if not self.recipe.is_file():
+        if not self.recipe.is_file() and not self.resolved.is_file():
             raise RunFolderError(
-                f"{self.path} is not the folder of a run: it has no recipe.yaml. "
+                f"{self.path} is not the folder of a run: it has neither recipe.yaml nor resolved.json. "
                 "`tuneoff run RECIPE --out FOLDER` makes one."
             )
 

@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_the_hub_reads_what_is_known(folder: RunFolder) -> None:
     recipe = read_recipe(folder.recipe).recipe
     hub = {
-        "model": recipe.model.model_copy(update={"name": "google/flan-t5-base", "config": None}),
+        "model": recipe.model.model_copy(update={"name": "google/flan-t5-base", "config": None, "tokenizer": None}),
         "data": recipe.data.model_copy(update={"source": "knkarthick/dialogsum"}),
     }
     commits = {"model_revision": "7bcac57", "model_sha256": None, "data_revision": "c0ffee1"}
@@ -88,7 +88,7 @@ def test_what_is_not_on_the_hub_is_not_called_so(folder: RunFolder) -> None:
     assert str(folder.path.parent) not in made.content
     recipe = read_recipe(folder.recipe).recipe
     shipped = {
-        "model": recipe.model.model_copy(update={"name": "builtin:dialog-t5-nano", "config": None}),
+        "model": recipe.model.model_copy(update={"name": "builtin:dialog-t5-nano", "config": None, "tokenizer": None}),
         "data": recipe.data.model_copy(update={"source": "builtin:everyday"}),
     }
     made = card(folder, "full", **shipped)

@@ -19,8 +19,8 @@ from tuneoff.runner.events import Reporter, parse_event
 
 
 def planned(arm: str, fits: bool) -> PlannedArm:
-    fit = Fit(device="this machine", capacity=2**30, fits=fits, micro_batch=None, advice=[])
-    return PlannedArm(arm=arm, method=arm, parameters=None, states={}, saved_bytes=None, fits=[fit])
+    fit = Fit(device="this machine", capacity=2**30, fits="yes" if fits else "no", micro_batch=None, advice=[])
+    return PlannedArm(arm=arm, method=arm, parameters=None, states={}, saved_bytes=None, process_peak=2**31, fits=[fit])
 
 
 def write_plan(folder: RunFolder, micro_batch: int = 4) -> None:
@@ -86,7 +86,6 @@ def test_a_trial_reads_resolved_json_alone_and_tells_how_it_ended(
             raise error
 
     monkeypatch.setattr(training, "TrialTraining", Run)
-    monkeypatch.setattr(child, "_end_with_parent", lambda: None)
     monkeypatch.setattr(child.Stop, "listen", lambda _: None)
     stream = io.StringIO()
     assert child.main([str(tmp_path), "train", "full", "0"], Reporter(stream)) == status

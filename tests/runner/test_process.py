@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,10 @@ def test_an_error_without_words_of_its_own_and_an_unknown_one_cross_it() -> None
         (NotANumberError("the gradient's norm is nan"), "not a number"),
         (KeyError("x"), "exception"),
         (CheckFailedError("the loss differs"), "check"),
+        (OSError(28, "No space left on device"), "disk"),
+        (OSError(30, "Read-only file system"), "disk"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "disk"),
+        (OSError(2, "No such file or directory"), "exception"),
     ],
 )
 def test_exceptions_are_told_apart(error: Exception, kind: str) -> None:
@@ -107,3 +112,73 @@ def test_every_end_of_a_child_has_its_name(tmp_path: Path, monkeypatch: pytest.M
     assert ended(tmp_path, monkeypatch, "raise SystemExit(75)") == process.Ended(stopped=True)
     assert ended(tmp_path, monkeypatch, "pass") == process.Ended()
     assert Event("phase").problems == ()
+
+
+def listened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, stops: int) -> tuple[process.Ended, float]:
+    """How a child ends that runs `code` and is asked to stop so often once it says that it is ready; and after what."""
+    script = tmp_path / "child.py"
+    script.write_text(code)
+    monkeypatch.setattr(process, "ENTRY", [str(script)])
+    monkeypatch.setattr(process, "GRACE", 0.3)
+    child = Child([], tmp_path / "log.txt")
+    began = time.monotonic()
+
+    def tell(event: Event) -> None:
+        nonlocal began
+        began = time.monotonic()
+        for _ in range(stops):
+            child.stop()
+
+    ended = child.listen(tell)
+    return ended, time.monotonic() - began
+
+
+READY = """
+import os, signal, sys, time
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.stop import STOPPED, Stop
+stop = Stop()
+stop.listen()
+with stop.kept_for_safe_points():
+    Reporter(sys.stdout).phase("ready")
+    {work}
+    while not stop.asked:
+        time.sleep(0.01)
+    {more}
+    sys.stdout.flush()
+    os._exit(STOPPED if stop.asked else 1)
+"""
+
+
+def test_a_child_that_is_asked_stops_at_its_next_safe_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = tmp_path / "saved"
+    code = READY.format(work="pass", more=f"time.sleep(0.5); open({str(saved)!r}, 'w').close()")
+    ended, _ = listened(tmp_path, monkeypatch, code, stops=1)
+    assert ended == process.Ended(stopped=True) and saved.exists()
+
+
+def test_sigterm_to_parent_and_child_alike_is_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd sends it to every process of a service."""
+    saved = tmp_path / "saved"
+    code = READY.format(
+        work="os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM)",
+        more=f"time.sleep(0.5); open({str(saved)!r}, 'w').close()",
+    )
+    ended, _ = listened(tmp_path, monkeypatch, code, stops=1)
+    assert ended == process.Ended(stopped=True) and saved.exists()
+
+
+def test_a_child_that_is_asked_twice_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, seconds = listened(tmp_path, monkeypatch, READY.format(work="time.sleep(60)", more="pass"), stops=2)
+    assert ended == process.Ended(stopped=True) and seconds < 5
+
+
+def test_a_child_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = "Reporter(sys.stdout).phase('x'); os.kill(os.getpid(), signal.SIGSTOP)"
+    ended, seconds = listened(tmp_path, monkeypatch, READY.format(work=hung, more="pass"), stops=1)
+    assert ended == process.Ended(stopped=True) and seconds < 5
+
+
+def test_a_child_that_cannot_even_be_killed_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InterruptedRunError):
+        listened(tmp_path, monkeypatch, READY.format(work="time.sleep(3)", more="pass"), stops=3)

@@ -37,6 +37,8 @@ class Silent:
 
     def tuned(self, *_: Any) -> None: ...
 
+    def warns(self, *_: Any) -> None: ...
+
     def ends(self, trial: Any, result: TrialResult, kept: bool) -> None:
         self.ended.append(f"{trial.arm} {result.status}")
 
@@ -66,9 +68,9 @@ def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
 
         def evaluate(self) -> Ended:
             arm, seed = self.work[1], int(self.work[2])
-            rate = Resolved.read(self.folder.resolved).learning_rates[arm]
-            settings = {"learning_rate": rate}
-            done = TrialResult(arm=arm, seed=seed, status="done", method=arm, settings=settings)
+            resolved = Resolved.read(self.folder.resolved)
+            settings = {"learning_rate": resolved.learning_rates[arm]}
+            done = TrialResult(origin=resolved.origin, arm=arm, seed=seed, status="done", method=arm, settings=settings)
             done.write(self.folder.trial(arm, seed).result)
             return Ended()
 

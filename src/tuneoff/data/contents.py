@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+
+from tuneoff.errors import ModelError
+from tuneoff.records import Resolved
 
 # What transformers reads of a folder: the config and the weights, and what a tokenizer is made of. Weights are read
 # from safetensors alone (`model.base.load_model`).
@@ -22,6 +26,30 @@ def hash_model(folder: Path, report: Callable[[int, int], None] = lambda *_: Non
     `report` is told how many mebibytes of how many have been read.
     """
     return _hash(folder, MODEL_FILES, report)
+
+
+def require_same_model(resolved: Resolved) -> None:
+    """Raise ModelError where the original model lies in a folder that holds another now than when a run began."""
+    path = Path(resolved.model_path)
+    if resolved.model_sha256 is None:
+        return
+    if not path.is_dir():
+        raise ModelError(f"the original model of this run is gone: no folder {path}")
+    try:
+        files = sorted(path.iterdir())
+        now = _hash_once(path, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror})") from None
+    if now != resolved.model_sha256:
+        raise ModelError(
+            f"{path} holds another model than when this run began (sha256 {resolved.model_sha256[:12]} → {now[:12]})"
+        )
+
+
+@cache
+def _hash_once(folder: Path, _state: tuple[tuple[str, int, int], ...]) -> str:
+    """`hash_model`, once in a process while names, sizes and times of the files stay what they are."""
+    return hash_model(folder)
 
 
 def hash_tokenizer(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """A recipe: what to compare, as typed and checked values."""
 
-from tuneoff.recipe.load import LoadedRecipe, load_recipe, read_recipe, resolved_recipe, write_recipe
+from tuneoff.recipe.load import LoadedRecipe, load_recipe, read_recipe, recipe_of, resolved_recipe, write_recipe
 from tuneoff.recipe.schema import Recipe
 from tuneoff.recipe.shipped import shipped_recipes
 from tuneoff.recipe.trials import Trial, trials
@@ -11,6 +11,7 @@ __all__ = [
     "Trial",
     "load_recipe",
     "read_recipe",
+    "recipe_of",
     "resolved_recipe",
     "shipped_recipes",
     "trials",

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 from tuneoff.recipe.places import same_value
 from tuneoff.recipe.schema import Recipe
-from tuneoff.records import Resolved
+from tuneoff.records import FREE_OF_TRAINING, Resolved
+
+
+def with_free_settings(resolved: Resolved, new: Recipe) -> Resolved:
+    """`resolved` with the settings of `new` that no result hangs on."""
+    given, recipe = new.model_dump(mode="json"), copy.deepcopy(resolved.recipe)
+    recipe["training"] |= {key: given["training"][key] for key in FREE_OF_TRAINING}
+    return resolved.model_copy(update={"recipe": recipe})
 
 
 def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
     """What changed between a resolved recipe and a user's, a line each: `training.epochs: 1.0 → 3.0`.
+
+    Nothing is told of what no result hangs on (`with_free_settings`).
 
     Relative paths of the user's recipe may stand for the resolved one's absolute paths.
     """
@@ -20,7 +30,8 @@ def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
     return [
         f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
         for key in {**before, **after}
-        if not same_value(key, after.get(key, gone), before.get(key, gone), directory)
+        if key not in {f"training.{free}" for free in FREE_OF_TRAINING}
+        and not same_value(key, after.get(key, gone), before.get(key, gone), directory)
     ]
 
 

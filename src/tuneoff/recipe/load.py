@@ -11,11 +11,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tuneoff.errors import Problem, RecipeError, nearest
-from tuneoff.folder import write_whole
+from tuneoff.errors import DamagedFileError, Problem, RecipeError, first_line, nearest
+from tuneoff.folder import RunFolder, write_whole
 from tuneoff.recipe.schema import Recipe
 from tuneoff.recipe.shipped import shipped_recipes
 from tuneoff.records import Resolved
+from tuneoff.records.base import first_problem
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         _note_lines(node, (), lines)
         values = yaml.safe_load(text)
+    except OSError as error:
+        raise RecipeError([Problem((), f"{path} cannot be read ({error.strerror})")]) from None
     except UnicodeDecodeError as error:
         raise RecipeError([Problem((), f"{path.name} is not UTF-8 (byte {error.start})")]) from None
     except yaml.YAMLError as error:
@@ -95,6 +98,23 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 def resolved_recipe(resolved: Resolved) -> Recipe:
     """The recipe of a resolved one, typed: as the user gave it, with local paths absolute."""
     return Recipe.model_validate(resolved.recipe)
+
+
+def recipe_of(folder: RunFolder) -> Recipe:
+    """The recipe of a run: what it was resolved to, or where that is not there (yet), its recipe.yaml.
+
+    Raises RunFolderError where the folder is no run's, DamagedFileError where the file cannot be read.
+    """
+    folder.require()
+    if folder.resolved.is_file():
+        try:
+            return resolved_recipe(Resolved.read(folder.resolved))
+        except ValidationError as error:
+            raise DamagedFileError(f"{folder.resolved} is damaged (its recipe: {first_problem(error)})") from None
+    try:
+        return read_recipe(folder.recipe).recipe
+    except (RecipeError, OSError) as error:
+        raise DamagedFileError(f"{folder.recipe} cannot be read ({first_line(error)})") from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:

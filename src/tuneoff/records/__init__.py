@@ -1,11 +1,11 @@
 """The frozen records that a run leaves, and their JSON. Bytes, seconds and counts; docs/results.md explains each."""
 
-from tuneoff.records.base import Record
+from tuneoff.records.base import Record, read_text
 from tuneoff.records.checks import Agreement, Checks, Moved
 from tuneoff.records.history import read_history
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
-from tuneoff.records.run import ChosenEngine, Resolved, SplitStatistics
+from tuneoff.records.run import FREE_OF_TRAINING, ChosenEngine, Resolved, SplitStatistics
 from tuneoff.records.times import BUSY, PartTime, read_times
 from tuneoff.records.trial import (
     Failure,
@@ -23,6 +23,7 @@ from tuneoff.records.tuning import Try, Tuning
 
 __all__ = [
     "BUSY",
+    "FREE_OF_TRAINING",
     "Advice",
     "Agreement",
     "Checks",
@@ -52,5 +53,6 @@ __all__ = [
     "Tuning",
     "read_history",
     "read_predictions",
+    "read_text",
     "read_times",
 ]

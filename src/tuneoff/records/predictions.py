@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuneoff.records.base import Record
+from tuneoff.records.base import Record, read_text
 
 
 class Prediction(Record):
@@ -22,6 +22,6 @@ class Prediction(Record):
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Every prediction of a trial, in the order of the data."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [Prediction.model_validate_json(line) for line in lines if line]
+    """Every prediction of a trial, in the order of the data. Raises DamagedFileError."""
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [Prediction.parse(path, line, number) for number, line in lines if line]

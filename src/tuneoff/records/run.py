@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any, Literal
 
+from tuneoff.errors import ForeignResultError
 from tuneoff.records.base import Record
+
+FREE_OF_TRAINING = ("checkpoint_minutes", "report_to")  # settings of training that no result hangs on
 
 
 class SplitStatistics(Record):
@@ -21,6 +27,13 @@ class SplitStatistics(Record):
     target_tokens: int
     non_ascii_references: int
     content_sha256: str
+
+
+class RunMark(Record):
+    """Which run a result is of: the run's own mark, and the hash of what it was resolved to (`Resolved.sha256`)."""
+
+    run: str | None
+    recipe_sha256: str
 
 
 class ChosenEngine(Record):
@@ -42,6 +55,7 @@ class Resolved(Record):
     files' names and contents (`tuneoff.data.contents`), and has no commit.
 
     Attributes:
+        run: What this run is told from all others by, drawn at random; None in a run of an older tuneoff.
         directory: The working directory that relative paths of the user's recipe were resolved against.
         recipe: The recipe as JSON, local paths absolute; `tuneoff.recipe.resolved_recipe` gives it typed.
         model_path: The hub's name of the original model, or its folder.
@@ -63,6 +77,7 @@ class Resolved(Record):
         warnings: What the user should know of the data, a sentence each.
     """
 
+    run: str | None = None
     directory: str
     recipe: dict[str, Any]
     model_path: str
@@ -81,6 +96,33 @@ class Resolved(Record):
     micro_batch: int
     learning_rates: dict[str, float | None]
     warnings: list[str]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what its results hang on: the recipe, and model, tokenizer and data wherever they lie."""
+        training = {key: self.recipe["training"][key] for key in self.recipe["training"] if key not in FREE_OF_TRAINING}
+        parts = [
+            {**self.recipe, "training": training},
+            [self.model_revision, self.model_sha256, self.tokenizer_revision, self.tokenizer_sha256],
+            {split: found.content_sha256 for split, found in self.data.items()},
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def origin(self) -> RunMark:
+        """What a trial of this run notes of it."""
+        return RunMark(run=self.run, recipe_sha256=self.sha256)
+
+    def require_own(self, origin: RunMark | None, path: Path) -> None:
+        """Raise ForeignResultError where `path`, which notes `origin`, is of another run.
+
+        A run of an older tuneoff has no mark, and nothing is asked of its results.
+        """
+        if self.run is not None and origin != self.origin:
+            raise ForeignResultError(
+                f"{path} is of another run than {path.parents[3] / 'resolved.json'}. "
+                f"Without {path.parent} its trial is carried out anew."
+            )
 
     def with_rate(self, arm: str, learning_rate: float) -> Resolved:
         """The same with the learning rate that a search has chosen for `arm`."""

@@ -40,7 +40,7 @@ class PartTime(Record):
 def read_times(path: Path) -> list[PartTime]:
     """The parts of a phase as far as they were written; a last line that was cut off is left out."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     parts = []

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from tuneoff.records.base import Record
 from tuneoff.records.checks import Checks
-from tuneoff.records.run import SplitStatistics
+from tuneoff.records.run import RunMark, SplitStatistics
 
-FailureKind = Literal["exception", "out of memory", "not a number", "check", "signal", "exit"]
+FailureKind = Literal["exception", "out of memory", "disk", "not a number", "check", "signal", "exit"]
 
 
 class Parameters(Record):
@@ -105,6 +105,7 @@ class Trained(Record):
     """What the process that trained measured, written once its model is saved.
 
     Attributes:
+        origin: Which run it is of; None where an older tuneoff trained it.
         parameters: Numbers of trainable and of all parameters.
         engine: The engine's name, and why that one.
         seconds: Seconds by phase.
@@ -122,6 +123,7 @@ class Trained(Record):
         checks: What the trial checked on itself.
     """
 
+    origin: RunMark | None = None
     parameters: Parameters
     engine: str
     seconds: dict[str, float]
@@ -148,8 +150,12 @@ class Failure(Record):
 
 
 class TrialResult(Record):
-    """One trial, finished or failed. A failed trial holds what was known when it died."""
+    """One trial, finished or failed. A failed trial holds what was known when it died.
 
+    `origin` is None in a result of an older tuneoff.
+    """
+
+    origin: RunMark | None = None
     arm: str
     seed: int
     status: Literal["done", "failed"]

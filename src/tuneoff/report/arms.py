@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from tuneoff.errors import RunFolderError, first_line
+from tuneoff.errors import DamagedFileError
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
 from tuneoff.recipe.schema import ArmSpec
-from tuneoff.records import Plan, PlannedArm, Prediction, TrialResult, Tuning, read_predictions
+from tuneoff.records import Plan, PlannedArm, Prediction, Resolved, TrialResult, Tuning, read_predictions
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,10 @@ class Arm:
 
     @cached_property
     def predictions(self) -> dict[int, list[Prediction]]:
-        """What each finished trial wrote, by seed. Raises RunFolderError where it cannot be read."""
+        """What each finished trial wrote, by seed. Raises DamagedFileError where it cannot be read."""
         found = {}
         for seed in self.done:
-            path = self.folders[seed].predictions
-            try:
-                found[seed] = read_predictions(path)
-            except (OSError, ValueError) as error:
-                raise RunFolderError(f"{path} cannot be read ({first_line(error)})") from None
+            found[seed] = read_predictions(self.folders[seed].predictions)
         return found
 
     def predicted(self, seed: int) -> list[Prediction]:
@@ -54,10 +50,20 @@ class Arm:
         return self.predictions.get(seed) or next(iter(self.predictions.values()))
 
 
-def read_arms(folder: RunFolder, recipe: Recipe, prefix: str = "") -> list[Arm]:
-    """Every arm of the run, in the recipe's order, under `prefix` and its name. Raises RunFolderError."""
+def read_arms(
+    folder: RunFolder, recipe: Recipe, resolved: Resolved | None, warnings: list[str], prefix: str = ""
+) -> list[Arm]:
+    """Every arm of the run, in the recipe's order, under `prefix` and its name.
+
+    What can be done without, and cannot be read, is told in a line that is added to `warnings`. Raises RunFolderError
+    where a result cannot be read, or is of another run than `resolved`.
+    """
     every = trials(recipe)
-    plan = Plan.read(folder.plan) if folder.plan.is_file() else None
+    plan = None
+    try:
+        plan = Plan.read(folder.plan) if folder.plan.is_file() else None
+    except DamagedFileError as error:
+        warnings.append(f"{error}: predictions are not shown")
     planned = {arm.arm: arm for arm in plan.arms} if plan else {}
     arms = []
     for name, spec in recipe.arms.items():
@@ -68,7 +74,7 @@ def read_arms(folder: RunFolder, recipe: Recipe, prefix: str = "") -> list[Arm]:
                 name=prefix + name,
                 spec=spec,
                 folders={t.seed: folder.trial(t.arm, t.seed) for t in own},
-                results={t.seed: _result(folder, t) for t in own},
+                results={t.seed: _result(folder, t, resolved) for t in own},
                 tuning=Tuning.read(tuning) if tuning.is_file() else None,
                 planned=planned.get(name),
             )
@@ -76,9 +82,11 @@ def read_arms(folder: RunFolder, recipe: Recipe, prefix: str = "") -> list[Arm]:
     return arms
 
 
-def _result(folder: RunFolder, trial: Trial) -> TrialResult | None:
+def _result(folder: RunFolder, trial: Trial, resolved: Resolved | None) -> TrialResult | None:
     path = folder.trial(trial.arm, trial.seed).result
-    try:
-        return TrialResult.read(path) if path.is_file() else None
-    except ValueError as error:
-        raise RunFolderError(f"{path} is not the result of a trial ({first_line(error)})") from None
+    if not path.is_file():
+        return None
+    result = TrialResult.read(path)
+    if resolved is not None:
+        resolved.require_own(result.origin, path)
+    return result

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import read_recipe
+from tuneoff.recipe import recipe_of
 from tuneoff.records import BUSY, Checks, Parameters, Range, Record, Resolved, Tuning, read_times
 from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
@@ -118,9 +118,8 @@ class Comparison(Record):
 
 
 def compare(folder: RunFolder) -> tuple[Comparison, list[Arm]]:
-    """Read the run and write its `comparison.json`. Raises RunFolderError where it is no run, or cannot be read."""
+    """Read the run as it stands. Raises RunFolderError where it is no run, or cannot be read."""
     arms, comparison = _compare([folder], prefixes=[""])
-    comparison.write(folder.comparison)
     return comparison, arms
 
 
@@ -144,15 +143,16 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     examples = references = None
     keep = []
     for folder, prefix in zip(folders, prefixes, strict=True):
-        folder.require()
-        recipe = read_recipe(folder.recipe).recipe
-        arms += read_arms(folder, recipe, prefix)
+        recipe = recipe_of(folder)
+        told: list[str] = []
+        resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
+        arms += read_arms(folder, recipe, resolved, told, prefix)
         keep.append(recipe.evaluation.keep)
-        if folder.resolved.is_file():
-            resolved = Resolved.read(folder.resolved)
-            warnings += [warning for warning in resolved.warnings if warning not in warnings]
+        if resolved is not None:
+            told += resolved.warnings
             scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
+        warnings += [warning for warning in told if warning not in warnings]
     finished = [arm for arm in arms if arm.done]
     signatures = set(_signatures(finished).values())
     comparable = len(signatures) <= 1

@@ -9,15 +9,16 @@ user's mistake (told by an event), 75 stopped on request.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-import threading
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from tuneoff.errors import CheckFailedError, DoesNotFitError, RecipeError, TuneoffError
+from tuneoff.errors import CheckFailedError, DamagedFileError, DoesNotFitError, RecipeError, TuneoffError, WriteError
 from tuneoff.folder import RunFolder, write_json
 from tuneoff.recipe import Trial, read_recipe, resolved_recipe
 from tuneoff.records import FailureKind, Plan, Resolved
@@ -25,10 +26,11 @@ from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import STOPPED, Stop, StoppedError
 
 FINISHED, FAILED, MISTAKE = 0, 1, 2
+NO_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+NO_SPACE = os.strerror(errno.ENOSPC)  # what libraries say whose errors have no number
 
 
 def main(arguments: list[str], report: Reporter) -> int:
-    _end_with_parent()
     stop = Stop()
     stop.listen()
     folder = RunFolder(Path(arguments[0]))
@@ -40,18 +42,24 @@ def main(arguments: list[str], report: Reporter) -> int:
         if arguments[1] == "try":
             return _try(folder, trial, float(arguments[4]), report, stop)
         return _carry_out(arguments[1], folder, trial, report, stop)
-    except CheckFailedError as error:  # no mistake of the user's
-        traceback.print_exc()
+    except (CheckFailedError, WriteError) as error:  # no mistakes of the user's
         report.failure(*_classify(error))
+        _log_traceback()
         return FAILED
     except TuneoffError as error:
-        traceback.print_exc()
         report.error(error)
+        _log_traceback()
         return MISTAKE
     except Exception as error:
-        traceback.print_exc()
         report.failure(*_classify(error))
+        _log_traceback()
         return FAILED
+
+
+def _log_traceback() -> None:
+    """Into the log, whose disk may be full: what happened has been told before."""
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) -> None:
@@ -81,9 +89,10 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
         settled_precision(before.precision, before.precision_reason, pick_device())
         recheck(folder, before, inputs, report)
     engines = before.engines if before else choose_engines(inputs.config, recipe.arms, recipe.training)
-    if not folder.plan.is_file():
-        make_plan(recipe, inputs, engines, report).write(folder.plan)
-    plan = Plan.read(folder.plan)
+    plan = _plan(folder)
+    if plan is None:
+        plan = make_plan(recipe, inputs, engines, report)
+        plan.write(folder.plan)
     refused = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
     if refused and not force:
         raise DoesNotFitError("\n".join([*refused, "To run it all the same: --force"]))
@@ -95,6 +104,14 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
         inputs = replace(inputs, warnings=[*inputs.warnings, *warnings])
         resolve(recipe, folder, inputs, report, engines, plan.micro_batch)
     write_json(folder.environment, describe_environment(pick_device()))
+
+
+def _plan(folder: RunFolder) -> Plan | None:
+    """The plan that was made before; None where there is none that can be read."""
+    try:
+        return Plan.read(folder.plan)
+    except DamagedFileError:
+        return None
 
 
 def _carry_out(part: str, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
@@ -123,13 +140,15 @@ def _try(folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: S
 
 
 def _classify(error: Exception) -> tuple[FailureKind, str]:
-    if isinstance(error, CheckFailedError):
-        return "check", " ".join(str(error).split())
+    if isinstance(error, CheckFailedError | WriteError):
+        return "check" if isinstance(error, CheckFailedError) else "disk", " ".join(str(error).split())
     text = str(error).strip().splitlines()
     message = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
     memory = ("OutOfMemoryError", "MemoryError")
     if type(error).__name__ in memory or "can't allocate memory" in message or "Cannot allocate memory" in message:
         return "out of memory", message
+    if (isinstance(error, OSError) and error.errno in NO_WRITING) or NO_SPACE in message:
+        return "disk", message
     if type(error).__name__ == "NotANumberError":
         return "not a number", text[0]
     return "exception", message
@@ -142,21 +161,11 @@ def _events_apart() -> TextIO:
     return events
 
 
-def _end_with_parent() -> None:
-    """End when the parent does, however it ends: it holds the other end of our standard input."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(STOPPED)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
     sys.stdout.flush()
     # Held until the very end: its closing tells the parent that we have ended, who then lets go of us.
     reporter = Reporter(_events_apart())
     status = main(sys.argv[1:], reporter)
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(status)  # at once: interpreter shutdown with worker threads can hang, and there is nothing left to do

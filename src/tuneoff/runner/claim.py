@@ -7,14 +7,15 @@ import shutil
 from tuneoff.errors import RecipeChangedError, RecipeError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, read_recipe, write_recipe
-from tuneoff.recipe.changes import differences_from_resolved
+from tuneoff.recipe.changes import differences_from_resolved, with_free_settings
 from tuneoff.records import Resolved
 
 
 def claim(folder: RunFolder, recipe: Recipe) -> None:
     """Write `recipe` into a new folder; raise RecipeChangedError where the folder holds a run of another recipe.
 
-    Where resolving never succeeded nothing hangs on the old recipe: a mended one takes its place.
+    What no result hangs on (how often checkpoints are written, trackers) may change. Where resolving never succeeded
+    nothing hangs on the old recipe: a mended one takes its place.
     """
     if not folder.resolved.is_file():
         if any(folder.path.glob("trials/*/*")):
@@ -33,7 +34,11 @@ def claim(folder: RunFolder, recipe: Recipe) -> None:
             f"{folder.path} holds a run of another recipe:\n  {shown}\n"
             "Choose another folder with --out, or undo the change to go on with this one."
         )
-    if not folder.recipe.is_file():
+    resolved = Resolved.read(folder.resolved)
+    changed = with_free_settings(resolved, recipe)
+    if changed != resolved:
+        changed.write(folder.resolved)
+    if changed != resolved or not folder.recipe.is_file():
         write_recipe(recipe, folder.recipe)
 
 
@@ -46,5 +51,7 @@ def _changes(folder: RunFolder, recipe: Recipe) -> list[str]:
     try:
         kept = read_recipe(folder.recipe).recipe
     except RecipeError as error:
-        raise RecipeChangedError(f"{folder.recipe} cannot be read: {error}") from None
+        raise RecipeChangedError(
+            f"{folder.recipe} cannot be read: {error}\nWithout that file the run goes on as it was resolved."
+        ) from None
     return [f"{folder.recipe.name}, {change}" for change in differences_from_resolved(resolved, kept)]

@@ -35,7 +35,10 @@ class TrialEvaluation(TrialProcess):
     def run(self) -> TrialResult:
         """Evaluate what `trained.json` says was trained, or the original model, and write the trial's result."""
         evaluation, resolved = self._recipe.evaluation, self._resolved
-        trained = Trained.read(self._folder.trained) if self._arm.trains else None
+        trained = None
+        if self._arm.trains:
+            trained = Trained.read(self._folder.trained)
+            resolved.require_own(trained.origin, self._folder.trained)
         with self._phase("load"):
             tokenizer = self._tokenizer()
             model = load_arm(resolved, self._arm.method, self._folder.model, self._precision.dtype)
@@ -96,6 +99,7 @@ class TrialEvaluation(TrialProcess):
             seconds.setdefault(name, 0.0)
         peaks = [self._meter.process_peak(), trained.process_peak if trained else None]
         return TrialResult(
+            origin=self._resolved.origin,
             arm=self._trial.arm,
             seed=self._trial.seed,
             status="done",

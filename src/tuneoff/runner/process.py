@@ -7,17 +7,20 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuneoff.errors import TuneoffError
+from tuneoff.errors import InterruptedRunError, TuneoffError, WriteError
 from tuneoff.records import Failure, FailureKind
 from tuneoff.runner.child import FAILED, FINISHED, MISTAKE
 from tuneoff.runner.events import Event, as_error, parse_event
 from tuneoff.runner.stop import STOPPED
 
-ENTRY = ["-m", "tuneoff.runner.child"]
+ENTRY = ["-P", "-m", "tuneoff.runner.child"]  # -P: nothing is imported from where the user stands
+GRACE = 3.0  # seconds that a child has to end, once it was asked to end at once
 LOG_TAIL = 4000  # characters of the log that a failure keeps
 
 # Where the user has not said otherwise: a thread that waits for others sleeps. libgomp's spin by default, and where
@@ -29,6 +32,8 @@ CHILD_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",  # events and the log are UTF-8, whatever the locale
+    "PYTHONIOENCODING": "utf-8",
 }
 
 
@@ -42,16 +47,21 @@ class Ended:
 
 
 class Child:
-    """A child process that carries out one part of a run."""
+    """A child process that carries out one part of a run. Raises WriteError where its log cannot be written."""
 
     def __init__(self, arguments: list[str], log: Path) -> None:
         self._log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        self._asked, self._killed = 0, False
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.touch()
+        except OSError as error:
+            raise WriteError(f"{log} cannot be written ({error.strerror})") from None
         self._kills_before = _kills_by_the_system()
         with log.open("a", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, *ENTRY, *arguments],
-                stdin=subprocess.PIPE,  # never written: its closing tells the child that we are gone
+                stdin=subprocess.PIPE,  # what a request to stop is written to; its closing tells that we are gone
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**CHILD_DEFAULTS, **os.environ, **CHILD_ENVIRONMENT},
@@ -63,20 +73,43 @@ class Child:
     def listen(self, tell: Callable[[Event], None]) -> Ended:
         """Pass on what the child tells until it has ended, and say how it ended."""
         last: Event | None = None
-        with self._process as process:
-            assert process.stdout is not None
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        with process.stdin, process.stdout:
             for line in process.stdout:
                 event = parse_event(line)
                 if event is not None:
                     last = event
                     tell(event)
-        return self._ended(process.returncode, last)
+        return self._ended(process.wait(), last)
 
     def stop(self) -> None:
-        """Ask the child to stop at its next safe point; asked twice, it ends at once."""
-        self._process.terminate()
+        """Ask the child to stop at its next safe point. Asked again, it ends at once, and is killed where it does not.
+
+        One that does not even end then (it waits for a file server that is gone, say) is left behind the third time:
+        raises InterruptedRunError.
+        """
+        self._asked += 1
+        if self._asked > 2:
+            self._kill()
+            raise InterruptedRunError
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):  # it has ended meanwhile
+            os.write(self._process.stdin.fileno(), b"\n")
+        if self._asked == 2:
+            timer = threading.Timer(GRACE, self._kill)
+            timer.daemon = True
+            timer.start()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            self._killed = True
+            with suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ended(self, status: int, last: Event | None) -> Ended:
+        if self._killed:
+            return Ended(stopped=True)
         if status == FINISHED:
             return Ended()
         if status == STOPPED:

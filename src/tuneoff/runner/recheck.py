@@ -66,15 +66,20 @@ def _described(statistics: SplitStatistics | None) -> str:
 
 
 def _moved(resolved: Resolved, model_path: str, inputs: Inputs) -> Resolved:
-    """`resolved` with today's place of what was in a folder that is gone: the same, in another place."""
+    """`resolved` with today's places of the folders that were found to hold the same.
+
+    Tokens stay where they are while they are there: another version of tuneoff may make others of the same data.
+    """
 
     def place(before: str, now: str) -> str:
-        return now if Path(now).is_dir() and not Path(before).is_dir() else before
+        return now if Path(now).is_dir() else before
 
-    return resolved.model_copy(
-        update={
-            "model_path": place(resolved.model_path, model_path),
-            "tokenizer_path": place(resolved.tokenizer_path, inputs.tokenizer_path),
-            "tokens": {split: place(path, inputs.tokens[split]) for split, path in resolved.tokens.items()},
-        }
-    )
+    tokens = {
+        split: path if Path(path).is_dir() else place(path, inputs.tokens[split])
+        for split, path in resolved.tokens.items()
+    }
+    places = {
+        "model_path": place(resolved.model_path, model_path),
+        "tokenizer_path": place(resolved.tokenizer_path, inputs.tokenizer_path),
+    }
+    return resolved.model_copy(update={**places, "tokens": tokens})

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from tuneoff.builtin import located
 from tuneoff.data.contents import hash_model, hash_tokenizer
@@ -47,6 +48,7 @@ def resolve(
     model, tokenizer = locate_model(recipe, folder, inputs, tell), locate_tokenizer(inputs)
     precision = pick_precision(recipe.training.precision, pick_device())
     resolved = Resolved(
+        run=uuid4().hex,
         directory=str(Path.cwd()),
         recipe=recipe.model_dump(mode="json"),
         model_path=model.path,

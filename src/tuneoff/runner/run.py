@@ -10,15 +10,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from tuneoff.errors import InterruptedRunError, PrepareFailedError, Problem, RecipeError, nearest
+from tuneoff.errors import (
+    DamagedFileError,
+    InterruptedRunError,
+    PrepareFailedError,
+    Problem,
+    RecipeError,
+    UnreadableFileError,
+    nearest,
+)
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
-from tuneoff.records import Failure, Plan, Resolved, TrialResult, Try, Tuning
+from tuneoff.records import Failure, Plan, Record, Resolved, Trained, TrialResult, Try, Tuning
 from tuneoff.runner.claim import claim
 from tuneoff.runner.events import Event
 from tuneoff.runner.process import Child
+from tuneoff.runner.space import require_space
+
+R = TypeVar("R", bound=Record)
 
 
 class Listener(Protocol):
@@ -33,6 +44,8 @@ class Listener(Protocol):
     def planned(self, plan: Plan) -> None: ...
 
     def tuned(self, tuning: Tuning) -> None: ...
+
+    def warns(self, text: str) -> None: ...
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None: ...
 
@@ -62,13 +75,14 @@ class Run:
         """Run or resume; True where every trial of these arms is done.
 
         Raises RunBusyError, RecipeChangedError, InterruptedRunError, PrepareFailedError and the mistakes that preparing
-        finds (an arm that does not fit among them, unless `force`). A mistake that only a trial meets is its failure.
+        finds (an arm that does not fit among them, or a disk without room, unless `force`). A mistake that only a trial
+        meets is its failure.
         """
         with self._folder.lock(), self._signals():
             claim(self._folder, self._recipe)
-            todo = dict.fromkeys(trial.arm for trial in self._trials if self._finished(trial) is None)
+            todo = [trial for trial in self._trials if self._finished(trial) is None]
             if todo:
-                self._prepare(list(todo))
+                self._prepare(todo)
             results = [self._result(trial) for trial in self._trials]
         return all(result.status == "done" for result in results)
 
@@ -79,18 +93,40 @@ class Run:
         return result
 
     def _finished(self, trial: Trial) -> TrialResult | None:
+        """The result of a trial that is done. Raises ForeignResultError where it is of another run."""
         path = self._trial_folder(trial).result
+        result = self._kept(TrialResult, path, f"{trial.arm} at seed {trial.seed} is evaluated again")
+        if result is not None:
+            Resolved.read(self._folder.resolved).require_own(result.origin, path)
+        return result if result is not None and result.status == "done" else None
+
+    def _kept(self, kind: type[R], path: Path, again: str) -> R | None:
+        """A record of an earlier attempt; None where there is none.
+
+        A damaged one is deleted, and what is done `again` for it is told. Raises UnreadableFileError where the system
+        does not let it be read, since it may be whole.
+        """
         if not path.is_file():
             return None
-        result = TrialResult.read(path)
-        return result if result.status == "done" else None
+        try:
+            return kind.read(path)
+        except UnreadableFileError:
+            raise
+        except DamagedFileError as error:
+            self._listener.warns(f"{error}: {again}")
+            path.unlink()
+            return None
 
-    def _prepare(self, arms: list[str]) -> None:
-        """Prepare the run; refuse those of `arms`, which are about to run, that do not fit, unless `force`."""
+    def _prepare(self, todo: list[Trial]) -> None:
+        """Prepare the run for the trials that are about to run; refuse what does not fit, unless `force`."""
         self._listener.begins(None)
-        self._launch(["prepare", ",".join(arms), *(["--force"] if self._force else [])], self._folder.prepare_log)
+        arms = ",".join(dict.fromkeys(trial.arm for trial in todo))
+        self._launch(["prepare", arms, *(["--force"] if self._force else [])], self._folder.prepare_log)
         self._listener.resolved(Resolved.read(self._folder.resolved))
-        self._listener.planned(Plan.read(self._folder.plan))
+        plan = Plan.read(self._folder.plan)
+        self._listener.planned(plan)
+        if not self._force:
+            require_space(self._folder, self._recipe, plan, todo)
 
     def _carry_out_trial(self, trial: Trial) -> TrialResult:
         folder, arm = self._trial_folder(trial), self._recipe.arms[trial.arm]
@@ -103,27 +139,35 @@ class Run:
                 if failure is not None:
                     break
         if failure is not None:
-            rate = Resolved.read(self._folder.resolved).learning_rates[trial.arm]
+            resolved = Resolved.read(self._folder.resolved)
             TrialResult(
+                origin=resolved.origin,
                 arm=trial.arm,
                 seed=trial.seed,
                 status="failed",
                 method=arm.method,
-                settings={**arm.settings, "learning_rate": rate},
+                settings={**arm.settings, "learning_rate": resolved.learning_rates[trial.arm]},
                 failure=failure,
             ).write(folder.result)
         return TrialResult.read(folder.result)
 
     def _parts(self, trial: Trial) -> list[str]:
         """The processes that a trial still needs. One that was trained before it died is not trained again."""
-        trained = self._trial_folder(trial).trained.is_file()
-        return ["train", "evaluate"] if self._recipe.arms[trial.arm].trains and not trained else ["evaluate"]
+        if not self._recipe.arms[trial.arm].trains:
+            return ["evaluate"]
+        path = self._trial_folder(trial).trained
+        trained = self._kept(Trained, path, f"{trial.arm} at seed {trial.seed} is trained again")
+        if trained is None:
+            return ["train", "evaluate"]
+        Resolved.read(self._folder.resolved).require_own(trained.origin, path)
+        return ["evaluate"]
 
     def _tune(self, trial: Trial, rates: list[float]) -> Failure | None:
         """Try every rate, once for all seeds of the arm, and record the choice; a failure where none can be trained."""
         path = self._folder.tuning(trial.arm)
-        if path.is_file():
-            self._settle(Tuning.read(path))
+        kept = self._kept(Tuning, path, f"the learning rate of {trial.arm} is searched again")
+        if kept is not None:
+            self._settle(kept)
             return None
         tries = [self._try(trial, rate) for rate in rates]
         judged = [t for t in tries if t.validation_loss is not None and math.isfinite(t.validation_loss)]
@@ -145,13 +189,14 @@ class Run:
 
     def _try(self, trial: Trial, rate: float) -> Try:
         folder = self._folder.rate(trial.arm, rate)
-        if not folder.tried.is_file():
+        kept = self._kept(Try, folder.tried, f"the rate {rate:g} of {trial.arm} is tried again")
+        if kept is None:
             self._listener.begins(trial, rate)
             failure = self._launch(["try", trial.arm, str(trial.seed), repr(rate)], folder.log)
             if failure is not None:
                 return Try(learning_rate=rate, steps=0, validation_loss=None, seconds=0.0, failure=failure)
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
-        return Try.read(folder.tried)
+        return kept or Try.read(folder.tried)
 
     def _launch(self, work: list[str], log: Path) -> Failure | None:
         """Carry out `work` in a child. A failure of preparing, or a mistake that it finds, is raised at once."""
@@ -159,6 +204,8 @@ class Run:
             raise InterruptedRunError
         preparing = work[0] == "prepare"
         self._child = Child([str(self._folder.path.resolve()), *work], log)
+        if self._stop_asked:  # while it was being started
+            self._child.stop()
         try:
             ended = self._child.listen(self._listener.tells)
         finally:
@@ -170,7 +217,9 @@ class Run:
                 raise ended.mistake
             return Failure(kind="exception", message=str(ended.mistake), log="")
         if ended.failure is not None and preparing:
-            raise PrepareFailedError(f"{ended.failure.message}\n{ended.failure.log}")
+            known = ended.failure.kind in ("out of memory", "disk")  # what the message says is all that there is to say
+            told = f"{ended.failure.kind}: {ended.failure.message}"
+            raise PrepareFailedError(told if known else f"{ended.failure.message}\n{ended.failure.log}")
         return ended.failure
 
     def _trial_folder(self, trial: Trial) -> TrialFolder:
@@ -178,7 +227,7 @@ class Run:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into a request to the child; a second one ends it at once.
+        """Turn Ctrl-C and SIGTERM into a request to the child; a second one ends it at once, whatever it does.
 
         Outside of the main thread, where Python hears no signals, they are left to the program that runs this.
         """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tuneoff.data.tokens import load_tokens
+from tuneoff.errors import DamagedFileError
 from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
 from tuneoff.measure.environment import describe_environment
@@ -89,6 +91,7 @@ class TrialTraining(TrialProcess):
         checks = self._check_saved(loss)
         step_memory = self._step_memory()
         return Trained(
+            origin=self._resolved.origin,
             parameters=parameters,
             engine=f"{self._engine_name}: {self._resolved.engines[self._trial.arm].reason}",
             seconds=self._train_seconds(outcome),
@@ -124,7 +127,8 @@ class TrialTraining(TrialProcess):
         with self._phase("check"):
             self._checks = checks = TrialChecks(training)
             if resumed and self._folder.checks.is_file():  # of the attempt that this one goes on from
-                checks.record = Checks.read(self._folder.checks)
+                with suppress(DamagedFileError):  # what was checked before is then checked again, as far as it can be
+                    checks.record = Checks.read(self._folder.checks)
             if checks.record.loss is None:
                 checks.first_step()
             if checks.record.moved is None:
@@ -177,10 +181,10 @@ class TrialTraining(TrialProcess):
         return self._checks.record
 
     def _step_memory(self) -> PhaseMemory:
-        if self._folder.step_memory.is_file():
+        try:
             return PhaseMemory.read(self._folder.step_memory)
-        reason = f"{self._folder.step_memory.name} of the attempt that this one resumed is gone"
-        return PhaseMemory(peak=None, process_peak=None, not_measured=reason)
+        except DamagedFileError as error:  # of the attempt that this one goes on from
+            return PhaseMemory(peak=None, process_peak=None, not_measured=str(error))
 
 
 def _larger(one: PhaseMemory, other: PhaseMemory) -> PhaseMemory:

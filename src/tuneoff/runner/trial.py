@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
 
+from tuneoff.data.contents import require_same_model
 from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 
 class TrialProcess:
-    """One process of a trial. Made before the model is loaded, since memory is measured from there."""
+    """One process of a trial. Made before the model is loaded, since memory is measured from there.
+
+    Raises ModelError where the original model has been changed since the run began.
+    """
 
     def __init__(self, resolved: Resolved, trial: Trial, folder: TrialFolder, report: Reporter, stop: Stop) -> None:
+        require_same_model(resolved)
         self._resolved, self._trial, self._folder = resolved, trial, folder
         self._report, self._stop = report, stop
         self._recipe = resolved_recipe(resolved)

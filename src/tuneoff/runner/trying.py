@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuneoff.data.contents import require_same_model
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
@@ -24,6 +25,7 @@ def try_rate(
 
     The learning rate's schedule is that of a whole training of so many steps. Raises StoppedError.
     """
+    require_same_model(resolved)
     device = pick_device()
     clock = Clock(lambda: synchronize(device))
     recipe = resolved_recipe(resolved)

@@ -7,7 +7,6 @@ the newest that is whole.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,6 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from tuneoff.cache import file_sha256
+from tuneoff.errors import UnreadableFileError
 from tuneoff.folder import sync_folder
 from tuneoff.model.methods import load_method_state, method_state
 from tuneoff.records import Record
@@ -53,7 +54,10 @@ class Position:
 
 
 def save(folder: Path, position: Position, model: Any, optimizer: Any, scheduler: Any) -> None:
-    """Write `folder/checkpoint-STEP`, and remove all but the newest two."""
+    """Write `folder/checkpoint-STEP`, and once it is read back whole remove all but the newest two.
+
+    Raises ValueError where it is not what was written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".checkpoint-"))
     try:
@@ -74,6 +78,7 @@ def save(folder: Path, position: Position, model: Any, optimizer: Any, scheduler
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder)
+    _verified(path)  # before the older ones go
     for old in _by_step(folder)[KEPT:]:
         shutil.rmtree(old)
 
@@ -102,6 +107,8 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in _by_step(folder):
         try:
             return Checkpoint(path, _verified(path)), rejected
+        except UnreadableFileError:
+            raise
         except ValueError as error:
             rejected.append(f"{path.name}: {error}")
             shutil.rmtree(path)
@@ -119,7 +126,7 @@ def _seal(path: Path, position: Position) -> None:
     """Make every file durable, then write the manifest."""
     files = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        files[str(file.relative_to(path))] = _sha256(file)
+        files[str(file.relative_to(path))] = file_sha256(file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     Manifest(step=position.step, train_seconds=position.train_seconds, files=files).write(path / MANIFEST)
@@ -127,24 +134,21 @@ def _seal(path: Path, position: Position) -> None:
 
 def _verified(path: Path) -> Manifest:
     """The manifest of a whole checkpoint. Raises ValueError that says what is wrong with it."""
+    if not (path / MANIFEST).is_file():
+        raise ValueError("has no manifest: its writing was cut short")
     try:
         manifest = Manifest.read(path / MANIFEST)
-    except OSError:
-        raise ValueError("has no manifest: its writing was cut short") from None
+    except UnreadableFileError:
+        raise
     except ValueError:
         raise ValueError("its manifest is damaged") from None
     for name, digest in manifest.files.items():
         file = path / name
         if not file.is_file():
             raise ValueError(f"{name} is missing")
-        if _sha256(file) != digest:
+        if file_sha256(file) != digest:
             raise ValueError(f"{name} differs from what was written")
     return manifest
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _by_step(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tuneoff.data.contents import require_same_model
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.tokens import Tokenization
 from tuneoff.decode.generate import Generated, generate
@@ -17,7 +18,7 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.saved import load_arm
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe import Recipe, read_recipe, resolved_recipe
+from tuneoff.recipe import Recipe, recipe_of
 from tuneoff.records import Resolved, TrialResult
 
 if TYPE_CHECKING:
@@ -31,22 +32,19 @@ class Finished:
     """
 
     def __init__(self, folder: RunFolder, arm: str, seed: int | None = None) -> None:
-        folder.require()
-        is_resolved = folder.resolved.is_file()  # else no arm can be used, and why is told below
-        self.recipe: Recipe = (
-            resolved_recipe(Resolved.read(folder.resolved)) if is_resolved else read_recipe(folder.recipe).recipe
-        )
+        self.recipe: Recipe = recipe_of(folder)
         if arm not in self.recipe.arms:
             raise RunFolderError(f"{folder.path} has no arm {arm!r}; {nearest(arm, self.recipe.arms)}")
         self.name, self.spec = arm, self.recipe.arms[arm]
         self.seed, self.result = self._result(folder, seed)
         self.trial = folder.trial(arm, self.seed)
-        if not is_resolved:
+        if not folder.resolved.is_file():
             raise RunFolderError(
                 f"{folder.path} has a finished trial and no resolved.json, which says what it ran on: an older tuneoff "
                 f"made it. `tuneoff run {folder.recipe} --out ANOTHER_FOLDER` makes it anew."
             )
-        self.resolved = Resolved.read(folder.resolved)
+        self.resolved = _in_its_place(Resolved.read(folder.resolved), self.recipe, folder)
+        self.resolved.require_own(self.result.origin, self.trial.result)
 
     def _result(self, folder: RunFolder, asked: int | None) -> tuple[int, TrialResult]:
         seeds = self.recipe.seeds
@@ -79,6 +77,7 @@ class Finished:
 
     def model(self) -> Any:
         """A transformers model, or peft's around one, on this machine's device and in the trial's precision."""
+        require_same_model(self.resolved)
         dtype = self.precision.dtype
         return load_arm(self.resolved, self.spec.method, self.trial.model, dtype).to(pick_device()).eval()
 
@@ -86,6 +85,17 @@ class Finished:
     def precision(self) -> Precision:
         """What the trial asks for, on this machine's device."""
         return pick_precision(self.recipe.training.precision, pick_device())
+
+
+def _in_its_place(resolved: Resolved, recipe: Recipe, folder: RunFolder) -> Resolved:
+    """`resolved` for a run whose folder may have been moved: a model that was built for the run lies in its folder."""
+    if recipe.model.name is not None:
+        return resolved
+    base = str(folder.base.resolve())
+    own_tokenizer = resolved.tokenizer_path == resolved.model_path
+    return resolved.model_copy(
+        update={"model_path": base, "tokenizer_path": base if own_tokenizer else resolved.tokenizer_path}
+    )
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Writer:
     """
 
     def __init__(self, finished: Finished, model: Any = None) -> None:
-        self._finished = finished
+        self._finished, self._tokenization = finished, finished.tokenization
         self._prompt = Prompt(finished.recipe.prompt)
         self.columns = self._prompt.columns
         model = finished.model() if model is None else model
@@ -118,10 +128,10 @@ class Writer:
         if not rows:
             return []
         evaluation = self._finished.recipe.evaluation
-        prompts = self._finished.tokenization.measured_prompts([self._prompt.fill(row) for row in rows])
+        prompts = self._tokenization.measured_prompts([self._prompt.fill(row) for row in rows])
         outputs = generate(
             self._engine,
-            self._finished.tokenizer,
+            self._tokenization.tokenizer,
             [ids for ids, _ in prompts],
             max_new_tokens=evaluation.max_new_tokens,
             num_beams=evaluation.num_beams,

@@ -13,26 +13,34 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tuneoff.errors import DamagedFileError
 from tuneoff.folder import RunFolder, write_whole
-from tuneoff.recipe import read_recipe
+from tuneoff.recipe import recipe_of
+from tuneoff.records import read_text
 from tuneoff.report.arms import Arm
 from tuneoff.report.claims import claims
 from tuneoff.report.comparison import Comparison, compare, compare_runs
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.dialogues import side_by_side
+from tuneoff.report.markdown import code, plain
 from tuneoff.report.page.sections import sections
 from tuneoff.report.table import COLUMNS, notes, table_cells
 from tuneoff.report.verdict import verdict
 from tuneoff.score.evidence import Evidence
 from tuneoff.version import __version__
+from tuneoff.visible import visible
 
 HERE = Path(__file__).parent
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
 def write_report(folder: RunFolder) -> Comparison:
-    """Write both files for the run as it stands, finished or not. Raises RunFolderError where it is no run."""
+    """Write both files and `comparison.json` for the run as it stands, finished or not.
+
+    Raises RunFolderError where it is no run.
+    """
     comparison, arms = compare(folder)
+    comparison.write(folder.comparison)
     _write(folder.path, [folder], comparison, arms)
     return comparison
 
@@ -82,14 +90,21 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
 
 
 def _subject(folder: RunFolder) -> str:
-    recipe = read_recipe(folder.recipe).recipe
+    recipe = recipe_of(folder)
     model = recipe.model.name or "random weights"
     source = recipe.data.source if isinstance(recipe.data.source, str) else "files"
     return f"{model} on {source}"
 
 
 def _texts(paths: Iterable[Path]) -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    """What files of the run hold, in a line what is wrong with one that cannot be read."""
+    texts = []
+    for path in paths:
+        try:
+            texts.append(read_text(path))
+        except DamagedFileError as error:
+            texts.append(f"# {error}")
+    return "\n".join(texts)
 
 
 def _differences(evidence: Evidence | None) -> list[tuple[str, ...]]:
@@ -115,11 +130,14 @@ def _sha256(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters |= {"plain": plain, "code": code}
+    return made

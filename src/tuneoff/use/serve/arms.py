@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import read_recipe
-from tuneoff.records import Prediction
+from tuneoff.recipe import recipe_of
+from tuneoff.records import Prediction, Resolved
 from tuneoff.report.arms import read_arms
 from tuneoff.report.dialogues import spread
 from tuneoff.use.writer import Finished
@@ -33,8 +33,8 @@ def choose_arms(folder: RunFolder, names: Sequence[str]) -> Served:
 
     Raises RunFolderError where one of `names` is unknown or not finished, or where nothing has finished.
     """
-    folder.require()
-    found = read_arms(folder, read_recipe(folder.recipe).recipe)
+    resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
+    found = read_arms(folder, recipe_of(folder), resolved, [])
     done = {arm.name: arm for arm in found if arm.first}
     for name in names:
         if name not in done:

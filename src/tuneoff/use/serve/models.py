@@ -13,6 +13,8 @@ class Models:
 
     The base of all adapters is so in memory once, and nothing is ever written into it. An adapter that its trial merged
     is merged when its arm's turn comes, into copies of the weights that it changes, which go when another arm's comes.
+
+    Raises ModelError where a model or its tokenizer cannot be loaded.
     """
 
     def __init__(self, arms: Sequence[Finished]) -> None:
@@ -24,6 +26,7 @@ class Models:
             _share(self._models[name], held)
         self._current: str | None = None
         self._writer: Writer | None = None
+        self.writer(next(iter(self._arms)))  # what is wrong with a tokenizer is told before anything is served
 
     def writer(self, arm: str) -> Writer:
         """What writes for `arm`, until it is asked for another."""

@@ -1,0 +1,43 @@
+"""Whether the disk has room for what the trials of a run are about to write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from tuneoff.errors import NoSpaceError
+from tuneoff.folder import RunFolder
+from tuneoff.recipe import Recipe, Trial
+from tuneoff.records import Plan
+
+STATES = 3  # a checkpoint beside what is saved: each trained weight, and AdamW's two moments of it
+CHECKPOINTS = 3  # that a trial has at once: the two that it keeps, and the one that is being written
+GIB = 2**30
+
+
+def require_space(folder: RunFolder, recipe: Recipe, plan: Plan, trials: Sequence[Trial]) -> None:
+    """Raise NoSpaceError where the run's disk has less room than `trials` are predicted to need.
+
+    They need what each of them saves, and the checkpoints of the largest: those of finished trials are gone. What they
+    have written already, before they were interrupted, is not needed again. A training
+    that is predicted to end before its first checkpoint is due writes one at most, when it is asked to stop.
+    """
+    arms = {arm.arm: arm for arm in plan.arms}
+    saved, checkpoints, there = 0, [0], 0
+    for trial in trials:
+        arm = arms.get(trial.arm)
+        size = (arm.saved_bytes or 0) if arm is not None else 0
+        seconds = (arm.seconds or {}).get("train") if arm is not None else None
+        short = seconds is not None and seconds.high < 60 * recipe.training.checkpoint_minutes
+        checkpoints.append(STATES * size * (1 if short else CHECKPOINTS))
+        saved += size
+        own = folder.trial(trial.arm, trial.seed).path
+        there += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())
+    needed = max(0, saved + max(checkpoints) - there)
+    free = shutil.disk_usage(folder.path).free
+    if needed > free:
+        raise NoSpaceError(
+            f"{folder.path}: the trials to come need {needed / GIB:.1f} GiB on the disk, {saved / GIB:.1f} for "
+            f"models and the rest for checkpoints, and {free / GIB:.1f} are free. Make room, choose another disk with "
+            "--out, or run it all the same with --force."
+        )
