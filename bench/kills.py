@@ -1,0 +1,374 @@
+"""Is a run that was killed, however and whenever, bitwise the run that was not?
+
+    python bench/kills.py [--kills 1000] [--cases t5 llama …] [--seed 0] [--json FILE]
+
+Each try takes a run of tiny models, kills it once, twice or three times, lets it go on each time with the same command,
+and compares what it leaves with an undisturbed run: weights, adapter settings, texts, scores, history, and the search
+for a learning rate. It is killed at one of the changes that a child makes to the disk (before it is made), or at a
+random moment: the child, the parent or both; by SIGKILL, by SIGTERM or by Ctrl-C twice. Counted are kills that hit: one
+that came when the run had ended is none.
+
+Nothing of tuneoff is replaced but the start of a process: parents and children are forked from this one, which has
+loaded the libraries, so that a run takes a second. POSIX only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import datasets  # noqa: F401  every library that a child needs, loaded once
+import rouge_score.rouge_scorer  # noqa: F401
+
+import tuneoff.data.inputs
+import tuneoff.planner.plan
+import tuneoff.runner.evaluation
+import tuneoff.runner.rehearsal
+import tuneoff.runner.training
+import tuneoff.runner.trying  # noqa: F401
+from tuneoff.errors import InterruptedRunError
+from tuneoff.folder import RunFolder
+from tuneoff.recipe import Recipe, trials
+from tuneoff.runner import child, process
+from tuneoff.runner.events import Reporter
+from tuneoff.runner.run import Run
+
+T5 = {"model_type": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
+      "feed_forward_proj": "gated-gelu"}  # fmt: skip
+LLAMA = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+         "num_attention_heads": 2, "num_key_value_heads": 2}  # fmt: skip
+FULL = {"method": "full", "learning_rate": 1e-2}
+LORA = {"method": "lora", "learning_rate": 5e-3, "r": 2, "lora_dropout": 0.1}
+ADALORA = {"method": "adalora", "learning_rate": 1e-2, "init_r": 4, "target_r": 2, "tinit": 2, "tfinal": 3, "deltaT": 1,
+           "target_modules": ["q", "v"]}  # fmt: skip
+TUNED = {**LORA, "learning_rate": None, "target_modules": ["q", "v"], "tune": {"learning_rate": [1e-3, 5e-3]}}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[int]]] = {
+    "t5": (T5, {"full": FULL, "lora": {**LORA, "target_modules": ["q", "v"]}}, [0]),
+    "llama": (LLAMA, {"full": FULL, "lora": {**LORA, "target_modules": ["q_proj", "v_proj"]}}, [0]),
+    "adalora": (T5, {"adalora": ADALORA}, [0]),
+    "tune": (T5, {"lora": TUNED}, [0]),
+    "seeds": (T5, {"full": FULL}, [0, 1]),
+}
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.symlink", "os.link")
+LONGEST = 60.0  # seconds of a run, after which it is taken to hang
+
+
+def recipe_of(case: str) -> Recipe:
+    config, arms, seeds = CASES[case]
+    return Recipe.model_validate(
+        {
+            "model": {"config": config, "tokenizer": {"vocab_size": 300}},
+            "data": {
+                "source": "builtin:everyday", "input": "dialogue", "target": "summary", "max_source_length": 64,
+                "max_target_length": 24, "limit": {"train": 24, "validation": 6, "test": 4},
+            },
+            "prompt": "{dialogue}",
+            "arms": arms,
+            "training": {
+                "epochs": 2, "examples_per_step": 4, "precision": "fp32", "checkpoint_minutes": 1e-5, "tune_steps": 3,
+            },
+            "evaluation": {"max_new_tokens": 6, "batch_size": 2},
+            "seeds": seeds,
+        }
+    )  # fmt: skip
+
+
+class Forked:
+    """Stands for `subprocess.Popen`: the child is a fork of this process, and does the same work."""
+
+    started = 0  # children of this run's parent so far
+
+    def __init__(self, command: list[str], *, stderr: Any, **_: Any) -> None:
+        given, own_input = os.pipe()
+        own_output, told = os.pipe()
+        os.set_inheritable(told, True)
+        self.returncode: int | None = None
+        Forked.started += 1
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(own_input)
+            os.close(own_output)
+            _begin_child(command[1 + len(process.ENTRY) :], given, told, stderr.fileno())
+        os.close(given)
+        os.close(told)
+        self.stdin, self.stdout = os.fdopen(own_input, "w"), os.fdopen(own_output)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if found else None
+        return self.returncode
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def _begin_child(work: list[str], given: int, told: int, log: int) -> None:
+    """What `python -m tuneoff.runner.child` does, in a process that has just been forked. Never returns."""
+    status = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(given, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        which, change = map(int, os.environ.get("KILL_AT", "0 0").split())
+        changes = Changes(change if which == Forked.started else 0)
+        reporter = Reporter(os.fdopen(told, "w"))  # held to the end: its closing tells the parent that we have ended
+        status = child.main(work, reporter)
+        if "TALLY" in os.environ:
+            with Path(os.environ["TALLY"]).open("a") as file:
+                file.write(f"{changes.made}\n")
+    finally:
+        os._exit(status)
+
+
+class Changes:
+    """Counts the changes that this process makes to the disk, and dies by SIGKILL right before one (0: before none)."""
+
+    def __init__(self, fatal: int) -> None:
+        self.made, self._fatal = 0, fatal
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in CHANGES:
+            self.made += 1
+            if self.made == self._fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Quiet:
+    """Listens to a run, and notes in which child it is."""
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def begin(recipe: Recipe, folder: Path) -> int:
+    """Carry out the run in a fork, which is its parent. Returns the fork's process."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        process.subprocess = _Subprocess()  # type: ignore[assignment]
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        status = 0 if Run(recipe, RunFolder(folder), Quiet(), True).carry_out() else 1  # type: ignore[arg-type]
+    except InterruptedRunError:
+        status = 130
+    except BaseException as error:
+        (folder.parent / f"{folder.name}.error").write_text(f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(status)
+
+
+class _Subprocess:
+    Popen, PIPE = Forked, subprocess.PIPE
+
+
+@dataclass(frozen=True)
+class Kill:
+    """`kind`, and when: at a change to the disk of one of the run's children (by their numbers), or after seconds."""
+
+    kind: str
+    child: int = 0
+    change: int = 0
+    after: float = 0.0
+
+
+def draw(chance: random.Random, seconds: float, changes: list[int]) -> Kill:
+    """A kill of a run that takes so many seconds undisturbed, in which each child makes so many changes."""
+    if chance.random() < 0.5:
+        number = chance.randrange(len(changes))
+        return Kill("change", child=number + 1, change=chance.randint(1, changes[number]))
+    kind = chance.choice(["child", "parent", "both", "SIGTERM", "Ctrl-C twice"])
+    return Kill(kind, after=chance.uniform(0, seconds))
+
+
+def kill(recipe: Recipe, folder: Path, how: Kill) -> bool:
+    """Let the run go on, kill it so, and wait until all of its processes are gone. Returns whether it was hit."""
+    if how.kind == "change":
+        os.environ["KILL_AT"] = f"{how.child} {how.change}"
+    try:
+        parent = begin(recipe, folder)
+    finally:
+        os.environ.pop("KILL_AT", None)
+    if how.kind != "change":
+        time.sleep(how.after)
+        _send(parent, how.kind)
+    return _ended(parent) != 0
+
+
+def _send(parent: int, kind: str) -> None:
+    with suppress(ProcessLookupError):
+        if kind in ("parent", "both"):
+            os.kill(parent, signal.SIGKILL)
+        if kind in ("child", "both"):
+            for number in _children(parent) + [n for n in _children(os.getpid()) if n != parent]:
+                os.kill(number, signal.SIGKILL)
+        if kind in ("SIGTERM", "Ctrl-C twice"):
+            os.kill(parent, signal.SIGTERM if kind == "SIGTERM" else signal.SIGINT)
+        if kind == "Ctrl-C twice":
+            time.sleep(0.01)
+            os.kill(parent, signal.SIGINT)
+
+
+def _children(parent: int) -> list[int]:
+    try:
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def be_ready() -> None:
+    """Make forks quick, and this process the parent of the children of a run whose own parent has died (Linux)."""
+    gc.collect()
+    gc.freeze()  # or every fork would go through, and copy, all objects of the libraries
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def _ended(parent: int) -> int:
+    """The exit status of a run, when all of its processes are gone. Raises TimeoutError for one that hangs."""
+    until, status = time.monotonic() + LONGEST, 0
+    while time.monotonic() < until:
+        try:
+            found, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if found == parent:
+            status = os.waitstatus_to_exitcode(ended)
+        elif not found:
+            time.sleep(0.005)
+    for number in _children(os.getpid()):
+        os.kill(number, signal.SIGKILL)
+    raise TimeoutError(f"the run did not end within {LONGEST:g} seconds")
+
+
+def left(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """What a finished run leaves that must be the same: files as text or bytes, without places and seconds."""
+    found: dict[str, Any] = {}
+    run = RunFolder(folder)
+    for trial in trials(recipe):
+        own = run.trial(trial.arm, trial.seed)
+        result = json.loads(own.result.read_text())
+        found[f"{trial} scores"] = result["scores"]
+        found[f"{trial} loss"] = result["training"]["final_loss"]
+        found[f"{trial} texts"] = own.predictions.read_text()
+        lines = map(json.loads, own.history.read_text().splitlines())
+        found[f"{trial} history"] = [{k: v for k, v in line.items() if k != "train_seconds"} for line in lines]
+        for path in sorted(own.model.rglob("*")):
+            found[f"{trial} {path.name}"] = path.read_bytes().replace(str(folder).encode(), b"RUN")
+        tuning = run.tuning(trial.arm)
+        if tuning.is_file():
+            tries = json.loads(tuning.read_text())["tries"]
+            found[f"{trial} tuning"] = [(t["learning_rate"], t["validation_loss"]) for t in tries]
+    return found
+
+
+class Case:
+    """A recipe, a run of it that is prepared, and what an undisturbed one leaves after how many seconds."""
+
+    def __init__(self, name: str, work: Path) -> None:
+        self.name, self.recipe, self._work = name, recipe_of(name), work
+        whole = work / f"{name}-whole"
+        self._finish(whole)  # builds kernels, tokens and so on
+        shutil.rmtree(whole)
+        began, tally = time.monotonic(), work / f"{name}-tally"
+        os.environ["TALLY"] = str(tally)
+        self._finish(whole)
+        del os.environ["TALLY"]
+        self.seconds = time.monotonic() - began
+        self.changes = [int(line) for line in tally.read_text().split()]
+        self._whole = left(self.recipe, whole)
+        self._prepared = work / f"{name}-prepared"
+        shutil.copytree(whole, self._prepared, ignore=shutil.ignore_patterns("trials"))
+
+    def attempt(self, number: int, chance: random.Random) -> tuple[list[Kill], list[str]]:
+        """Kill a run up to three times and let it end. Returns how, and what differs from an undisturbed run."""
+        folder = self._work / f"{self.name}-{number}"
+        if chance.random() < 0.9:
+            shutil.copytree(self._prepared, folder)
+        planned = [draw(chance, self.seconds, self.changes) for _ in range(chance.choice([1, 1, 2, 3]))]
+        kills = [how for how in planned if kill(self.recipe, folder, how)]
+        self._finish(folder)
+        found = left(self.recipe, folder)
+        shutil.rmtree(folder)
+        return kills, [key for key in {**self._whole, **found} if self._whole.get(key) != found.get(key)]
+
+    def _finish(self, folder: Path) -> None:
+        status = _ended(begin(self.recipe, folder))
+        if status:  # a trial that failed (its child was killed) is carried out again
+            status = _ended(begin(self.recipe, folder))
+        if status:
+            told = folder.parent / f"{folder.name}.error"
+            raise RuntimeError(f"{folder.name} ends with {status}: {told.read_text() if told.exists() else ''}")
+
+
+def tries(cases: list[str], seed: int, work: Path) -> Iterator[tuple[str, list[Kill], list[str]]]:
+    """Try after try, the cases in turn, for ever: the case, how it was killed, and what differs."""
+    os.environ["XDG_CACHE_HOME"] = str(work / "cache")
+    be_ready()
+    made = [Case(name, work) for name in cases]
+    chance = random.Random(seed)
+    number = 0
+    while True:
+        for case in made:
+            number += 1
+            yield case.name, *case.attempt(number, chance)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where the kills and what differed go")
+    arguments = parser.parse_args()
+    kills: Counter[str] = Counter()
+    runs: Counter[str] = Counter()
+    differed: list[dict[str, Any]] = []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as work:
+        for case, how, different in tries(arguments.cases, arguments.seed, Path(work)):
+            runs[case] += 1
+            kills.update(one.kind for one in how)
+            if different:
+                differed.append({"case": case, "kills": [vars(one) for one in how], "differs": different})
+                print(f"{case}, {how}: {', '.join(different)}", file=sys.stderr, flush=True)
+            if kills.total() >= arguments.kills:
+                break
+    print(f"{kills.total()} kills in {runs.total()} runs, {time.monotonic() - began:.0f} s")
+    print("kills:", ", ".join(f"{count} {kind}" for kind, count in kills.most_common()))
+    print("runs:", ", ".join(f"{count} {case}" for case, count in runs.items()))
+    print(f"runs that left something else than the undisturbed one: {len(differed)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"kills": kills, "runs": runs, "differed": differed}, indent=2) + "\n")
+    sys.exit(1 if differed else 0)
+
+
+if __name__ == "__main__":
+    main()
