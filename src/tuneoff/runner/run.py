@@ -30,6 +30,8 @@ from tuneoff.runner.process import Child
 from tuneoff.runner.space import require_space
 
 R = TypeVar("R", bound=Record)
+# How a try of a learning rate ends that says nothing of the rate: killed, or without a disk to write to.
+NO_FAULT_OF_THE_RATE = ("signal", "exit", "disk")
 
 
 class Listener(Protocol):
@@ -170,6 +172,11 @@ class Run:
             self._settle(kept)
             return None
         tries = [self._try(trial, rate) for rate in rates]
+        died = next(
+            (t.failure for t in tries if t.failure is not None and t.failure.kind in NO_FAULT_OF_THE_RATE), None
+        )
+        if died is not None:  # another attempt makes it again, and keeps the others
+            return died
         judged = [t for t in tries if t.validation_loss is not None and math.isfinite(t.validation_loss)]
         if not judged:
             return tries[-1].failure or Failure(kind="not a number", message="no rate gave a finite loss", log="")

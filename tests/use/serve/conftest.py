@@ -43,7 +43,7 @@ def predictions(run: RunFolder) -> dict[str, list[Prediction]]:
 def running(server: uvicorn.Server) -> Iterator[httpx.Client]:
     """A client of `server`, which runs in a thread."""
     with listen(0) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         try:
@@ -51,7 +51,9 @@ def running(server: uvicorn.Server) -> Iterator[httpx.Client]:
                 yield client
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(20)
+            server.force_exit = True  # a connection that a busy machine has not closed keeps nothing up
+            thread.join(20)
 
 
 @pytest.fixture(scope="session")
