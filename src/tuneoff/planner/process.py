@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-# Fitted by `python bench/plan.py --fit` (docs/benchmarks.md). On the CPU glibc keeps freed blocks below 32 MiB for the
-# next requests, beside those in use: this share of them.
+# On the CPU glibc keeps freed blocks below 32 MiB for the next requests, beside those in use: this share of them.
+# Provisional, from a dozen runs of small shapes; `python bench/plan.py --fit` is to give it (docs/plan.md).
 SLACK = 0.33
 # What a trial's process takes beyond the tensors and the libraries of the planning process, which has read the data.
 OWN_BYTES = 0
 # Not measured: no GPU was at hand. What a CUDA context and its kernels take of the GPU's memory, and the share of all
 # tensors that torch's caching allocator reserves beyond them.
 CUDA_CONTEXT_BYTES, CUDA_SLACK = 600 * 2**20, 0.1
-# What the process takes besides tensors, as measured (docs/plan.md): objects, threads and data, and what oneDNN keeps
-# of each kind of matrix product.
+# What the process takes besides tensors: objects, threads, data, and what oneDNN keeps of each kind of matrix product.
+# Measured before the training's own first step was what is measured, and so too little (docs/plan.md).
 PROCESS_BYTES, KERNEL_BYTES = 34 * 2**20, 2**19
-# The largest relative error of a predicted process peak: on the CPU of benchmarks.md; on CUDA taken, not measured.
+# The relative error that a predicted process peak is taken to have at most. Neither is measured yet.
 ERROR, CUDA_ERROR = 0.1, 0.2
 
 LASTING = ("weights", "buffers", "optimizer", "process")  # of a step's components

@@ -113,7 +113,7 @@ def recipe_of(folder: RunFolder) -> Recipe:
             raise DamagedFileError(f"{folder.resolved} is damaged (its recipe: {first_problem(error)})") from None
     try:
         return read_recipe(folder.recipe).recipe
-    except (RecipeError, OSError) as error:
+    except RecipeError as error:
         raise DamagedFileError(f"{folder.recipe} cannot be read ({first_line(error)})") from None
 
 

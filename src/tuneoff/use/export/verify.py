@@ -14,7 +14,7 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import read_split
 from tuneoff.decode.generate import generate
-from tuneoff.errors import DataError, ExportError, RunFolderError, first_line
+from tuneoff.errors import DataError, ExportError
 from tuneoff.model.engines import engine_for
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
@@ -68,13 +68,8 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
 
 
 def chosen(finished: Finished) -> list[Prediction]:
-    """The dialogues to verify on: every one, or 20 spread evenly. Raises RunFolderError."""
-    path = finished.trial.predictions
-    try:
-        every = read_predictions(path)
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read ({first_line(error)})") from None
-    return spread(every, DIALOGUES)
+    """The dialogues to verify on: every one, or 20 spread evenly. Raises DamagedFileError."""
+    return spread(read_predictions(finished.trial.predictions), DIALOGUES)
 
 
 def compare(split: str, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
