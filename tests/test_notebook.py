@@ -32,7 +32,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(STORED, as_version=4)
     parameters(notebook).source = FEW
-    client = NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONWARNINGS", "ignore:IProgress not found")
         return client.execute()

@@ -25,7 +25,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 def tuneoff(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
     """Standard output and error of a command that must end with `status`."""
     process = start(*arguments)
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == status, err
     return out, err
 

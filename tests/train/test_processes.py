@@ -56,7 +56,7 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path, method: str, precisi
         )
         for rank in range(2)
     ]
-    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+    assert [process.wait(timeout=400) for process in processes] == [0, 0]
     bound = 1e-5 if precision == "fp32" else 1e-2
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")

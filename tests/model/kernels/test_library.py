@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,14 +137,13 @@ def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(library, "COMPILE_SECONDS", 0.5)
-    compiler(tmp_path, f"sleep 987 & echo $! > {tmp_path}/started; wait")
-    for _ in range(2):  # it is not tried again at once
-        began = time.monotonic()
-        with pytest.raises(KernelError, match=r"the C\+\+ compiler did not end within 0.5 seconds"):
+    monkeypatch.setattr(library, "COMPILE_SECONDS", 2)
+    compiler(tmp_path, f"sleep 987 & echo $! >> {tmp_path}/started; wait")
+    for _ in range(2):
+        with pytest.raises(KernelError, match=r"the C\+\+ compiler did not end within 2 seconds"):
             load()
-    assert time.monotonic() - began < 0.4
-    status = Path(f"/proc/{(tmp_path / 'started').read_text().strip()}/stat")
+    (started,) = (tmp_path / "started").read_text().split()  # it is not tried again at once
+    status = Path(f"/proc/{started}/stat")
     assert not status.exists() or status.read_text().split(")")[1].split()[0] == "Z"
 
 
