@@ -218,7 +218,11 @@ def kill(recipe: Recipe, folder: Path, how: Kill) -> bool:
     finally:
         os.environ.pop("KILL_AT", None)
     if how.kind != "change":
-        time.sleep(how.after)
+        until = time.monotonic() + how.after
+        while time.monotonic() < until:
+            if os.waitid(os.P_PID, parent, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                return _ended(parent) != 0
+            time.sleep(0.005)
         _send(parent, how.kind)
     return _ended(parent) != 0
 
@@ -294,18 +298,17 @@ class Case:
 
     def __init__(self, name: str, work: Path) -> None:
         self.name, self.recipe, self._work = name, recipe_of(name), work
-        whole = work / f"{name}-whole"
-        self._finish(whole)  # builds kernels, tokens and so on
-        shutil.rmtree(whole)
-        began, tally = time.monotonic(), work / f"{name}-tally"
+        self._prepared, whole, tally = work / f"{name}-prepared", work / f"{name}-whole", work / f"{name}-tally"
+        self._finish(self._prepared)  # builds kernels, tokens, the plan and so on
+        shutil.rmtree(self._prepared / "trials")
+        shutil.copytree(self._prepared, whole)
+        began = time.monotonic()
         os.environ["TALLY"] = str(tally)
         self._finish(whole)
         del os.environ["TALLY"]
         self.seconds = time.monotonic() - began
         self.changes = [int(line) for line in tally.read_text().split()]
         self._whole = left(self.recipe, whole)
-        self._prepared = work / f"{name}-prepared"
-        shutil.copytree(whole, self._prepared, ignore=shutil.ignore_patterns("trials"))
 
     def attempt(self, number: int, chance: random.Random) -> tuple[list[Kill], list[str]]:
         """Kill a run up to three times and let it end. Returns how, and what differs from an undisturbed run."""

@@ -13,7 +13,7 @@ from tests.report.made import made_run
 from tuneoff.errors import DamagedFileError, ForeignResultError, RecipeChangedError, RunFolderError, UnreadableFileError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, Trial, recipe_of
-from tuneoff.records import PartTime, Plan, Resolved, Trained, TrialResult, Tuning
+from tuneoff.records import PartTime, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report
 from tuneoff.runner.claim import claim
@@ -173,6 +173,24 @@ def test_results_of_another_run_are_refused_by_name(run: RunFolder, tmp_path: Pa
     for reads in (compare, lambda run: Finished(run, "lora"), lambda run: going_on(run)[0]._finished(LORA)):
         with pytest.raises(ForeignResultError, match=r"lora/seed-0/result\.json is of another run"):
             reads(run)
+
+
+@pytest.mark.parametrize("kind", [Trained, Tuning, Try])
+def test_what_another_run_left_half_done_is_refused_by_name(run: RunFolder, kind: type[Trained | Tuning | Try]) -> None:
+    resolved = Resolved.read(run.resolved).model_copy(update={"run": "a" * 32})
+    resolved.write(run.resolved)
+    path, record = {
+        Trained: (run.trial("lora", 0).trained, trained(run)),
+        Tuning: (run.tuning("lora"), Tuning(arm="lora", tries=[], chosen=1e-3)),
+        Try: (run.rate("lora", 1e-3).tried, Try(learning_rate=1e-3, steps=1, validation_loss=1.0, seconds=1.0)),
+    }[kind]
+    going, _ = going_on(run)
+    record.model_copy(update={"origin": resolved.origin}).write(path)
+    assert going._kept(kind, path, "") is not None
+    record.model_copy(update={"origin": RunMark(run="b" * 32, recipe_sha256=resolved.sha256)}).write(path)
+    with pytest.raises(ForeignResultError, match=rf"{path.name} is of another run .* Without {path.parent} "):
+        going._kept(kind, path, "")
+    assert path.exists()
 
 
 def test_reading_writes_nothing(run: RunFolder) -> None:

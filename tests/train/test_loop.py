@@ -16,6 +16,7 @@ from tests.conftest import MODELS, TARGETS
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import Tokenization, load_tokens
+from tuneoff.errors import ForeignResultError
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
@@ -24,7 +25,7 @@ from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
 from tuneoff.recipe.schema import TrainingSpec
-from tuneoff.records import read_history
+from tuneoff.records import RunMark, read_history
 from tuneoff.train.loop import NotANumberError, Outcome, Training
 from tuneoff.train.probe import StepProbe
 from tuneoff.train.steps import Steps, count_steps
@@ -59,12 +60,25 @@ class Setup:
         return Steps(self.rows, self.rows.select(range(5)) if validation else None, 0, spec.examples_per_step, count)
 
     def training(
-        self, model: Any, folder: Path, spec: TrainingSpec, rate: float = RATE, validation: bool = False
+        self,
+        model: Any,
+        folder: Path,
+        spec: TrainingSpec,
+        rate: float = RATE,
+        validation: bool = False,
+        origin: RunMark | None = None,
     ) -> Training:
         engine = "plain" if spec.engine == "plain" else next(n for n, e in ENGINES.items() if e.suits(model) is None)
         steps, bf16 = self.steps(spec, validation), spec.precision == "bf16"
         return Training(
-            engine_for(engine, model, bf16=bf16), self.tokenizer, steps, spec, rate, TrialFolder(folder), Clock()
+            engine_for(engine, model, bf16=bf16),
+            self.tokenizer,
+            steps,
+            spec,
+            rate,
+            TrialFolder(folder),
+            Clock(),
+            origin,
         )
 
     def train(
@@ -77,6 +91,7 @@ class Setup:
         stop_after: int | None = None,
         rate: float = RATE,
         validation: bool = False,
+        origin: RunMark | None = None,
     ) -> Outcome:
         torch.manual_seed(11)
         done = 0
@@ -85,7 +100,7 @@ class Setup:
             nonlocal done
             done = step
 
-        training = self.training(model, folder, spec, rate, validation)
+        training = self.training(model, folder, spec, rate, validation, origin)
         outcome = training.run(
             lambda resumed: before(training, resumed), count, lambda: stop_after is not None and done >= stop_after
         )
@@ -170,6 +185,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(setup: Setup, tmp_path: Pa
         "checkpoint-5: has no manifest: its writing was cut short",
         "checkpoint-4: optimizer.pt differs from what was written",
     ]
+
+
+def test_a_checkpoint_of_another_run_is_refused(setup: Setup, tmp_path: Path) -> None:
+    spec = TrainingSpec(precision="fp32", epochs=2, examples_per_step=8)
+    own, other = (RunMark(run=run, recipe_sha256="0") for run in "ab")
+    setup.train(setup.model(), tmp_path, spec, stop_after=3, origin=other)
+    with pytest.raises(ForeignResultError, match=r"checkpoint-3 is of another run .* Without .*/checkpoints "):
+        setup.train(setup.model(), tmp_path, spec, origin=own)
+    assert setup.train(setup.model(), tmp_path, spec, origin=other).resumed_from_step == 3
 
 
 def test_measuring_a_step_first_changes_nothing(setup: Setup, tmp_path: Path) -> None:

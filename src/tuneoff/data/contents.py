@@ -7,12 +7,15 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from tuneoff.errors import ModelError
-from tuneoff.records import Resolved
+from tuneoff.errors import DamagedFileError, ModelError, UnreadableFileError
+from tuneoff.records import Resolved, Trained
 
-# What transformers reads of a folder: the config and the weights, and what a tokenizer is made of. Weights are read
-# from safetensors alone (`model.base.load_model`).
-MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.gguf")
+# What transformers and peft read of a folder: the config and the weights, and what a tokenizer is made of. Weights are
+# read from safetensors alone (`model.base.load_model`).
+MODEL_FILES = (
+    "config.json", "adapter_config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+    "*.gguf",
+)  # fmt: skip
 TOKENIZER_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.tiktoken",
     "chat_template*",
@@ -36,14 +39,34 @@ def require_same_model(resolved: Resolved) -> None:
     if not path.is_dir():
         raise ModelError(f"the original model of this run is gone: no folder {path}")
     try:
-        files = sorted(path.iterdir())
-        now = _hash_once(path, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+        now = _hash_now(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror})") from None
     if now != resolved.model_sha256:
         raise ModelError(
             f"{path} holds another model than when this run began (sha256 {resolved.model_sha256[:12]} → {now[:12]})"
         )
+
+
+def require_saved(folder: Path, trained: Trained) -> None:
+    """Raise DamagedFileError where `folder` does not hold what a training saved, or UnreadableFileError."""
+    if trained.model_sha256 is None:
+        return
+    if not folder.is_dir():
+        raise DamagedFileError(f"{folder} is missing, which held what was trained")
+    try:
+        now = _hash_now(folder)
+    except OSError as error:
+        raise UnreadableFileError(f"{folder} cannot be read ({error.strerror})") from None
+    if now != trained.model_sha256:
+        raise DamagedFileError(
+            f"{folder} does not hold what was trained (sha256 {trained.model_sha256[:12]} → {now[:12]}). "
+            f"`tuneoff run` trains it again without {folder.parent}."
+        )
+
+
+def _hash_now(folder: Path) -> str:
+    return _hash_once(folder, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir())))
 
 
 @cache

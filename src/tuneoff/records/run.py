@@ -35,6 +35,17 @@ class RunMark(Record):
     run: str | None
     recipe_sha256: str
 
+    def require_own(self, found: RunMark | None, path: Path) -> None:
+        """Raise ForeignResultError where `path`, which notes the mark `found`, is not of this run.
+
+        A run of an older tuneoff has no mark, and nothing is asked of its results.
+        """
+        if self.run is not None and found != self:
+            raise ForeignResultError(
+                f"{path} is of another run than the resolved.json of this one. "
+                f"Without {path.parent} what it holds is made anew."
+            )
+
 
 class ChosenEngine(Record):
     """The engine that computes an arm's loss and text, and why that one.
@@ -112,17 +123,6 @@ class Resolved(Record):
     def origin(self) -> RunMark:
         """What a trial of this run notes of it."""
         return RunMark(run=self.run, recipe_sha256=self.sha256)
-
-    def require_own(self, origin: RunMark | None, path: Path) -> None:
-        """Raise ForeignResultError where `path`, which notes `origin`, is of another run.
-
-        A run of an older tuneoff has no mark, and nothing is asked of its results.
-        """
-        if self.run is not None and origin != self.origin:
-            raise ForeignResultError(
-                f"{path} is of another run than {path.parents[3] / 'resolved.json'}. "
-                f"Without {path.parent} its trial is carried out anew."
-            )
 
     def with_rate(self, arm: str, learning_rate: float) -> Resolved:
         """The same with the learning rate that a search has chosen for `arm`."""

@@ -121,6 +121,7 @@ class Trained(Record):
         resumed_from_step: The step of the checkpoint that the training last went on from, if any.
         checkpoints_rejected: Checkpoints that were not whole, and why.
         checks: What the trial checked on itself.
+        model_sha256: The hash of what was saved (`tuneoff.data.contents`); None where an older tuneoff saved it.
     """
 
     origin: RunMark | None = None
@@ -139,6 +140,7 @@ class Trained(Record):
     resumed_from_step: int | None
     checkpoints_rejected: list[str]
     checks: Checks | None = None
+    model_sha256: str | None = None
 
 
 class Failure(Record):

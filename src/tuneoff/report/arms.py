@@ -88,5 +88,5 @@ def _result(folder: RunFolder, trial: Trial, resolved: Resolved | None) -> Trial
         return None
     result = TrialResult.read(path)
     if resolved is not None:
-        resolved.require_own(result.origin, path)
+        resolved.origin.require_own(result.origin, path)
     return result

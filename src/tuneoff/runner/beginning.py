@@ -68,5 +68,5 @@ def make_ready(
         start = folder.start if save_start(model, folder.start) else None
         engine = engine_for(resolved.engines[trial.arm].name, model, bf16=precision.name == "bf16")
         spec = recipe.training.model_copy(update={"micro_batch": resolved.micro_batch})
-        training = Training(engine, tokenizer, steps, spec, learning_rate, folder, clock)
+        training = Training(engine, tokenizer, steps, spec, learning_rate, folder, clock, resolved.origin)
     return ReadyTraining(training, model, count_parameters(model), start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
+from tuneoff.data.contents import require_saved
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.folder import TrialFolder, write_lines
@@ -38,7 +39,8 @@ class TrialEvaluation(TrialProcess):
         trained = None
         if self._arm.trains:
             trained = Trained.read(self._folder.trained)
-            resolved.require_own(trained.origin, self._folder.trained)
+            resolved.origin.require_own(trained.origin, self._folder.trained)
+            require_saved(self._folder.model, trained)
         with self._phase("load"):
             tokenizer = self._tokenizer()
             model = load_arm(resolved, self._arm.method, self._folder.model, self._precision.dtype)

@@ -23,13 +23,13 @@ from tuneoff.errors import (
 )
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
-from tuneoff.records import Failure, Plan, Record, Resolved, Trained, TrialResult, Try, Tuning
+from tuneoff.records import Failure, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.runner.claim import claim
 from tuneoff.runner.events import Event
 from tuneoff.runner.process import Child
 from tuneoff.runner.space import require_space
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", TrialResult, Trained, Tuning, Try)
 # How a try of a learning rate ends that says nothing of the rate: killed, or without a disk to write to.
 NO_FAULT_OF_THE_RATE = ("signal", "exit", "disk")
 
@@ -98,26 +98,30 @@ class Run:
         """The result of a trial that is done. Raises ForeignResultError where it is of another run."""
         path = self._trial_folder(trial).result
         result = self._kept(TrialResult, path, f"{trial.arm} at seed {trial.seed} is evaluated again")
-        if result is not None:
-            Resolved.read(self._folder.resolved).require_own(result.origin, path)
         return result if result is not None and result.status == "done" else None
 
     def _kept(self, kind: type[R], path: Path, again: str) -> R | None:
         """A record of an earlier attempt; None where there is none.
 
         A damaged one is deleted, and what is done `again` for it is told. Raises UnreadableFileError where the system
-        does not let it be read, since it may be whole.
+        does not let it be read, since it may be whole, and ForeignResultError where it is of another run.
         """
         if not path.is_file():
             return None
         try:
-            return kind.read(path)
+            record = kind.read(path)
         except UnreadableFileError:
             raise
         except DamagedFileError as error:
             self._listener.warns(f"{error}: {again}")
             path.unlink()
             return None
+        self._origin.require_own(record.origin, path)
+        return record
+
+    @property
+    def _origin(self) -> RunMark:
+        return Resolved.read(self._folder.resolved).origin
 
     def _prepare(self, todo: list[Trial]) -> None:
         """Prepare the run for the trials that are about to run; refuse what does not fit, unless `force`."""
@@ -159,10 +163,7 @@ class Run:
             return ["evaluate"]
         path = self._trial_folder(trial).trained
         trained = self._kept(Trained, path, f"{trial.arm} at seed {trial.seed} is trained again")
-        if trained is None:
-            return ["train", "evaluate"]
-        Resolved.read(self._folder.resolved).require_own(trained.origin, path)
-        return ["evaluate"]
+        return ["train", "evaluate"] if trained is None else ["evaluate"]
 
     def _tune(self, trial: Trial, rates: list[float]) -> Failure | None:
         """Try every rate, once for all seeds of the arm, and record the choice; a failure where none can be trained."""
@@ -181,7 +182,7 @@ class Run:
         if not judged:
             return tries[-1].failure or Failure(kind="not a number", message="no rate gave a finite loss", log="")
         best = min(judged, key=lambda t: t.validation_loss or 0.0)
-        tuning = Tuning(arm=trial.arm, tries=tries, chosen=best.learning_rate)
+        tuning = Tuning(origin=self._origin, arm=trial.arm, tries=tries, chosen=best.learning_rate)
         tuning.write(path)
         self._settle(tuning)
         self._listener.tuned(tuning)

@@ -6,6 +6,7 @@ import gc
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tuneoff.data.contents import hash_model
 from tuneoff.data.tokens import load_tokens
 from tuneoff.errors import DamagedFileError
 from tuneoff.folder import TrialFolder
@@ -84,6 +85,7 @@ class TrialTraining(TrialProcess):
         loss = self._finish(training)
         with self._phase("save"):
             save_whole(ready.model, tokenizer, self._folder.model, ready.start)
+            saved_sha256 = hash_model(self._folder.model)
         taken = steps.taken()
         del ready
         training.release()
@@ -107,6 +109,7 @@ class TrialTraining(TrialProcess):
             resumed_from_step=outcome.resumed_from_step,
             checkpoints_rejected=outcome.checkpoints_rejected,
             checks=checks,
+            model_sha256=saved_sha256,
         )
 
     def _train_seconds(self, outcome: Outcome) -> dict[str, float]:

@@ -52,7 +52,9 @@ def try_rate(
         raise StoppedError
     loss = [line["eval_loss"] for line in read_history(folder.history) if "eval_loss" in line][-1]
     seconds = sum(clock.seconds.values())
-    tried = Try(learning_rate=learning_rate, steps=steps.count, validation_loss=loss, seconds=seconds)
+    tried = Try(
+        origin=resolved.origin, learning_rate=learning_rate, steps=steps.count, validation_loss=loss, seconds=seconds
+    )
     tried.write(folder.tried)
     return tried
 

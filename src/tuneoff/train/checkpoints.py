@@ -21,7 +21,7 @@ from tuneoff.cache import file_sha256
 from tuneoff.errors import UnreadableFileError
 from tuneoff.folder import sync_folder
 from tuneoff.model.methods import load_method_state, method_state
-from tuneoff.records import Record
+from tuneoff.records import Record, RunMark
 from tuneoff.train.randomness import random_states, set_random_states
 
 MANIFEST, WEIGHTS, OPTIMIZER, STATE = "manifest.json", "weights.safetensors", "optimizer.pt", "state.pt"
@@ -29,8 +29,13 @@ KEPT = 2
 
 
 class Manifest(Record):
-    """The files of a checkpoint with their sha256, the step it stands at, and the seconds of training before it."""
+    """The files of a checkpoint with their sha256, the step it stands at, and the seconds of training before it.
 
+    Attributes:
+        origin: The run that it is of; None where it was saved by a training outside of one.
+    """
+
+    origin: RunMark | None = None
     step: int
     train_seconds: float
     files: dict[str, str]
@@ -53,7 +58,9 @@ class Position:
     window: list[float]
 
 
-def save(folder: Path, position: Position, model: Any, optimizer: Any, scheduler: Any) -> None:
+def save(
+    folder: Path, position: Position, model: Any, optimizer: Any, scheduler: Any, origin: RunMark | None = None
+) -> None:
     """Write `folder/checkpoint-STEP`, and once it is read back whole remove all but the newest two.
 
     Raises ValueError where it is not what was written.
@@ -70,7 +77,7 @@ def save(folder: Path, position: Position, model: Any, optimizer: Any, scheduler
             "window": list(position.window),
         }
         torch.save(state, temporary / STATE)
-        _seal(temporary, position)
+        _seal(temporary, position, origin)
         path = folder / f"checkpoint-{position.step}"
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
@@ -101,12 +108,18 @@ def load(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> 
     return Position(checkpoint.manifest.step, checkpoint.manifest.train_seconds, state["window"])
 
 
-def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint by step that is whole, and why each newer one was rejected. Rejected ones are deleted."""
+def newest_whole(folder: Path, origin: RunMark | None = None) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint by step that is whole, and why each newer one was rejected. Rejected ones are deleted.
+
+    Raises ForeignResultError where it is of another run than `origin`; nothing is deleted then.
+    """
     rejected: list[str] = []
     for path in _by_step(folder):
         try:
-            return Checkpoint(path, _verified(path)), rejected
+            manifest = _verified(path)
+            if origin is not None:
+                origin.require_own(manifest.origin, path)
+            return Checkpoint(path, manifest), rejected
         except UnreadableFileError:
             raise
         except ValueError as error:
@@ -122,14 +135,15 @@ def _held(model: Any) -> dict[str, torch.Tensor]:
     return {**trained, **buffers}
 
 
-def _seal(path: Path, position: Position) -> None:
+def _seal(path: Path, position: Position, origin: RunMark | None) -> None:
     """Make every file durable, then write the manifest."""
     files = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         files[str(file.relative_to(path))] = file_sha256(file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    Manifest(step=position.step, train_seconds=position.train_seconds, files=files).write(path / MANIFEST)
+    manifest = Manifest(origin=origin, step=position.step, train_seconds=position.train_seconds, files=files)
+    manifest.write(path / MANIFEST)
 
 
 def _verified(path: Path) -> Manifest:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tuneoff.recipe.schema import TrainingSpec
+    from tuneoff.records import RunMark
 
 Batch = dict[str, torch.Tensor]
 
@@ -56,7 +57,7 @@ class Outcome:
 
 
 class Training:
-    """The training of one model, ready to run.
+    """The training of one model, ready to run. Its checkpoints note the run `origin` that they are of.
 
     Attributes:
         engine: What computes the loss of the model.
@@ -74,8 +75,9 @@ class Training:
         learning_rate: float,
         folder: TrialFolder,
         clock: Clock,
+        origin: RunMark | None = None,
     ) -> None:
-        self.engine, self.steps = engine, steps
+        self.engine, self.steps, self._origin = engine, steps, origin
         self._model, self._spec, self._folder, self._clock = engine.model, spec, folder, clock
         self._accelerator = Accelerator(
             cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
@@ -103,12 +105,14 @@ class Training:
         after_update: Callable[[int, float, float], None],
         stop_asked: Callable[[], bool],
     ) -> Outcome:
-        """Train, from the newest whole checkpoint where there is one. Raises NotANumberError.
+        """Train, from the newest whole checkpoint where there is one.
+
+        Raises NotANumberError, and ForeignResultError where the checkpoint is of another run.
 
         `before` is called once when all is ready, and told whether training goes on from a checkpoint. `after_update`
         is called after every update, and told how many were made, the step's loss and its learning rate.
         """
-        checkpoint, rejected = newest_whole(self._folder.checkpoints)
+        checkpoint, rejected = newest_whole(self._folder.checkpoints, self._origin)
         first = self._resume(checkpoint) if checkpoint else 0
         main = self._accelerator.is_main_process
         seen = self._history.begin(first) if main else 0.0
@@ -242,7 +246,7 @@ class Training:
         seconds = self.train_seconds()
         with self._clock.phase("save"):
             position = Position(step=done, train_seconds=seconds, window=self._history.window)
-            save(self._folder.checkpoints, position, self._model, self.optimizer, self._scheduler)
+            save(self._folder.checkpoints, position, self._model, self.optimizer, self._scheduler, self._origin)
 
     def _track(self, values: dict[str, float], step: int) -> None:
         self._accelerator.log(values, step=step)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.data.contents import require_same_model
+from tuneoff.data.contents import require_same_model, require_saved
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.tokens import Tokenization
 from tuneoff.decode.generate import Generated, generate
@@ -44,7 +44,7 @@ class Finished:
                 f"made it. `tuneoff run {folder.recipe} --out ANOTHER_FOLDER` makes it anew."
             )
         self.resolved = _in_its_place(Resolved.read(folder.resolved), self.recipe, folder)
-        self.resolved.require_own(self.result.origin, self.trial.result)
+        self.resolved.origin.require_own(self.result.origin, self.trial.result)
 
     def _result(self, folder: RunFolder, asked: int | None) -> tuple[int, TrialResult]:
         seeds = self.recipe.seeds
@@ -77,9 +77,15 @@ class Finished:
 
     def model(self) -> Any:
         """A transformers model, or peft's around one, on this machine's device and in the trial's precision."""
-        require_same_model(self.resolved)
+        self.require_whole()
         dtype = self.precision.dtype
         return load_arm(self.resolved, self.spec.method, self.trial.model, dtype).to(pick_device()).eval()
+
+    def require_whole(self) -> None:
+        """Raise ModelError or DamagedFileError where the original model or what was saved is not what it was."""
+        require_same_model(self.resolved)
+        if self.result.training is not None:
+            require_saved(self.trial.model, self.result.training)
 
     @property
     def precision(self) -> Precision:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from tests.cli.commands import start
-from tests.use.serve.conftest import ARMS
+from tests.use.conftest import ARMS
 from tuneoff.errors import AddressError, RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.records import Prediction

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import Opened, needs_browser, opening
-from tests.use.serve.conftest import ARMS
+from tests.use.conftest import ARMS
 from tuneoff.records import Prediction
 
 pytestmark = needs_browser

@@ -78,6 +78,7 @@ def export(
         raise ExportError(
             f"arm {arm} has no adapter (its method is {finished.spec.method!r}); --format merged writes its whole model"
         )
+    finished.require_whole()
     to = to.resolve()
     temporary = _beside(to)
     try:
