@@ -1,11 +1,12 @@
 """What becomes of a run whose files are damaged? Every file, in every way, and then every command.
 
-    python bench/damage.py [--seconds 600] [--seed 0] [--json FILE]
+    python bench/damage.py [--seconds 600] [--tries 1000] [--seed 0] [--json FILE]
 
 Each file of a finished run, and of one that was killed half-way, is cut short, emptied, changed by a bit, filled with
-what is no text, or deleted. Then `show`, `report`, `generate` and `run` (which goes on) are tried, each on a copy and
-in a process of its own. Counted is how each ends: as if nothing were wrong, in an error of tuneoff's (one line), with a
-failed trial (told), or in what is a traceback to the user. POSIX only.
+what is no text, deleted, or replaced by a folder, which no user can read as a file. Then `show`, `report`, `generate`,
+`serve` (until it would listen), `export` and `run` (which goes on) are tried, each on a copy, in a process of its own.
+Counted is how each ends: as if nothing were wrong, in an error of tuneoff's (one line), with a failed trial (told), or
+in what is a traceback to the user. POSIX only.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report
 from tuneoff.runner import process
 from tuneoff.runner.run import Run
+from tuneoff.use.export import export as export_arm
+from tuneoff.use.serve import Limits, choose_arms, load_server
 from tuneoff.use.writer import Finished, Writer
 
 
@@ -41,12 +44,14 @@ def _flipped(content: bytes, chance: random.Random) -> bytes:
     return content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :]
 
 
+FOLDER = "a folder"
 WAYS: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
     "cut short": lambda content, _: content[: len(content) // 2],
     "emptied": lambda *_: b"",
     "a bit changed": _flipped,
     "no text": lambda content, chance: bytes(chance.randrange(128, 256) for _ in content[:1000]),
     "deleted": lambda *_: None,
+    FOLDER: lambda *_: None,
 }
 FINE, TOLD, FAILED, TRACEBACK = "as if nothing were wrong", "one line", "a failed trial", "a traceback"
 
@@ -66,12 +71,24 @@ def generate(folder: Path) -> bool:
     return True
 
 
+def serve(folder: Path) -> bool:
+    load_server(choose_arms(RunFolder(folder), []), Limits())
+    return True
+
+
+def export(folder: Path) -> bool:
+    to = folder.parent / "exported"
+    shutil.rmtree(to, ignore_errors=True)
+    export_arm(RunFolder(folder), "lora", to, "merged", Quiet())  # type: ignore[arg-type]
+    return True
+
+
 def run(folder: Path) -> bool:
     process.subprocess = _Subprocess()  # type: ignore[assignment]
     return Run(recipe_of("t5"), RunFolder(folder), Quiet(), True).carry_out()  # type: ignore[arg-type]
 
 
-COMMANDS = {"show": show, "report": report, "generate": generate, "run": run}
+COMMANDS = {"show": show, "report": report, "generate": generate, "serve": serve, "export": export, "run": run}
 
 
 def ends(command: Callable[[Path], bool], folder: Path) -> tuple[str, str]:
@@ -128,6 +145,8 @@ def tries(seed: int, work: Path) -> Iterator[tuple[str, str, str, str, str]]:
         (folder / file).unlink()
         if content is not None:
             (folder / file).write_bytes(content)
+        elif way == FOLDER:
+            (folder / file).mkdir()
         outcome, said = ends(COMMANDS[command], folder)
         shutil.rmtree(folder)
         if outcome == TRACEBACK:
@@ -138,6 +157,7 @@ def tries(seed: int, work: Path) -> Iterator[tuple[str, str, str, str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--tries", type=int, default=1_000_000, help="at most so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where every try goes")
     arguments = parser.parse_args()
@@ -146,7 +166,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         for one in tries(arguments.seed, Path(work)):
             found.append(one)
-            if time.monotonic() > until:
+            if time.monotonic() > until or len(found) >= arguments.tries:
                 break
     counts: Counter[Any] = Counter((command, outcome) for _, _, _, command, outcome in found)
     print(f"{len(found)} tries\n\n| command | {FINE} | {TOLD} | {FAILED} | {TRACEBACK} |")

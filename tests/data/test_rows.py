@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tuneoff.data.examples import Examples, read_examples
+from tuneoff.data.prompt import Prompt
 from tuneoff.data.rows import read_rows
 from tuneoff.errors import DataError
 
@@ -43,6 +45,24 @@ def test_a_tsv_file_with_quoted_fields_is_read_so_where_it_is_asked_for(tmp_path
     path = tmp_path / "a.tsv"
     path.write_text('dialogue\tsummary\n"a\tb\nc"\t"says ""d"""\n')
     assert [row.columns for row in read_rows(path, quoted_tsv=True)] == [{"dialogue": "a\tb\nc", "summary": 'says "d"'}]
+
+
+def test_lines_are_counted_against_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"{n},s" for n in range(40)]
+    lines[7], lines[10] = '"7 inches,s', '10",s'
+    path.write_text("dialogue,summary\n" + "\n".join(lines) + "\n")
+    (warning,) = read(path).warnings
+    assert warning.startswith("1 of 37 rows take several lines of their file, the first to end at a.csv:12 (4 lines).")
+    path.write_text("dialogue,summary\n" + "".join(f'"#A#: {n}\n#B#: so",s\n' for n in range(40)))
+    assert read(path).warnings == []
+
+
+def read(path: Path) -> Examples:
+    return read_examples(
+        read_rows(path), input="dialogue", target="summary", prompt=Prompt("{dialogue}"), group_references=False,
+        limit=None, skip_bad_rows=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

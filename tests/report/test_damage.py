@@ -147,6 +147,11 @@ def test_predictions_damaged(run: RunFolder) -> None:
     path.write_text("\n".join([*lines[:4], lines[4][:20], *lines[5:]]))
     with pytest.raises(DamagedFileError, match=r"predictions\.jsonl is damaged, line 5 \("):
         compare(run)
+    path.write_text("\n".join(lines[:9]) + "\n")  # at the end of a line
+    with pytest.raises(
+        DamagedFileError, match=r"predictions\.jsonl is damaged \(it has 9 lines, and 12 texts were scored"
+    ):
+        compare(run)
     path.unlink()
     with pytest.raises(DamagedFileError, match=r"predictions\.jsonl is missing"):
         compare(run)

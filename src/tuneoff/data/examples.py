@@ -12,6 +12,8 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.data.rows import Row
 from tuneoff.errors import DataError, nearest
 
+FEW = 0.05  # of the rows: so many that take several lines may be a mistake
+
 
 @dataclass(frozen=True)
 class Example:
@@ -25,13 +27,37 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of one split, and what was counted while they were read."""
+    """The examples of one split, and what was counted while they were read.
+
+    Attributes:
+        examples: The examples.
+        rows: How many rows were read.
+        skipped_rows: How many of them were left out.
+        duplicate_rows: How many were there before.
+        skipped_places: Where those stand that were left out, and what is wrong with each.
+        long_rows: Where those stand that take several lines of their file, and how many: `a.csv:12 (4 lines)`.
+    """
 
     examples: list[Example]
     rows: int
     skipped_rows: int
     duplicate_rows: int
     skipped_places: list[str] = field(default_factory=list)
+    long_rows: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the reading, a sentence each."""
+        found = []
+        if self.skipped_rows:
+            places = "; ".join(self.skipped_places[:3]) + ("; …" if self.skipped_rows > 3 else "")
+            found.append(f"{self.skipped_rows} bad rows left out ({places})")
+        if 0 < len(self.long_rows) <= FEW * self.rows:  # where most do, their fields have ends of lines
+            found.append(
+                f"{len(self.long_rows)} of {self.rows} rows take several lines of their file, the first to end at "
+                f"{self.long_rows[0]}. Is it meant so? A quotation mark that is never closed takes other rows in."
+            )
+        return found
 
     @property
     def content_sha256(self) -> str:
@@ -71,7 +97,7 @@ def read_examples(
         ]
     if not examples:
         raise DataError("the split has no usable row")
-    return Examples(examples, reader.rows, len(reader.skipped), reader.duplicates, reader.skipped)
+    return Examples(examples, reader.rows, len(reader.skipped), reader.duplicates, reader.skipped, reader.long)
 
 
 class _Reader:
@@ -85,10 +111,13 @@ class _Reader:
         self.rows = 0
         self.duplicates = 0
         self.skipped: list[str] = []
+        self.long: list[str] = []
 
     def good(self, rows: Iterable[Row]) -> Iterator[dict[str, str]]:
         for row in rows:
             self.rows += 1
+            if row.lines > 1:
+                self.long.append(f"{row.where} ({row.lines} lines)")
             problem = row.unreadable or self._problem(row)
             if problem is None:
                 self._count_duplicate(row)

@@ -155,10 +155,7 @@ def _tokenise(
 def _warnings(splits: dict[Split, Examples], statistics: dict[str, SplitStatistics], scored: Split) -> list[str]:
     warnings = []
     for split, examples in splits.items():
-        if examples.skipped_rows:
-            more = "; …" if examples.skipped_rows > 3 else ""
-            places = "; ".join(examples.skipped_places[:3]) + more
-            warnings.append(f"{split}: {examples.skipped_rows} bad rows left out ({places})")
+        warnings += [f"{split}: {warning}" for warning in examples.warnings]
         if statistics[split].truncated_inputs:
             count, total = statistics[split].truncated_inputs, statistics[split].examples
             warnings.append(

@@ -19,11 +19,15 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 @dataclass(frozen=True)
 class Row:
-    """One row as read: its columns, where it stands, and why it could not be read (`columns` is then empty)."""
+    """One row as read: its columns, where it stands, and why it could not be read (`columns` is then empty).
+
+    It takes several `lines` of a file whose fields may be quoted where one of them holds ends of lines.
+    """
 
     columns: dict[str, Any]
     where: str
     unreadable: str | None = None
+    lines: int = 1
 
 
 def read_rows(path: Path, *, quoted_tsv: bool = False) -> Iterator[Row]:
@@ -126,15 +130,17 @@ def _separated(file: IO[bytes], name: str, delimiter: str, quoted: bool) -> Iter
         twice = _repeated(reader.fieldnames or [])
         if twice is not None:
             raise DataError(f"{name}: the header has the column {twice!r} twice")
+        before = reader.line_num
         for columns in reader:
             values = [value for value in columns.values() if isinstance(value, str)]
-            where = f"{name}:{reader.line_num}"
+            where, lines = f"{name}:{reader.line_num}", reader.line_num - before
+            before = reader.line_num
             if None in columns:
                 yield Row({}, where, f"has more fields than the header's {len(reader.fieldnames or [])}")
             elif any("\udc80" <= character <= "\udcff" for value in values for character in value):
                 yield Row({}, where, "is not UTF-8")
             else:
-                yield Row(columns, where)
+                yield Row(columns, where, lines=lines)
     except csv.Error as error:
         raise DataError(f"{name}:{reader.line_num}: not CSV ({error})") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tuneoff.errors import DamagedFileError
 from tuneoff.records.base import Record, read_text
 
 
@@ -21,7 +22,13 @@ class Prediction(Record):
     rougeLsum: list[float]
 
 
-def read_predictions(path: Path) -> list[Prediction]:
-    """Every prediction of a trial, in the order of the data. Raises DamagedFileError."""
+def read_predictions(path: Path, scored: int | None = None) -> list[Prediction]:
+    """Every prediction of a trial, in the order of the data. `scored` is how many the trial's result speaks of.
+
+    Raises DamagedFileError, also where there are not so many.
+    """
     lines = enumerate(read_text(path).split("\n"), start=1)
-    return [Prediction.parse(path, line, number) for number, line in lines if line]
+    found = [Prediction.parse(path, line, number) for number, line in lines if line]
+    if scored is not None and len(found) != scored:
+        raise DamagedFileError(f"{path} is damaged (it has {len(found)} lines, and {scored} texts were scored)")
+    return found

@@ -41,8 +41,9 @@ class Arm:
     def predictions(self) -> dict[int, list[Prediction]]:
         """What each finished trial wrote, by seed. Raises DamagedFileError where it cannot be read."""
         found = {}
-        for seed in self.done:
-            found[seed] = read_predictions(self.folders[seed].predictions)
+        for seed, result in self.done.items():
+            scored = result.scores.examples if result.scores is not None else None
+            found[seed] = read_predictions(self.folders[seed].predictions, scored)
         return found
 
     def predicted(self, seed: int) -> list[Prediction]:

@@ -69,7 +69,8 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
 
 def chosen(finished: Finished) -> list[Prediction]:
     """The dialogues to verify on: every one, or 20 spread evenly. Raises DamagedFileError."""
-    return spread(read_predictions(finished.trial.predictions), DIALOGUES)
+    scores = finished.result.scores
+    return spread(read_predictions(finished.trial.predictions, scores.examples if scores else None), DIALOGUES)
 
 
 def compare(split: str, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
