@@ -120,7 +120,7 @@ def ends(command: Callable[[Path], bool], folder: Path) -> tuple[str, str]:
 
 def tries(seed: int, work: Path) -> Iterator[tuple[str, str, str, str, str]]:
     """Try after try in random order: the run's state, file, damage, command, and how it ended."""
-    os.environ["XDG_CACHE_HOME"] = str(work / "cache")
+    os.environ.setdefault("XDG_CACHE_HOME", str(work / "cache"))
     be_ready()
     finished, half, chance = work / "finished", work / "half", random.Random(seed)
     if _ended(begin(recipe_of("t5"), finished)):

@@ -333,7 +333,7 @@ class Case:
 
 def tries(cases: list[str], seed: int, work: Path) -> Iterator[tuple[str, list[Kill], list[str]]]:
     """Try after try, the cases in turn, for ever: the case, how it was killed, and what differs."""
-    os.environ["XDG_CACHE_HOME"] = str(work / "cache")
+    os.environ.setdefault("XDG_CACHE_HOME", str(work / "cache"))
     be_ready()
     made = [Case(name, work) for name in cases]
     chance = random.Random(seed)

@@ -21,15 +21,20 @@
     └── PrepareFailedError      a run whose preparing died of what is no mistake: a bug, or the machine
 
 The command line prints the message and exits with status 2; with 130 where the run was interrupted, with 1 where
-preparing died. Anything else that escapes is a bug and keeps its traceback. An error that a child process gives up
-with is raised by its parent as the same class.
+preparing died or standard output could not be written. Anything else that escapes is a bug and keeps its traceback. An
+error that a child process gives up with is raised by its parent as the same class.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+# What the system says where a disk is full, a quota or a limit of a file's size is reached, or nothing may be written.
+NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 class TuneoffError(Exception):
@@ -136,6 +141,14 @@ def error_classes() -> dict[str, type[TuneoffError]]:
         classes[found.__name__] = found
         waiting += found.__subclasses__()
     return classes
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """Why a disk could not be written, where that is what `error` of the system or of a library says."""
+    if isinstance(error, OSError) and error.errno in NO_WRITING:
+        return os.strerror(error.errno)
+    text = str(error)
+    return next((reason for reason in map(os.strerror, NO_WRITING) if reason in text), None)
 
 
 def first_line(error: BaseException) -> str:

@@ -37,14 +37,14 @@ def write_recipe(path: Path, values: dict[str, Any]) -> Path:
 
 def wait_for(condition: Callable[[], bool], what: str, process: subprocess.Popen[str]) -> None:
     """Wait until `condition` holds while `process` works towards it."""
-    for _ in range(1200):
+    for _ in range(3000):
         if condition():
             return
         if process.poll() is not None:
             raise AssertionError(f"no {what}: the command ended with {process.returncode}: {process.communicate()}")
         time.sleep(0.1)
     process.kill()
-    raise AssertionError(f"no {what} within two minutes: {process.communicate()}")
+    raise AssertionError(f"no {what} within five minutes: {process.communicate()}")
 
 
 def trial_process(parent: subprocess.Popen[str], arm: str) -> psutil.Process | None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.report.made import made_run
 from tuneoff import __version__
 from tuneoff.cli.main import app, main
 from tuneoff.recipe import shipped_recipes
@@ -57,3 +60,46 @@ def test_a_mistake_is_one_line_and_status_2(
         main()
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith(f"tuneoff: {tmp_path} is not the folder of a run")
+
+
+def in_locale(settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "tuneoff", *arguments]
+    return subprocess.run(command, capture_output=True, check=False, env={**os.environ, **settings})
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the file system's names are UTF-8 elsewhere")
+@pytest.mark.parametrize("settings", [C_LOCALE, {"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii"}])
+def test_paths_and_what_machines_read_are_utf8_in_every_locale(settings: dict[str, str], tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "Läufe 对", dialogues=12).path
+    done = in_locale(settings, "show", str(folder), "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout.decode())["run"] == str(folder)
+    gone = in_locale(settings, "show", str(tmp_path / "nö"))
+    assert gone.stderr.decode().startswith(f"tuneoff: {tmp_path}/nö is not the folder of a run")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file name that is no text in UTF-8")
+def test_a_run_whose_name_is_no_text_is_shown(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "made", dialogues=12).path.rename(tmp_path / os.fsdecode(b"run-\xff"))
+    done = in_locale({}, "show", str(folder), "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout.decode())["run"].endswith("run-?")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+@pytest.mark.parametrize("arguments", [["recipes"], ["--version"]])
+def test_a_full_disk_for_standard_output_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "tuneoff", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "tuneoff: cannot write (No space left on device)\n")
+
+
+@pytest.mark.parametrize("recipe", ["", "."])
+def test_what_is_no_recipe_does_not_start_the_demo(recipe: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["run", recipe, "--out", str(tmp_path / "run")])
+    assert "no recipe of that name ships with tuneoff" in str(result.exception)
+    assert not (tmp_path / "run").exists()

@@ -15,9 +15,11 @@ import torch
 
 from tuneoff.measure import load as module
 from tuneoff.measure import times as times_module
+from tuneoff.measure.clock import Clock
 from tuneoff.measure.gpu import Gpu
 from tuneoff.measure.load import LoadMeter, Usage
 from tuneoff.measure.times import PartTimes
+from tuneoff.measure.yardstick import Yardstick
 from tuneoff.records import read_times
 
 CPU = torch.device("cpu")
@@ -64,7 +66,14 @@ def test_a_span_of_a_few_ticks_is_too_short_to_tell(machine: Machine) -> None:
 
 def test_parts_have_the_load_of_their_span(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(times_module.time, "monotonic", lambda: machine.now)
-    times = PartTimes(tmp_path / "t.jsonl", LoadMeter(CPU))
+    clock = Clock()
+
+    class Slowing(Yardstick):
+        def seconds(self) -> float:
+            machine.now += 0.02  # is nobody's work
+            return 0.02
+
+    times = PartTimes(tmp_path / "t.jsonl", LoadMeter(CPU), Slowing(CPU), clock)
     times.begin(0)
     for part in range(1, 5):
         machine.goes_on(0.6, own=1.2, others=0.0 if part < 3 else 0.6)
@@ -74,11 +83,20 @@ def test_parts_have_the_load_of_their_span(machine: Machine, tmp_path: Path, mon
         (1, True, False), (2, True, False), (3, False, True), (4, False, True),
     ]  # fmt: skip
     assert found[3].others == pytest.approx(0.5, abs=1e-3)
-    again = PartTimes(tmp_path / "t.jsonl", LoadMeter(CPU))
+    assert ({p.yardstick for p in found}, clock.seconds["measure"]) == ({0.02}, pytest.approx(0.04))
+    again = PartTimes(tmp_path / "t.jsonl", LoadMeter(CPU), Yardstick(torch.device("meta")), clock)
     again.begin(2)  # from a checkpoint after two parts
     machine.goes_on(1.0, own=1.0, others=0.0)
     again.note(3, 1.0)
-    assert [(p.part, p.seconds) for p in read_times(tmp_path / "t.jsonl")] == [(1, 0.6), (2, 0.6), (3, 1.0)]
+    found = read_times(tmp_path / "t.jsonl")
+    assert [(p.part, p.seconds, p.yardstick) for p in found] == [(1, 0.6, 0.02), (2, 0.6, 0.02), (3, 1.0, None)]
+
+
+def test_the_yardstick_is_a_few_milliseconds_and_leaves_no_trace() -> None:
+    before = torch.random.get_rng_state()
+    yardstick = Yardstick(CPU)
+    assert 0 < (yardstick.seconds() or 0) < 1
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_line_that_was_cut_off_ends_the_parts(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from tests.report.made import made_run
 from tuneoff.folder import RunFolder, write_lines
-from tuneoff.records import Memory, PartTime, TrialResult
+from tuneoff.records import Memory, PartTime, TrialResult, read_times
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import cost_notes, cost_rows
 from tuneoff.report.costs import Cost
@@ -38,6 +41,21 @@ def test_the_ratio_of_times_is_of_the_same_steps(tmp_path: Path) -> None:
     assert round(found.ratio.value, 6) == 1.5  # the sums over the clock are equal
     assert found.ratio.low is not None and found.ratio.high is not None
     assert "1.50× [1.50, 1.50] the training time" in verdict(compare(folder)[0])[0]
+
+
+def test_times_are_compared_as_if_the_machine_were_as_fast_in_both(tmp_path: Path) -> None:
+    folder, random = made_run(tmp_path), np.random.default_rng(7)
+    for arm, seconds, speed in (("full", 1.0, 1.0), ("lora", 1.3, 0.6)):  # LoRA's on a machine that has sped up
+        slow = speed * np.exp(0.2 * np.sin(np.arange(120) / 20 + 5 * speed))  # and changes for a minute at a time
+        measured = 0.01 * slow * random.lognormal(0, 0.15, 120)
+        parts = [PartTime(part=n + 1, seconds=seconds * slow[n], others=0.0, yardstick=measured[n]) for n in range(120)]
+        write_lines(folder.trial(arm, 0).step_times, (part.model_dump() for part in parts))
+    found = cost(folder, "lora", "train_seconds")
+    assert found.ratio.value == pytest.approx(1.3, rel=0.03)  # by the clock it is 0.78
+    assert found.ratio.low is not None and found.ratio.low < 1.3 < found.ratio.high  # type: ignore[operator]
+    path = folder.trial("full", 0).step_times  # a time is not compared with one in other units
+    write_lines(path, [part.model_copy(update={"yardstick": None}).model_dump() for part in read_times(path)])
+    assert cost(folder, "lora", "train_seconds").ratio.value == pytest.approx(0.78, rel=0.1)
 
 
 def test_steps_of_a_busy_machine_are_left_out_and_it_is_told(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from tuneoff.records import Parameters
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.costs import Cost
 from tuneoff.report.table import notes, print_comparison
-from tuneoff.report.units import bytes_text, count_text, duration_text
 from tuneoff.score.evidence import Evidence, weigh
 from tuneoff.score.ratios import Ratio
+from tuneoff.units import bytes_text, count_text, duration_text
 
 GOLDEN = Path(__file__).with_name("table.txt")
 

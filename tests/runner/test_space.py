@@ -46,5 +46,5 @@ def test_a_disk_without_room_is_refused(
     require_space(RunFolder(tmp_path), recipe, plan(seconds), todo)
     if needed:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, int((needed - 0.01) * GIB)))
-        with pytest.raises(NoSpaceError, match=rf"need {needed:.1f} GiB on the disk"):
+        with pytest.raises(NoSpaceError, match=rf"need {needed:.2f} GiB on the disk"):
             require_space(RunFolder(tmp_path), recipe, plan(seconds), todo)

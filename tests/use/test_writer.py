@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.runner.test_trial import QUIET
 from tests.use.conftest import ARMS
-from tuneoff.errors import DamagedFileError, ModelError
+from tuneoff.errors import DamagedFileError, ModelError, WriteError
 from tuneoff.folder import RunFolder
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.use.export import export
+from tuneoff.use.export.exporting import FORMATS
 from tuneoff.use.writer import Finished, Writer
 
 
@@ -73,3 +76,30 @@ def test_an_adapter_is_not_used_on_another_base(
     for use in uses:
         with pytest.raises(ModelError, match="base holds another model than when this run began"):
             use()
+
+
+def test_nothing_is_written_with_another_tokenizer(copy: RunFolder, tmp_path: Path) -> None:
+    path = copy.base / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words = tokenizer["model"]["vocab"]
+    if isinstance(words, dict):
+        tokenizer["model"]["vocab"] = dict(zip(words, [*list(words.values())[1:], 0], strict=True))
+    else:
+        words[-1], words[-2] = words[-2], words[-1]
+    path.write_text(json.dumps(tokenizer))
+    for use in (lambda: Writer(Finished(copy, "full")), lambda: export(copy, "full", tmp_path / "to", "merged", QUIET)):
+        with pytest.raises(ModelError, match="base holds another tokenizer than when this run began"):
+            use()
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Finished, folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setitem(FORMATS, "merged", replace(FORMATS["merged"], write=full))
+    with pytest.raises(WriteError, match=rf"^{tmp_path}/to cannot be written \(No space left on device\)$"):
+        export(run, "lora", tmp_path / "to", "merged", QUIET)
+    assert list(tmp_path.iterdir()) == []

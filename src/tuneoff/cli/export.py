@@ -21,7 +21,7 @@ def export(
     """Export an arm with a model card, and verify it. Its own library must write what the trial wrote."""
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
-    from tuneoff.report.units import bytes_text
+    from tuneoff.units import bytes_text
     from tuneoff.use.export import export as export_arm
     from tuneoff.use.export.push import check_push
     from tuneoff.use.export.push import push as upload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import typer
@@ -15,11 +16,11 @@ from tuneoff.cli.report import report
 from tuneoff.cli.run import run
 from tuneoff.cli.serve import serve
 from tuneoff.cli.show import show
-from tuneoff.errors import TuneoffError
+from tuneoff.errors import TuneoffError, disk_trouble
 from tuneoff.version import __version__
 from tuneoff.visible import visible
 
-MISTAKE = 2
+FAILED, MISTAKE = 1, 2
 
 app = typer.Typer(
     name="tuneoff",
@@ -54,14 +55,36 @@ def _options(
 
 def main() -> None:
     """The console script. A user's mistake is told in its own words, without a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no ÷ shows a question mark
-            stream.reconfigure(errors="replace")
+    _use_utf8()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except TuneoffError as error:
         print(f"tuneoff: {visible(str(error))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except BrokenPipeError:  # `tuneoff show … | head`
         sys.stderr.close()
-        sys.exit(1)
+        sys.exit(FAILED)
+    except OSError as error:
+        reason = disk_trouble(error)
+        if reason is None:
+            raise
+        print(f"tuneoff: cannot write ({reason})", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(FAILED)  # what is left in the buffer of a full standard output would be told as a bug
+
+
+def _use_utf8() -> None:
+    """Read paths and write texts as UTF-8, whatever the locale; a terminal is written to in what it understands.
+
+    Where Python took the file system's names to be something else (`LC_ALL=C` with `PYTHONUTF8=0`, a Latin-1 locale),
+    the program begins anew in Python's UTF-8 mode, which its child processes run in anyway.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no ÷ shows a question mark
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import typer
 
 from tuneoff.cli.terminal import Terminal
@@ -13,6 +15,7 @@ from tuneoff.report.table import print_comparison
 def print_result(comparison: Comparison, folder: RunFolder, as_json: bool) -> None:
     """The comparison of the run in `folder`."""
     if as_json:
-        typer.echo(comparison.model_dump_json(indent=2))
+        # Not by pydantic, which refuses a path that is no text in UTF-8.
+        typer.echo(json.dumps(comparison.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_comparison(comparison, folder, Terminal())

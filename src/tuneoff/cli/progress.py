@@ -16,8 +16,8 @@ from tuneoff.recipe import Trial
 from tuneoff.records import Plan, Resolved, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
 from tuneoff.report.table import tuning_text
-from tuneoff.report.units import duration_text
 from tuneoff.runner.events import Event
+from tuneoff.units import duration_text
 
 PLAIN_INTERVAL = 10.0  # seconds between two plain lines of progress
 

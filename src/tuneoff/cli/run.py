@@ -40,7 +40,7 @@ def run(
     if recipe is None and out is not None:
         loaded = _loaded_from(RunFolder(out), set or [])
     else:
-        loaded = load_recipe(recipe or "demo", set or [])
+        loaded = load_recipe("demo" if recipe is None else recipe, set or [])
     folder = RunFolder(out or Path("runs") / loaded.name)
     with watch(folder) as listener:
         try:

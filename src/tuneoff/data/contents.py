@@ -32,20 +32,25 @@ def hash_model(folder: Path, report: Callable[[int, int], None] = lambda *_: Non
 
 
 def require_same_model(resolved: Resolved) -> None:
-    """Raise ModelError where the original model lies in a folder that holds another now than when a run began."""
-    path = Path(resolved.model_path)
-    if resolved.model_sha256 is None:
+    """Raise ModelError where the original model, or its tokenizer, is another now than when a run began.
+
+    What lies in a folder of this machine is asked; what is of the hub has a commit.
+    """
+    _require_same("model", Path(resolved.model_path), resolved.model_sha256, MODEL_FILES)
+    _require_same("tokenizer", Path(resolved.tokenizer_path), resolved.tokenizer_sha256, TOKENIZER_FILES)
+
+
+def _require_same(what: str, folder: Path, then: str | None, patterns: tuple[str, ...]) -> None:
+    if then is None:
         return
-    if not path.is_dir():
-        raise ModelError(f"the original model of this run is gone: no folder {path}")
+    if not folder.is_dir():
+        raise ModelError(f"the original {what} of this run is gone: no folder {folder}")
     try:
-        now = _hash_now(path)
+        now = _hash_now(folder, patterns)
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror})") from None
-    if now != resolved.model_sha256:
-        raise ModelError(
-            f"{path} holds another model than when this run began (sha256 {resolved.model_sha256[:12]} → {now[:12]})"
-        )
+        raise ModelError(f"{folder} cannot be read ({error.strerror})") from None
+    if now != then:
+        raise ModelError(f"{folder} holds another {what} than when this run began (sha256 {then[:12]} → {now[:12]})")
 
 
 def require_saved(folder: Path, trained: Trained) -> None:
@@ -55,7 +60,7 @@ def require_saved(folder: Path, trained: Trained) -> None:
     if not folder.is_dir():
         raise DamagedFileError(f"{folder} is missing, which held what was trained")
     try:
-        now = _hash_now(folder)
+        now = _hash_now(folder, MODEL_FILES)
     except OSError as error:
         raise UnreadableFileError(f"{folder} cannot be read ({error.strerror})") from None
     if now != trained.model_sha256:
@@ -65,14 +70,15 @@ def require_saved(folder: Path, trained: Trained) -> None:
         )
 
 
-def _hash_now(folder: Path) -> str:
-    return _hash_once(folder, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir())))
+def _hash_now(folder: Path, patterns: tuple[str, ...]) -> str:
+    found = sorted(folder.iterdir())
+    return _hash_once(folder, patterns, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in found))
 
 
 @cache
-def _hash_once(folder: Path, _state: tuple[tuple[str, int, int], ...]) -> str:
-    """`hash_model`, once in a process while names, sizes and times of the files stay what they are."""
-    return hash_model(folder)
+def _hash_once(folder: Path, patterns: tuple[str, ...], _state: tuple[tuple[str, int, int], ...]) -> str:
+    """The hash, once in a process while names, sizes and times of the files stay what they are."""
+    return _hash(folder, patterns, lambda *_: None)
 
 
 def hash_tokenizer(folder: Path) -> str:

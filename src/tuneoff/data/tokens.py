@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.cache import cache_folder, file_sha256
 from tuneoff.data.examples import Example, Examples
+from tuneoff.errors import WriteError, disk_trouble
 from tuneoff.records import Record, SplitStatistics
 
 if TYPE_CHECKING:
@@ -164,12 +165,17 @@ class Tokenization:
             kept.write(temporary / KEPT)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
-        except OSError:
+        except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             other = _kept(folder)
-            if other is None:  # else another process was faster, with the same tokens
+            if other is not None:  # another process was faster, with the same tokens
+                return other
+            if disk_trouble(error) is None:
                 raise
-            return other
+            raise WriteError(
+                f"the cache {folder.parent} cannot be written ({disk_trouble(error)}). "
+                "Make room there, or set XDG_CACHE_HOME to a folder on another disk."
+            ) from error
         return kept
 
 

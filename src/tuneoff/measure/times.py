@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 from tuneoff.folder import write_whole
+from tuneoff.measure.clock import Clock
 from tuneoff.measure.load import LoadMeter
+from tuneoff.measure.yardstick import Yardstick
 from tuneoff.records import PartTime, read_times
 
 SPAN = 1.0  # seconds: parts are gathered for so long, and share the load of their span
@@ -14,10 +16,13 @@ WARM_UP = 2  # parts of a process
 
 
 class PartTimes:
-    """Writes one JSON line a part, of `records.PartTime`."""
+    """Writes one JSON line a part, of `records.PartTime`.
 
-    def __init__(self, path: Path, meter: LoadMeter) -> None:
-        self._path, self._meter = path, meter
+    The work of the `yardstick` is done once a span, and counted to the phase "measure" of the `clock`.
+    """
+
+    def __init__(self, path: Path, meter: LoadMeter, yardstick: Yardstick, clock: Clock) -> None:
+        self._path, self._meter, self._yardstick, self._clock = path, meter, yardstick, clock
         self._gathered: list[PartTime] = []
         self._before = meter.now()
         self._noted = 0
@@ -42,7 +47,11 @@ class PartTimes:
             return
         now = self._meter.now()
         load = self._meter.load(now - self._before)
-        known = {"others": load.others, "gpu_others": load.gpu_others, "throttled": load.throttled}
+        with self._clock.phase("measure"):
+            yardstick = self._yardstick.seconds()
+        known = {
+            "others": load.others, "gpu_others": load.gpu_others, "throttled": load.throttled, "yardstick": yardstick,
+        }  # fmt: skip
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(part.model_copy(update=known).model_dump_json() + "\n" for part in self._gathered)
-        self._gathered, self._before = [], now
+        self._gathered, self._before = [], self._meter.now()

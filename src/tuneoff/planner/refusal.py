@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tuneoff.records import Plan
-
-GIB = 2**30
+from tuneoff.units import bytes_text
 
 
 def refusals(plan: Plan) -> list[str]:
@@ -16,10 +15,10 @@ def refusals(plan: Plan) -> list[str]:
             continue
         assert arm.process_peak is not None  # since its fit is known
         lines.append(
-            f"arm {arm.arm} is predicted to need {arm.process_peak / GIB:.1f} GiB, and {here.device} has "
-            f"{here.capacity / GIB:.1f} GiB."
+            f"arm {arm.arm} is predicted to need {bytes_text(arm.process_peak)}, and {here.device} has "
+            f"{bytes_text(here.capacity)}."
         )
         for advice in here.advice:
             fits = ", which fits" if advice.fits else ""
-            lines.append(f"  {advice.change} would need {advice.peak / GIB:.1f} GiB{fits}")
+            lines.append(f"  {advice.change} would need {bytes_text(advice.peak)}{fits}")
     return lines

@@ -42,8 +42,8 @@ def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
     shipped = shipped_recipes()
     if not path.is_file():
         if reference not in shipped:
-            hint = nearest(reference, shipped)
-            message = f"no recipe file {reference!r}, and none of that name ships with tuneoff: {hint}"
+            what = f"{reference!r} is no file" if path.exists() else f"no recipe file {reference!r}"
+            message = f"{what}, and no recipe of that name ships with tuneoff: {nearest(reference, shipped)}"
             raise RecipeError([Problem((), message)])
         path = shipped[reference]
     loaded = read_recipe(path, overrides)
@@ -67,7 +67,9 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path.name}:{mark.line + 1}" if mark else path.name
-        raise RecipeError([Problem((), f"{where}: not YAML: {getattr(error, 'problem', error)}")]) from None
+        raise RecipeError(
+            [Problem((), f"{where}: not YAML: {getattr(error, 'problem', None) or first_line(error)}")]
+        ) from None
     if not isinstance(values, dict):
         raise RecipeError([Problem((), f"{path.name}: a recipe is a mapping with model, data, prompt and arms")])
     return make_recipe(values, overrides, path.stem, path.name, lines)

@@ -20,6 +20,8 @@ class PartTime(Record):
             could not be measured.
         gpu_others: The same of the GPU's time.
         throttled: How often a CPU was throttled for its heat meanwhile; None where the system does not tell.
+        yardstick: The seconds of a fixed piece of work at the end of about the second that it lies in, which tell how
+            fast the machine was (`tuneoff.measure.yardstick`); None where it was not measured.
         warm_up: Whether it is one of the first parts of its process, in which libraries choose kernels and the
             allocator takes its first blocks.
     """
@@ -29,6 +31,7 @@ class PartTime(Record):
     others: float | None
     gpu_others: float | None = None
     throttled: int | None = None
+    yardstick: float | None = None
     warm_up: bool = False
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tuneoff.report.alike import unlike_text
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.report.costs import Cost, Quantity
-from tuneoff.report.units import NONE, bytes_text, duration_text, range_text
+from tuneoff.units import NONE, bytes_text, duration_text, range_text
 
 COST_COLUMNS = ("arm", "training", "generating", "training peak", "generating peak", "process peak")
 QUANTITIES: tuple[Quantity, ...] = (
@@ -69,7 +69,10 @@ def _paired(comparison: Comparison) -> list[str]:
     timed = [cost for cost in comparison.costs if cost.quantity in PARTS]
     if not any(cost.ratio.low is not None or cost.disturbed for cost in timed):
         return []
-    notes = ["÷: ratios of times are of the same steps and batches, paired, without those of warm-up"]
+    notes = [
+        "÷: ratios of times are of the same steps and batches, paired, without those of warm-up, and as if the machine "
+        "had been as fast for both"
+    ]
     for cost in timed:
         if cost.disturbed:
             what, parts = PARTS[cost.quantity]

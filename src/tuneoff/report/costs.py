@@ -14,6 +14,8 @@ from tuneoff.report.alike import unlike_fields
 from tuneoff.report.arms import Arm
 from tuneoff.score.ratios import FEWEST, Ratio, paired_ratio, ratio_over_seeds
 
+AROUND = 10.0  # seconds
+
 Quantity = Literal["train_seconds", "generate_seconds", "train_peak_bytes", "generate_peak_bytes", "process_peak_bytes"]
 
 
@@ -89,8 +91,14 @@ def _paired_trials(arm: Arm, baseline: Arm) -> list[tuple[_Trial, _Trial]]:
 def _of_time(
     quantity: Quantity, trials: Sequence[tuple[_Trial, _Trial]], times: Callable[[TrialFolder], Path], phase: str
 ) -> dict[str, object] | None:
-    """From the parts that both arms did, without those of warm-up; from the phases' sums where parts are not known."""
-    settled = [_settled(read_times(times(one[0])), read_times(times(other[0]))) for one, other in trials]
+    """From the parts that both arms did, without those of warm-up; from the phases' sums where parts are not known.
+
+    Where the machine's speed was measured beside all parts, they are compared as if it had been even.
+    """
+    read = [(read_times(times(one[0])), read_times(times(other[0]))) for one, other in trials]
+    if all(part.yardstick for both in read for parts in both for part in parts):
+        read = [(at_even_speed(mine), at_even_speed(its)) for mine, its in read]
+    settled = [_settled(mine, its) for mine, its in read]
     if any(settled):
         calm = [[pair for pair in pairs if not (pair[0].disturbed or pair[1].disturbed)] for pairs in settled]
         every, kept = (sum(map(len, some)) for some in (settled, calm))
@@ -112,6 +120,21 @@ def _settled(mine: Sequence[PartTime], its: Sequence[PartTime]) -> list[tuple[Pa
 
 def _seconds(pairs: Sequence[tuple[PartTime, PartTime]]) -> np.ndarray:
     return np.array([(one.seconds, other.seconds) for one, other in pairs], dtype=np.float64).reshape(-1, 2)
+
+
+def at_even_speed(parts: Sequence[PartTime]) -> list[PartTime]:
+    """The same parts, with what each took in units of the yardstick's seconds at the time, as its `seconds`.
+
+    The yardstick at a part is the median of those of the parts that ended within ten seconds before and after it: one
+    alone says as much of that instant as of the time around.
+    """
+    ends = np.cumsum([part.seconds for part in parts])
+    measured = np.array([part.yardstick for part in parts], dtype=np.float64)
+    first, last = np.searchsorted(ends, ends - AROUND), np.searchsorted(ends, ends + AROUND, "right")
+    return [
+        part.model_copy(update={"seconds": part.seconds / float(np.median(measured[begin:end]))})
+        for part, begin, end in zip(parts, first, last, strict=True)
+    ]
 
 
 def _of_memory(

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneoff.records import Plan, PlannedArm, PlannedStep
-from tuneoff.report.units import NONE, bytes_text, count_text, range_text
+from tuneoff.units import NONE, bytes_text, count_text, range_text
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
 

@@ -15,8 +15,8 @@ from tuneoff.records import Tuning
 from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
-from tuneoff.report.units import NONE, count_text, duration_text
 from tuneoff.report.verdict import verdict
+from tuneoff.units import NONE, count_text, duration_text
 
 COLUMNS = ("arm", "trainable", "share", "R-1", "R-2", "R-L")
 DIALOGUE_LINES = 8

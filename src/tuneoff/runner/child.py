@@ -9,7 +9,6 @@ user's mistake (told by an event), 75 stopped on request.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -18,7 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from tuneoff.errors import CheckFailedError, DamagedFileError, DoesNotFitError, RecipeError, TuneoffError, WriteError
+from tuneoff.errors import (
+    CheckFailedError,
+    DamagedFileError,
+    DoesNotFitError,
+    RecipeError,
+    TuneoffError,
+    WriteError,
+    disk_trouble,
+)
 from tuneoff.folder import RunFolder, write_json
 from tuneoff.recipe import Trial, read_recipe, resolved_recipe
 from tuneoff.records import FailureKind, Plan, Resolved
@@ -26,8 +33,6 @@ from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import STOPPED, Stop, StoppedError
 
 FINISHED, FAILED, MISTAKE = 0, 1, 2
-NO_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
-NO_SPACE = os.strerror(errno.ENOSPC)  # what libraries say whose errors have no number
 
 
 def main(arguments: list[str], report: Reporter) -> int:
@@ -147,7 +152,7 @@ def _classify(error: Exception) -> tuple[FailureKind, str]:
     memory = ("OutOfMemoryError", "MemoryError")
     if type(error).__name__ in memory or "can't allocate memory" in message or "Cannot allocate memory" in message:
         return "out of memory", message
-    if (isinstance(error, OSError) and error.errno in NO_WRITING) or NO_SPACE in message:
+    if disk_trouble(error) is not None:
         return "disk", message
     if type(error).__name__ == "NotANumberError":
         return "not a number", text[0]

@@ -12,7 +12,6 @@ from tuneoff.folder import TrialFolder, write_lines
 from tuneoff.measure import allocator
 from tuneoff.measure.environment import describe_environment
 from tuneoff.measure.parameters import count_parameters
-from tuneoff.measure.times import PartTimes
 from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.saved import load_arm
@@ -31,7 +30,7 @@ class TrialEvaluation(TrialProcess):
 
     def __init__(self, resolved: Resolved, trial: Trial, folder: TrialFolder, report: Reporter, stop: Stop) -> None:
         super().__init__(resolved, trial, folder, report, stop)
-        self._times = PartTimes(folder.batch_times, self._load)
+        self._times = self._part_times(folder.batch_times)
 
     def run(self) -> TrialResult:
         """Evaluate what `trained.json` says was trained, or the original model, and write the trial's result."""

@@ -9,10 +9,10 @@ from tuneoff.errors import NoSpaceError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import Plan
+from tuneoff.units import bytes_text
 
 STATES = 3  # a checkpoint beside what is saved: each trained weight, and AdamW's two moments of it
 CHECKPOINTS = 3  # that a trial has at once: the two that it keeps, and the one that is being written
-GIB = 2**30
 
 
 def require_space(folder: RunFolder, recipe: Recipe, plan: Plan, trials: Sequence[Trial]) -> None:
@@ -37,7 +37,7 @@ def require_space(folder: RunFolder, recipe: Recipe, plan: Plan, trials: Sequenc
     free = shutil.disk_usage(folder.path).free
     if needed > free:
         raise NoSpaceError(
-            f"{folder.path}: the trials to come need {needed / GIB:.1f} GiB on the disk, {saved / GIB:.1f} for "
-            f"models and the rest for checkpoints, and {free / GIB:.1f} are free. Make room, choose another disk with "
+            f"{folder.path}: the trials to come need {bytes_text(needed)} on the disk, {bytes_text(saved)} for models "
+            f"and the rest for checkpoints, and {bytes_text(free)} are free. Make room, choose another disk with "
             "--out, or run it all the same with --force."
         )

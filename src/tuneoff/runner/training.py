@@ -12,7 +12,6 @@ from tuneoff.errors import DamagedFileError
 from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
 from tuneoff.measure.environment import describe_environment
-from tuneoff.measure.times import PartTimes
 from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.methods import held_dtype
 from tuneoff.model.saved import load_arm, save_whole
@@ -36,7 +35,7 @@ class TrialTraining(TrialProcess):
 
     def __init__(self, resolved: Resolved, trial: Trial, folder: TrialFolder, report: Reporter, stop: Stop) -> None:
         super().__init__(resolved, trial, folder, report, stop)
-        self._times = PartTimes(folder.step_times, self._load)
+        self._times = self._part_times(folder.step_times)
         self._checks: TrialChecks | None = None
         self._probe: StepProbe | None = None
         self._seconds = 0.0  # of training, at the end of the last step

@@ -6,6 +6,7 @@ generation, and not of what training has left.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import peft  # noqa: F401  in every arm, or the first to need it would be charged for its memory
@@ -16,6 +17,8 @@ from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.load import LoadMeter
 from tuneoff.measure.memory import MemoryMeter
+from tuneoff.measure.times import PartTimes
+from tuneoff.measure.yardstick import Yardstick
 from tuneoff.model.device import pick_device, settled_precision, synchronize
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import Trial, resolved_recipe
@@ -44,6 +47,7 @@ class TrialProcess:
         self._precision = settled_precision(resolved.precision, resolved.precision_reason, self._device)
         self._load = LoadMeter(self._device)
         self._clock = Clock(lambda: synchronize(self._device), self._load)
+        self._yardstick = Yardstick(self._device)
         allocator.tidy()
         self._meter = MemoryMeter(self._device)
 
@@ -51,6 +55,9 @@ class TrialProcess:
         """Tell what begins, and count its time."""
         self._report.phase(name)
         return self._clock.phase(name)
+
+    def _part_times(self, path: Path) -> PartTimes:
+        return PartTimes(path, self._load, self._yardstick, self._clock)
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return load_tokenizer(self._resolved.tokenizer_path, self._resolved.tokenizer_revision)

@@ -17,8 +17,8 @@ from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, fenced, plain, quoted
 from tuneoff.report.table import COLUMNS, notes, table_cells
-from tuneoff.report.units import bytes_text, count_text, duration_text
 from tuneoff.report.verdict import verdict
+from tuneoff.units import bytes_text, count_text, duration_text
 from tuneoff.version import __version__
 
 HERE = Path(__file__).parent

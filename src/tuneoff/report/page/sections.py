@@ -14,7 +14,7 @@ from tuneoff.report.arms import Arm
 from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.report.svg import Format
-from tuneoff.report.units import bytes_text, count_text, duration_text
+from tuneoff.units import bytes_text, count_text, duration_text
 
 PAIRS = 12  # charts of paired differences, at most
 PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffers", "process")

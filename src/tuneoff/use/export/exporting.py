@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneoff.data.prompt import Prompt
-from tuneoff.errors import ExportError, nearest
+from tuneoff.errors import ExportError, TuneoffError, WriteError, disk_trouble, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
 from tuneoff.progress import ProgressListener
@@ -100,8 +100,11 @@ def export(
         write_whole(temporary / "README.md", model_card(run, finished.recipe, finished.result, exported, code))
         exported.write(temporary / "export.json")
         _publish(temporary, to)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        reason = disk_trouble(error)
+        if reason is not None and not isinstance(error, TuneoffError):
+            raise WriteError(f"{to} cannot be written ({reason})") from error
         raise
     return exported
 
