@@ -34,45 +34,47 @@ def hash_model(folder: Path, report: Callable[[int, int], None] = lambda *_: Non
 def require_same_model(resolved: Resolved) -> None:
     """Raise ModelError where the original model, or its tokenizer, is another now than when a run began.
 
-    What lies in a folder of this machine is asked; what is of the hub has a commit.
+    What lies in a folder of this machine is asked; what is of the hub has a commit. Raises UnreadableFileError, too.
     """
     _require_same("model", Path(resolved.model_path), resolved.model_sha256, MODEL_FILES)
     _require_same("tokenizer", Path(resolved.tokenizer_path), resolved.tokenizer_sha256, TOKENIZER_FILES)
 
 
 def _require_same(what: str, folder: Path, then: str | None, patterns: tuple[str, ...]) -> None:
-    if then is None:
+    now = _hash_now(folder, patterns) if then is not None else None
+    if now == then:
         return
-    if not folder.is_dir():
+    assert then is not None
+    if now is None:
         raise ModelError(f"the original {what} of this run is gone: no folder {folder}")
-    try:
-        now = _hash_now(folder, patterns)
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be read ({error.strerror})") from None
-    if now != then:
-        raise ModelError(f"{folder} holds another {what} than when this run began (sha256 {then[:12]} → {now[:12]})")
+    raise ModelError(f"{folder} holds another {what} than when this run began ({_change(then, now)})")
 
 
 def require_saved(folder: Path, trained: Trained) -> None:
     """Raise DamagedFileError where `folder` does not hold what a training saved, or UnreadableFileError."""
-    if trained.model_sha256 is None:
-        return
+    then = trained.model_sha256
+    now = _hash_now(folder, MODEL_FILES) if then is not None else None
+    if now != then:
+        assert then is not None
+        found = "is missing, which held what was trained"
+        if now is not None:
+            found = f"does not hold what was trained ({_change(then, now)})"
+        raise DamagedFileError(f"{folder} {found}. `tuneoff run` trains it again without {folder.parent}.")
+
+
+def _change(then: str, now: str) -> str:
+    return f"sha256 {then[:12]} → {now[:12]}"
+
+
+def _hash_now(folder: Path, patterns: tuple[str, ...]) -> str | None:
+    """The hash of what a folder holds now; None where there is no such folder. Raises UnreadableFileError."""
     if not folder.is_dir():
-        raise DamagedFileError(f"{folder} is missing, which held what was trained")
+        return None
     try:
-        now = _hash_now(folder, MODEL_FILES)
+        found = sorted(folder.iterdir())
+        return _hash_once(folder, patterns, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in found))
     except OSError as error:
         raise UnreadableFileError(f"{folder} cannot be read ({error.strerror})") from None
-    if now != trained.model_sha256:
-        raise DamagedFileError(
-            f"{folder} does not hold what was trained (sha256 {trained.model_sha256[:12]} → {now[:12]}). "
-            f"`tuneoff run` trains it again without {folder.parent}."
-        )
-
-
-def _hash_now(folder: Path, patterns: tuple[str, ...]) -> str:
-    found = sorted(folder.iterdir())
-    return _hash_once(folder, patterns, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in found))
 
 
 @cache
