@@ -1,6 +1,6 @@
 """Is a run that was killed, however and whenever, bitwise the run that was not?
 
-    python bench/kills.py [--kills 1000] [--cases t5 llama …] [--seed 0] [--json FILE]
+    python bench/kills.py [--kills 1000] [--seconds 3600] [--cases t5 llama …] [--seed 0] [--json FILE]
 
 Each try takes a run of tiny models, kills it once, twice or three times, lets it go on each time with the same command,
 and compares what it leaves with an undisturbed run: weights, adapter settings, texts, scores, history, and the search
@@ -347,6 +347,7 @@ def tries(cases: list[str], seed: int, work: Path) -> Iterator[tuple[str, list[K
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no further run is begun")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where the kills and what differed go")
@@ -362,7 +363,7 @@ def main() -> None:
             if different:
                 differed.append({"case": case, "kills": [vars(one) for one in how], "differs": different})
                 print(f"{case}, {how}: {', '.join(different)}", file=sys.stderr, flush=True)
-            if kills.total() >= arguments.kills:
+            if kills.total() >= arguments.kills or time.monotonic() - began > arguments.seconds:
                 break
     print(f"{kills.total()} kills in {runs.total()} runs, {time.monotonic() - began:.0f} s")
     print("kills:", ", ".join(f"{count} {kind}" for kind, count in kills.most_common()))
