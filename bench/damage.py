@@ -6,7 +6,7 @@ Each file of a finished run, and of one that was killed half-way, is cut short, 
 what is no text, deleted, or replaced by a folder, which no user can read as a file. Then `show`, `report`, `generate`,
 `serve` (until it would listen), `export` and `run` (which goes on) are tried, each on a copy, in a process of its own.
 Counted is how each ends: as if nothing were wrong, in an error of tuneoff's (one line), with a failed trial (told), or
-in what is a traceback to the user. POSIX only.
+in what is a traceback to the user. Linux only.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def ends(command: Callable[[Path], bool], folder: Path) -> tuple[str, str]:
     return (outcome, said) if not status else (TRACEBACK, f"died of {signal.Signals(-status).name}")
 
 
-def tries(seed: int, work: Path) -> Iterator[tuple[str, str, str, str, str]]:
+def tries(seed: int, work: Path, cache: Path | None) -> Iterator[tuple[str, str, str, str, str]]:
     """Try after try in random order: the run's state, file, damage, command, and how it ended."""
-    os.environ.setdefault("XDG_CACHE_HOME", str(work / "cache"))
+    os.environ["XDG_CACHE_HOME"] = str(cache or work / "cache")
     be_ready()
     finished, half, chance = work / "finished", work / "half", random.Random(seed)
     if _ended(begin(recipe_of("t5"), finished)):
@@ -159,12 +159,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--tries", type=int, default=1_000_000, help="at most so many")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="compiled kernels and tokens, to be used again (default: a new one)")
     parser.add_argument("--json", type=Path, help="where every try goes")
     arguments = parser.parse_args()
     until = time.monotonic() + arguments.seconds
     found: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory() as work:
-        for one in tries(arguments.seed, Path(work)):
+        for one in tries(arguments.seed, Path(work), arguments.cache):
             found.append(one)
             if time.monotonic() > until or len(found) >= arguments.tries:
                 break

@@ -9,7 +9,7 @@ random moment: the child, the parent or both; by SIGKILL, by SIGTERM or by Ctrl-
 that came when the run had ended is none.
 
 Nothing of tuneoff is replaced but the start of a process: parents and children are forked from this one, which has
-loaded the libraries, so that a run takes a second. POSIX only.
+loaded the libraries, so that a run takes a second. Linux only.
 """
 
 from __future__ import annotations
@@ -331,9 +331,9 @@ class Case:
             raise RuntimeError(f"{folder.name} ends with {status}: {told.read_text() if told.exists() else ''}")
 
 
-def tries(cases: list[str], seed: int, work: Path) -> Iterator[tuple[str, list[Kill], list[str]]]:
+def tries(cases: list[str], seed: int, work: Path, cache: Path | None) -> Iterator[tuple[str, list[Kill], list[str]]]:
     """Try after try, the cases in turn, for ever: the case, how it was killed, and what differs."""
-    os.environ.setdefault("XDG_CACHE_HOME", str(work / "cache"))
+    os.environ["XDG_CACHE_HOME"] = str(cache or work / "cache")
     be_ready()
     made = [Case(name, work) for name in cases]
     chance = random.Random(seed)
@@ -350,6 +350,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no further run is begun")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="compiled kernels and tokens, to be used again (default: a new one)")
     parser.add_argument("--json", type=Path, help="where the kills and what differed go")
     arguments = parser.parse_args()
     kills: Counter[str] = Counter()
@@ -357,7 +358,7 @@ def main() -> None:
     differed: list[dict[str, Any]] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
-        for case, how, different in tries(arguments.cases, arguments.seed, Path(work)):
+        for case, how, different in tries(arguments.cases, arguments.seed, Path(work), arguments.cache):
             runs[case] += 1
             kills.update(one.kind for one in how)
             if different:

@@ -147,8 +147,11 @@ def disk_trouble(error: BaseException) -> str | None:
     """Why a disk could not be written, where that is what `error` of the system or of a library says."""
     if isinstance(error, OSError) and error.errno in NO_WRITING:
         return os.strerror(error.errno)
-    text = str(error)
-    return next((reason for reason in map(os.strerror, NO_WRITING) if reason in text), None)
+    text = str(error)  # libraries that are not written in Python say it in words
+    if os.strerror(errno.ENOSPC) in text:
+        return os.strerror(errno.ENOSPC)
+    said = (number for number in NO_WRITING if f"(os error {number})" in text or f"[Errno {number}]" in text)
+    return next(map(os.strerror, said), None)
 
 
 def first_line(error: BaseException) -> str:

@@ -56,6 +56,8 @@ def test_lines_are_counted_against_rows(tmp_path: Path) -> None:
     assert warning.startswith("1 of 37 rows take several lines of their file, the first to end at a.csv:12 (4 lines).")
     path.write_text("dialogue,summary\n" + "".join(f'"#A#: {n}\n#B#: so",s\n' for n in range(40)))
     assert read(path).warnings == []
+    path.write_text("dialogue,summary\n" + "".join(f"{n},s\n\n" for n in range(40)))
+    assert read(path).warnings == []
 
 
 def read(path: Path) -> Examples:

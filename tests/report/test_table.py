@@ -62,6 +62,7 @@ COMPARISON = Comparison(
         Cost(
             arm="a-rather-long-name-of-an-arm", baseline="full", quantity="train_seconds",
             ratio=Ratio(value=0.1834, low=0.178, high=0.189), pairs=700, disturbed=12, unlike=[],
+            evened=True,
         ),
     ],
     same_outputs=[],

@@ -16,7 +16,18 @@ DAMAGE = Path(__file__).parents[2] / "bench" / "damage.py"
 @pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self").exists(), reason="forks, and looks for children")
 def test_no_damage_ends_in_a_traceback(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(DAMAGE), "--tries", "24", "--seed", "3"],
+        [
+            sys.executable,
+            str(DAMAGE),
+            "--tries",
+            "24",
+            "--seconds",
+            "100000",
+            "--seed",
+            "3",
+            "--cache",
+            os.environ["XDG_CACHE_HOME"],
+        ],
         check=False,
         capture_output=True,
         text=True,

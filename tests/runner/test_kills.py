@@ -16,7 +16,17 @@ KILLS = Path(__file__).parents[2] / "bench" / "kills.py"
 @pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self").exists(), reason="forks, and looks for children")
 def test_kills_leave_what_an_undisturbed_run_leaves(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(KILLS), "--kills", "6", "--cases", "t5", "adalora"],
+        [
+            sys.executable,
+            str(KILLS),
+            "--kills",
+            "6",
+            "--cases",
+            "t5",
+            "adalora",
+            "--cache",
+            os.environ["XDG_CACHE_HOME"],
+        ],
         check=False,
         capture_output=True,
         text=True,

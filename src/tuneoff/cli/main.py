@@ -63,27 +63,32 @@ def main() -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except TuneoffError as error:
-        print(f"tuneoff: {visible(str(error))}", file=sys.stderr)
+        _tell(visible(str(error)))
         sys.exit(MISTAKE)
     except BrokenPipeError:  # `tuneoff show … | head`
-        sys.stderr.close()
-        sys.exit(FAILED)
+        os._exit(FAILED)
     except OSError as error:
         reason = disk_trouble(error)
         if reason is None:
             raise
-        print(f"tuneoff: cannot write ({reason})", file=sys.stderr)
-        sys.stderr.flush()
+        _tell(f"cannot write{f' {error.filename}' if error.filename else ''} ({reason})")
         os._exit(FAILED)  # what is left in the buffer of a full standard output would be told as a bug
+
+
+def _tell(text: str) -> None:
+    """On standard error, where it is open: standard output is for results."""
+    if sys.stderr is not None:
+        print(f"tuneoff: {text}", file=sys.stderr, flush=True)
 
 
 def _use_utf8() -> None:
     """Read paths and write texts as UTF-8, whatever the locale; a terminal is written to in what it understands.
 
     Where Python took the file system's names to be something else (`LC_ALL=C` with `PYTHONUTF8=0`, a Latin-1 locale),
-    the program begins anew in Python's UTF-8 mode, which its child processes run in anyway.
+    the program begins anew in Python's UTF-8 mode, which its child processes run in anyway; once, since an option of
+    Python's own may forbid it.
     """
-    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8":
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no ÷ shows a question mark

@@ -71,8 +71,8 @@ def _hash_now(folder: Path, patterns: tuple[str, ...]) -> str | None:
     if not folder.is_dir():
         return None
     try:
-        found = sorted(folder.iterdir())
-        return _hash_once(folder, patterns, tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in found))
+        found = tuple((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in _files(folder, patterns))
+        return _hash_once(folder, patterns, found)
     except OSError as error:
         raise UnreadableFileError(f"{folder} cannot be read ({error.strerror})") from None
 
@@ -88,8 +88,12 @@ def hash_tokenizer(folder: Path) -> str:
     return _hash(folder, TOKENIZER_FILES, lambda *_: None)
 
 
+def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+
+
 def _hash(folder: Path, patterns: tuple[str, ...], report: Callable[[int, int], None]) -> str:
-    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    files = _files(folder, patterns)
     total, done = sum(path.stat().st_size for path in files), 0
     digest = hashlib.sha256()
     for path in files:

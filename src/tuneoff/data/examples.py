@@ -52,7 +52,7 @@ class Examples:
         if self.skipped_rows:
             places = "; ".join(self.skipped_places[:3]) + ("; …" if self.skipped_rows > 3 else "")
             found.append(f"{self.skipped_rows} bad rows left out ({places})")
-        if 0 < len(self.long_rows) <= FEW * self.rows:  # where most do, their fields have ends of lines
+        if 0 < len(self.long_rows) <= max(1, FEW * self.rows):  # where most do, their fields have ends of lines
             found.append(
                 f"{len(self.long_rows)} of {self.rows} rows take several lines of their file, the first to end at "
                 f"{self.long_rows[0]}. Is it meant so? A quotation mark that is never closed takes other rows in."

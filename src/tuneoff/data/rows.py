@@ -130,11 +130,9 @@ def _separated(file: IO[bytes], name: str, delimiter: str, quoted: bool) -> Iter
         twice = _repeated(reader.fieldnames or [])
         if twice is not None:
             raise DataError(f"{name}: the header has the column {twice!r} twice")
-        before = reader.line_num
         for columns in reader:
             values = [value for value in columns.values() if isinstance(value, str)]
-            where, lines = f"{name}:{reader.line_num}", reader.line_num - before
-            before = reader.line_num
+            where, lines = f"{name}:{reader.line_num}", 1 + sum(value.count("\n") for value in values)
             if None in columns:
                 yield Row({}, where, f"has more fields than the header's {len(reader.fieldnames or [])}")
             elif any("\udc80" <= character <= "\udcff" for value in values for character in value):

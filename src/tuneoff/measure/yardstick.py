@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-ROWS, COLUMNS = 512, 2048  # four megabytes: it is to measure the processor, and to take no memory that anyone notices
-TIMES = 5
+ROWS, COLUMNS = 512, 1024
+TIMES = 3
 
 
 class Yardstick:
-    """A product of matrices and a softmax, on all threads of this process: some 15 ms on two cores.
+    """A product of matrices and a softmax, on all threads of this process: three times some 2.5 ms on two cores.
 
-    A virtual machine, or one that grows warm, changes its speed by a fifth for minutes at a time, and no counter says
-    so. Arms that are trained one after the other are trained at different speeds; their seconds over this work's
-    seconds at the time can be compared.
+    It holds 6 MiB, from before a trial's memory is measured. A virtual machine, or one that grows warm, changes its
+    speed by a fifth for minutes at a time, and no counter says so. Arms that are trained one after the other are
+    trained at different speeds; their seconds over this work's seconds at the time can be compared.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class Yardstick:
         self.seconds()  # what is loaded at the first time is loaded now
 
     def seconds(self) -> float | None:
-        """What the work takes now, the median of five times; None on a device that is not the CPU."""
+        """What the work takes now, the median of three times; None on a device that is not the CPU."""
         if not self._known:
             return None
         import torch

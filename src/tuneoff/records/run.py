@@ -35,15 +35,16 @@ class RunMark(Record):
     run: str | None
     recipe_sha256: str
 
-    def require_own(self, found: RunMark | None, path: Path) -> None:
+    def require_own(self, found: RunMark | None, path: Path, without: Path | None = None) -> None:
         """Raise ForeignResultError where `path`, which notes the mark `found`, is not of this run.
 
-        A run of an older tuneoff has no mark, and nothing is asked of its results.
+        `without` is what to take away, so that the run goes on; the folder of `path` where it is not given. A run of an
+        older tuneoff has no mark itself, and then nothing is asked of its results.
         """
         if self.run is not None and found != self:
             raise ForeignResultError(
                 f"{path} is of another run than the resolved.json of this one. "
-                f"Without {path.parent} what it holds is made anew."
+                f"Without {without or path.parent} what it holds is made anew."
             )
 
 

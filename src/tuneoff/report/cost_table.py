@@ -11,6 +11,7 @@ COST_COLUMNS = ("arm", "training", "generating", "training peak", "generating pe
 QUANTITIES: tuple[Quantity, ...] = (
     "train_seconds", "generate_seconds", "train_peak_bytes", "generate_peak_bytes", "process_peak_bytes",
 )  # fmt: skip
+WORTH = 0.05  # the difference between the two ratios of a time that is worth a note
 PHASES = {"train": "was trained", "evaluate": "generated"}
 PARTS: dict[str, tuple[str, str]] = {
     "train_seconds": ("training", "steps"),
@@ -70,13 +71,18 @@ def _paired(comparison: Comparison) -> list[str]:
     if not any(cost.ratio.low is not None or cost.disturbed for cost in timed):
         return []
     notes = [
-        "÷: ratios of times are of the same steps and batches, paired, without those of warm-up, and as if the machine "
-        "had been as fast for both"
+        "÷: ratios of times are of the same steps and batches, paired, without those of warm-up"
+        + (", and as if the machine had been as fast for both" if any(cost.evened for cost in timed) else "")
     ]
+    rows = {row.arm: row for row in comparison.arms}
     for cost in timed:
-        if cost.disturbed:
-            what, parts = PARTS[cost.quantity]
-            notes.append(f"{cost.arm} ÷ {cost.baseline}, {what}: {disturbed_text(cost, parts)}")
+        what, parts = PARTS[cost.quantity]
+        told = [disturbed_text(cost, parts)] if cost.disturbed else []
+        one, other = (getattr(rows[name], cost.quantity) for name in (cost.arm, cost.baseline))
+        if cost.evened and one and other and abs(one / other / cost.ratio.value - 1) > WORTH:
+            told.append(f"{one / other:.2f}× by the clock, of a machine that was not as fast for both")
+        if told:
+            notes.append(f"{cost.arm} ÷ {cost.baseline}, {what}: {'; '.join(told)}")
     return notes
 
 

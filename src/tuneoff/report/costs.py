@@ -14,7 +14,9 @@ from tuneoff.report.alike import unlike_fields
 from tuneoff.report.arms import Arm
 from tuneoff.score.ratios import FEWEST, Ratio, paired_ratio, ratio_over_seeds
 
-AROUND = 10.0  # seconds
+# Of a run, at most, in the bootstrap of times that are set in ratio to the machine's speed: a measurement of it, once a
+# second, is of many parts, and errs for seconds.
+BLOCKS = 8
 
 Quantity = Literal["train_seconds", "generate_seconds", "train_peak_bytes", "generate_peak_bytes", "process_peak_bytes"]
 
@@ -32,6 +34,8 @@ class Cost(Record):
         disturbed: Pairs that were left out since other programs took more than 5 % of the CPU or GPU time in one of
             them; where too few others are left, they are in the ratio, and it has no interval.
         unlike: Fields of the environment in which the trials differ.
+        evened: Whether times are set in ratio as if the machine had been as fast for both arms: those of each part over
+            the yardstick's at the time (`PartTime.yardstick`).
     """
 
     arm: str
@@ -41,6 +45,7 @@ class Cost(Record):
     pairs: int
     disturbed: int
     unlike: list[str]
+    evened: bool = False
 
 
 def costs(arms: Sequence[Arm]) -> list[Cost]:
@@ -91,24 +96,20 @@ def _paired_trials(arm: Arm, baseline: Arm) -> list[tuple[_Trial, _Trial]]:
 def _of_time(
     quantity: Quantity, trials: Sequence[tuple[_Trial, _Trial]], times: Callable[[TrialFolder], Path], phase: str
 ) -> dict[str, object] | None:
-    """From the parts that both arms did, without those of warm-up; from the phases' sums where parts are not known.
-
-    Where the machine's speed was measured beside all parts, they are compared as if it had been even.
-    """
-    read = [(read_times(times(one[0])), read_times(times(other[0]))) for one, other in trials]
-    if all(part.yardstick for both in read for parts in both for part in parts):
-        read = [(at_even_speed(mine), at_even_speed(its)) for mine, its in read]
-    settled = [_settled(mine, its) for mine, its in read]
-    if any(settled):
-        calm = [[pair for pair in pairs if not (pair[0].disturbed or pair[1].disturbed)] for pairs in settled]
-        every, kept = (sum(map(len, some)) for some in (settled, calm))
-        enough = kept >= min(FEWEST, every)
-        ratio = paired_ratio([_seconds(pairs) for pairs in (calm if enough else settled)])
-        if not enough:
-            ratio = Ratio(value=ratio.value)
-        return {"quantity": quantity, "ratio": ratio, "pairs": kept if enough else every, "disturbed": every - kept}
+    """From the parts that both arms did, without those of warm-up; from the phases' sums where parts are not known."""
     sums = [tuple((result.seconds or {}).get(phase, 0.0) for _, result in pair) for pair in trials]
-    return _of_seeds(quantity, [(a, b) for a, b in sums if a > 0 and b > 0])
+    by_clock = _of_seeds(quantity, [(a, b) for a, b in sums if a > 0 and b > 0])
+    settled = [_settled(read_times(times(one[0])), read_times(times(other[0]))) for one, other in trials]
+    if not any(settled):
+        return by_clock
+    calm = [[pair for pair in pairs if not (pair[0].disturbed or pair[1].disturbed)] for pairs in settled]
+    every, kept = (sum(map(len, some)) for some in (settled, calm))
+    if kept < min(FEWEST, every):  # too few for an interval, and for the machine's speed
+        value = paired_ratio([_seconds(pairs) for pairs in settled]).value
+        return {"quantity": quantity, "ratio": Ratio(value=value), "pairs": every, "disturbed": every - kept}
+    evened = _speed_is_known(calm)
+    ratio = paired_ratio([_seconds(pairs, evened) for pairs in calm], most_blocks=BLOCKS if evened else None)
+    return {"quantity": quantity, "ratio": ratio, "pairs": kept, "disturbed": every - kept, "evened": evened}
 
 
 def _settled(mine: Sequence[PartTime], its: Sequence[PartTime]) -> list[tuple[PartTime, PartTime]]:
@@ -118,23 +119,16 @@ def _settled(mine: Sequence[PartTime], its: Sequence[PartTime]) -> list[tuple[Pa
     return [pair for pair in pairs if not (pair[0].warm_up or pair[1].warm_up)] or pairs
 
 
-def _seconds(pairs: Sequence[tuple[PartTime, PartTime]]) -> np.ndarray:
-    return np.array([(one.seconds, other.seconds) for one, other in pairs], dtype=np.float64).reshape(-1, 2)
+def _speed_is_known(runs: Sequence[Sequence[tuple[PartTime, PartTime]]]) -> bool:
+    """Whether the machine's speed was measured beside every part, and in each arm often enough for an interval."""
+    measured = [[pair[arm].yardstick for pairs in runs for pair in pairs] for arm in (0, 1)]
+    return all(None not in some and len(set(some)) >= FEWEST for some in measured)
 
 
-def at_even_speed(parts: Sequence[PartTime]) -> list[PartTime]:
-    """The same parts, with what each took in units of the yardstick's seconds at the time, as its `seconds`.
-
-    The yardstick at a part is the median of those of the parts that ended within ten seconds before and after it: one
-    alone says as much of that instant as of the time around.
-    """
-    ends = np.cumsum([part.seconds for part in parts])
-    measured = np.array([part.yardstick for part in parts], dtype=np.float64)
-    first, last = np.searchsorted(ends, ends - AROUND), np.searchsorted(ends, ends + AROUND, "right")
-    return [
-        part.model_copy(update={"seconds": part.seconds / float(np.median(measured[begin:end]))})
-        for part, begin, end in zip(parts, first, last, strict=True)
-    ]
+def _seconds(pairs: Sequence[tuple[PartTime, PartTime]], evened: bool = False) -> np.ndarray:
+    """(N, 2): what each part took; `evened`, in units of what the yardstick took at the time."""
+    both = [[part.seconds / (part.yardstick or 1.0) if evened else part.seconds for part in pair] for pair in pairs]
+    return np.array(both, dtype=np.float64).reshape(-1, 2)
 
 
 def _of_memory(

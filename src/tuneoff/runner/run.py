@@ -116,7 +116,7 @@ class Run:
             self._listener.warns(f"{error}: {again}")
             path.unlink()
             return None
-        self._origin.require_own(record.origin, path)
+        self._origin.require_own(record.origin, path, without=path if kind is Tuning else None)
         return record
 
     @property

@@ -84,12 +84,11 @@ class TrialTraining(TrialProcess):
         loss = self._finish(training)
         with self._phase("save"):
             save_whole(ready.model, tokenizer, self._folder.model, ready.start)
-            saved_sha256 = hash_model(self._folder.model)
         taken = steps.taken()
         del ready
         training.release()
         gc.collect()
-        checks = self._check_saved(loss)
+        checks, saved_sha256 = self._check_saved(loss)
         step_memory = self._step_memory()
         return Trained(
             origin=self._resolved.origin,
@@ -170,17 +169,21 @@ class TrialTraining(TrialProcess):
             self._checks.note_trained()
         return loss
 
-    def _check_saved(self, trained_loss: float) -> Checks:
-        """Load what was saved, in the precision of the training, and compare its loss with the trained model's."""
+    def _check_saved(self, trained_loss: float) -> tuple[Checks, str]:
+        """Load what was saved, in the precision of the training, and compare its loss with the trained model's.
+
+        Returns what was checked, and the hash of what was saved.
+        """
         assert self._checks is not None
         with self._phase("check"):
+            saved_sha256 = hash_model(self._folder.model)
             engine_class = ENGINES[self._engine_name]
             computed = self._precision.dtype
             dtype = computed if engine_class.computes_in_weights_dtype else held_dtype(self._arm.method, computed)
             model = load_arm(self._resolved, self._arm.method, self._folder.model, dtype).to(self._device)
             bf16 = self._precision.name == "bf16"
             self._checks.reloaded(trained_loss, engine_for(self._engine_name, model, bf16=bf16))
-        return self._checks.record
+        return self._checks.record, saved_sha256
 
     def _step_memory(self) -> PhaseMemory:
         try:

@@ -26,7 +26,7 @@ class Ratio(Record):
     high: float | None = None
 
 
-def paired_ratio(runs: Sequence[NDArray[np.float64]]) -> Ratio:
+def paired_ratio(runs: Sequence[NDArray[np.float64]], most_blocks: int | None = None) -> Ratio:
     """The ratio of the seconds of one arm to those of another, from pairs of the same parts.
 
     `runs` are arrays (N, 2), one a seed: the seconds of both arms for N parts in the order in which they were done.
@@ -35,9 +35,10 @@ def paired_ratio(runs: Sequence[NDArray[np.float64]]) -> Ratio:
     the arms.
 
     The interval is the percentile interval of a circular block bootstrap (Politis and Romano 1992) with blocks of √N
-    parts, which keeps what neighbouring parts share: a machine that is slow is slow for a while. Few blocks know too
-    little of their own spread, so it is widened, on the log scale, as Student's t with one degree of freedom less than
-    there are blocks is wider than the normal distribution.
+    parts, longer where these would be more than `most_blocks`, which keeps what neighbouring parts share: a machine
+    that is slow is slow for a while, and one measurement of its speed is of many parts. Few blocks know too little of
+    their own spread, so it is widened, on the log scale, as Student's t with one degree of freedom less than there are
+    blocks is wider than the normal distribution.
     """
     runs = [run for run in runs if len(run)]
     logs = np.concatenate([np.log(run[:, 0] / run[:, 1]) for run in runs])
@@ -51,9 +52,9 @@ def paired_ratio(runs: Sequence[NDArray[np.float64]]) -> Ratio:
     if sum(map(len, kept)) < FEWEST:
         return Ratio(value=value)
     random = np.random.default_rng(RANDOM_SEED)
-    sums = np.sum([_resampled_sums(run, random) for run in kept], axis=0)
+    sums = np.sum([_resampled_sums(run, random, most_blocks) for run in kept], axis=0)
     low, high = np.log(np.percentile(sums[:, 0] / sums[:, 1], [TAIL, 100 - TAIL]) / value)
-    wider = _widening(sum(_blocks(len(run)) for run in kept))
+    wider = _widening(sum(_blocks(len(run), most_blocks) for run in kept))
     return Ratio(value=value, low=value * math.exp(wider * low), high=value * math.exp(wider * high))
 
 
@@ -68,21 +69,23 @@ def ratio_over_seeds(pairs: Sequence[tuple[float, float]]) -> Ratio:
     return Ratio(value=value, low=min(ratios), high=max(ratios)) if len(ratios) > 1 else Ratio(value=value)
 
 
-def _resampled_sums(run: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+def _resampled_sums(
+    run: NDArray[np.float64], random: np.random.Generator, most_blocks: int | None
+) -> NDArray[np.float64]:
     """(R, 2): the sums of both columns over N parts, drawn in blocks of neighbours around a circle."""
     count = len(run)
-    length, blocks = _block_length(count), _blocks(count)
+    length, blocks = _block_length(count, most_blocks), _blocks(count, most_blocks)
     starts = random.integers(0, count, (RESAMPLES, blocks))
     places = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
     return run[places].sum(1)
 
 
-def _block_length(count: int) -> int:
-    return max(1, round(math.sqrt(count)))
+def _block_length(count: int, most_blocks: int | None) -> int:
+    return max(1, round(math.sqrt(count)), -(-count // (most_blocks or count)))
 
 
-def _blocks(count: int) -> int:
-    return -(-count // _block_length(count))
+def _blocks(count: int, most_blocks: int | None) -> int:
+    return -(-count // _block_length(count, most_blocks))
 
 
 def _widening(blocks: int) -> float:

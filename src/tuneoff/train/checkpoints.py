@@ -113,19 +113,21 @@ def newest_whole(folder: Path, origin: RunMark | None = None) -> tuple[Checkpoin
 
     Raises ForeignResultError where it is of another run than `origin`; nothing is deleted then.
     """
-    rejected: list[str] = []
+    rejected: dict[Path, str] = {}
+    found = None
     for path in _by_step(folder):
         try:
-            manifest = _verified(path)
-            if origin is not None:
-                origin.require_own(manifest.origin, path)
-            return Checkpoint(path, manifest), rejected
+            found = Checkpoint(path, _verified(path))
+            break
         except UnreadableFileError:
             raise
         except ValueError as error:
-            rejected.append(f"{path.name}: {error}")
-            shutil.rmtree(path)
-    return None, rejected
+            rejected[path] = f"{path.name}: {error}"
+    if found is not None and origin is not None:
+        origin.require_own(found.manifest.origin, found.path)
+    for path in rejected:
+        shutil.rmtree(path)
+    return found, list(rejected.values())
 
 
 def _held(model: Any) -> dict[str, torch.Tensor]:

@@ -104,7 +104,9 @@ def export(
         shutil.rmtree(temporary, ignore_errors=True)
         reason = disk_trouble(error)
         if reason is not None and not isinstance(error, TuneoffError):
-            raise WriteError(f"{to} cannot be written ({reason})") from error
+            place = getattr(error, "filename", None)
+            elsewhere = place is not None and not Path(place).is_relative_to(temporary)
+            raise WriteError(f"{place if elsewhere else to} cannot be written ({reason})") from error
         raise
     return exported
 
