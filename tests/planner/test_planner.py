@@ -26,7 +26,7 @@ from tuneoff.planner.fit import Device, parse_device, this_machine
 from tuneoff.planner.memory import ArmMemory
 from tuneoff.planner.plan import make_plan, sweep_arms
 from tuneoff.planner.predictor import Predictor, Setting
-from tuneoff.planner.process import CUDA_CONTEXT_BYTES, CUDA_SLACK, ERROR, SLACK, Held, Process
+from tuneoff.planner.process import CUDA_CONTEXT_BYTES, CUDA_SLACK, ERROR, OWN_BYTES, SLACK, Held, Process
 from tuneoff.planner.refusal import refusals
 from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import FakeTraining, PlannedWork
@@ -38,6 +38,7 @@ from tuneoff.runner.events import Reporter
 from tuneoff.train.steps import Steps
 
 QUIET, CPU = Reporter(io.StringIO()), torch.device("cpu")
+LIBRARIES = 300 * 2**20  # bytes that the planning process is taken to hold
 
 
 def begin(data_folder: Path, kind: str = "seq2seq", **training: Any) -> tuple[Recipe, Inputs]:
@@ -59,7 +60,7 @@ def planned(recipe: Recipe, inputs: Inputs, arm: str) -> PlannedWork:
 
 def setting_of(recipe: Recipe, inputs: Inputs) -> Setting:
     steps = steps_of(recipe, inputs)
-    batches, process = Batches(steps), Process(CPU, libraries=0)
+    batches, process = Batches(steps), Process(CPU, LIBRARIES)
     return Setting(recipe, inputs, steps, batches, CPU, Precision("fp32", ""), process, None, False, QUIET)  # type: ignore[arg-type]
 
 
@@ -136,8 +137,9 @@ def test_the_micro_batch_is_the_largest_that_fits(data_folder: Path, monkeypatch
     arm = ArmPlanner("full", planned(recipe, inputs, "full"), setting_of(recipe, inputs))
     peaks = {n: arm.memory.process_peak(n) for n in (1, 8, 16, 32)}
     assert peaks[1] < peaks[8] < peaks[16] < peaks[32]
-    assert arm.memory.longest(8).peak < peaks[8]  # the allocator's slack is not in the peak of tensors
-    monkeypatch.setattr(planner.psutil, "Process", _NoLibraries)
+    tensors = arm.memory.longest(8).peak
+    assert LIBRARIES + OWN_BYTES + tensors < peaks[8]  # the allocator's slack is not in the peak of tensors
+    monkeypatch.setattr(planner.psutil, "Process", _Libraries)
     monkeypatch.setattr(planner, "this_machine", lambda: Device("here", peaks[8]))
     only = recipe.model_copy(update={"arms": {"full": recipe.arms["full"]}})
     plan = plan_of(only, inputs, [Device("larger", 2 * peaks[32])])
@@ -202,7 +204,7 @@ def test_a_large_block_has_no_slack() -> None:
     """glibc gives it back once it is freed."""
     held = Held.of({"weights": 2**20, "activations": 2**26, "process": 0}, large=2**25)
     assert held.fixed == 2**20 + 2**25 and held.reused == 2**25 and held.peak == 2**20 + 2**26
-    assert Process(CPU, libraries=7).peak(held) == 7 + held.peak + int(SLACK * 2**25)
+    assert Process(CPU, libraries=7).peak(held) == 7 + OWN_BYTES + held.peak + int(SLACK * 2**25)
     assert Process(torch.device("cuda"), libraries=7).peak(held) == int(7 + (1 + CUDA_SLACK) * held.peak)
 
 
@@ -238,9 +240,9 @@ def test_a_plan_for_a_gpu(data_folder: Path) -> None:
     assert any("arm full is predicted to need" in line for line in lines)
 
 
-class _NoLibraries:
+class _Libraries:
     def memory_info(self) -> Any:
-        return type("Info", (), {"rss": 0})
+        return type("Info", (), {"rss": LIBRARIES})
 
 
 def test_what_fits_nowhere_is_refused_with_advice(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
