@@ -15,7 +15,7 @@ TIMES = 3
 
 
 class Yardstick:
-    """A product of matrices and a softmax, on all threads of this process: three times some 2.5 ms on two cores.
+    """A product of matrices and a softmax, on all threads of this process: three times 3 to 4 ms on two cores.
 
     It holds 6 MiB, from before a trial's memory is measured. A virtual machine, or one that grows warm, changes its
     speed by a fifth for minutes at a time, and no counter says so. Arms that are trained one after the other are

@@ -10,7 +10,7 @@ import torch
 # On the CPU glibc keeps freed blocks below 32 MiB for the next requests, beside those in use: this share of them.
 SLACK = 0.20
 # What a trial's process takes beyond its tensors, what comes with them, and what the planning process holds: less than
-# nothing, since that one has read and tokenised the data.
+# nothing, perhaps since that one has read and tokenised the data.
 OWN_BYTES = -81 * 2**20
 # Not measured: no GPU was at hand. What a CUDA context and its kernels take of the GPU's memory, and the share of all
 # tensors that torch's caching allocator reserves beyond them.
