@@ -14,6 +14,7 @@ from tuneoff.errors import (
     Problem,
     RecipeError,
     TuneoffError,
+    WriteError,
     error_classes,
 )
 from tuneoff.runner import process
@@ -182,3 +183,8 @@ def test_a_child_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_child_that_cannot_even_be_killed_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InterruptedRunError):
         listened(tmp_path, monkeypatch, READY.format(work="time.sleep(3)", more="pass"), stops=3)
+
+
+def test_a_folder_in_the_place_of_its_log_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"cannot be written \(Is a directory\)"):
+        Child([], tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import recipe_values
 from tests.runner.resolving import resolved_for
 from tests.runner.test_child import write_plan
-from tuneoff.errors import DataError, InterruptedRunError, ModelError, PrepareFailedError, TuneoffError
+from tuneoff.errors import DataError, InterruptedRunError, ModelError, PrepareFailedError, RunFolderError, TuneoffError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, read_recipe
 from tuneoff.records import Failure, Resolved, TrialResult, Try
@@ -141,6 +141,21 @@ def test_a_check_that_fails_is_the_arm_s_failure(children: dict[str, Ended], dat
     listener = Silent()
     assert not Run(Recipe.model_validate(recipe_values(data_folder)), RunFolder(tmp_path), listener).carry_out()
     assert listener.ended == ["original done", "full failed", "lora done"]
+
+
+@pytest.mark.parametrize("name", ["result", "trained"])
+def test_a_folder_in_a_file_s_place_is_refused_and_stays(
+    children: dict[str, Ended], data_folder: Path, tmp_path: Path, name: str
+) -> None:
+    run = Run(Recipe.model_validate(recipe_values(data_folder)), RunFolder(tmp_path), Silent())
+    run.carry_out()
+    trial = RunFolder(tmp_path).trial("full", 0)
+    trial.result.unlink()
+    place = getattr(trial, name)
+    place.mkdir()
+    with pytest.raises(RunFolderError, match=f"full/seed-0/{name}.json is a folder"):
+        run.carry_out()
+    assert place.is_dir()
 
 
 def test_it_runs_outside_of_the_main_thread(children: dict[str, Ended], data_folder: Path, tmp_path: Path) -> None:

@@ -6,24 +6,28 @@ import weakref
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tuneoff.measure.allocator import QUICK_MMAP_BYTES
+from tuneoff.planner.fake import Watching
 from tuneoff.planner.process import Held
 
+PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm}
 
-class Alive(TorchDispatchMode):
+
+class Alive(Watching):
     """Follows the storages that are made inside it.
 
     Attributes:
         peak: The most bytes of them that were alive at once.
         large: What of these bytes lay in blocks that the allocator gives back once freed.
+        products: The kinds of matrix products that were made: operation, shapes, layouts and types.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.peak = self.large = 0
+        self.products: set[tuple[Any, ...]] = set()
         self._now = self._large_now = 0
         self._known: dict[int, weakref.ref[Any]] = {}
 
@@ -31,8 +35,11 @@ class Alive(TorchDispatchMode):
         """What is held at the peak beside `fixed` bytes that last."""
         return Held(fixed + self.large, self.peak - self.large)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+    def watch(self, func: Any, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
+        if func._overloadpacket in PRODUCTS:
+            tensors = [value for value in args if isinstance(value, torch.Tensor)]
+            self.products.add((func, *((t.shape, t.stride(), t.dtype) for t in tensors)))
         if not getattr(func, "is_view", False):
             given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
             for value in tree_leaves(out):

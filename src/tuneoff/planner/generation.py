@@ -78,20 +78,20 @@ class FakeGeneration:
         """
         with Alive() as alive:
             self._greedy = self._engine.greedy() if self._evaluation.num_beams == 1 else None
-            reading, token, state, products = self._count(lengths)
-        fixed = lasting_bytes(self._model, None) + bytes_besides_tensors(self._device, products)
+            reading, token, state = self._count(lengths)
+        fixed = lasting_bytes(self._model, None) + bytes_besides_tensors(self._device, len(alive.products))
         held = alive.held(fixed)
         if self._greedy is None:
             held = Held(held.fixed, held.reused + self._growth(state, lengths))
         return held, (reading, token)
 
-    def _count(self, lengths: list[int]) -> tuple[Work, Work, Any, int]:
-        """The work of reading and of writing a token, the search's state after, and how many kinds of products."""
+    def _count(self, lengths: list[int]) -> tuple[Work, Work, Any]:
+        """The work of reading and of writing a token, and the search's state after."""
         with CountWork() as reading:
             state = self._read(lengths)
         with CountWork() as token:
             self._write(state)
-        return reading.done, token.done, state, len(reading.products | token.products)
+        return reading.done, token.done, state
 
     @torch.no_grad()
     def _read(self, lengths: list[int]) -> Any:

@@ -27,6 +27,7 @@ from tuneoff.records import Range, Record
 FLOOR = 0.15  # of the interval of a calibrated prediction, either way
 ELSEWHERE = 0.5  # of one calibrated on another model
 ROUGH = 1.5  # of one that knows products and copies alone
+COUNTED = 2  # raised where work is counted otherwise than before: speeds fitted to the old count are of no use then
 EFFICIENCY = 0.5  # of a large product's speed, that a step's products are taken to reach
 
 
@@ -98,7 +99,7 @@ class Speeds:
     def __init__(self, device: torch.device) -> None:
         machine = describe_environment(device)
         known = [machine[key] for key in ("device", "device_name", "threads", "settings")]
-        self._machine = hashlib.sha256(json.dumps([known, torch.__version__]).encode()).hexdigest()[:12]
+        self._machine = hashlib.sha256(json.dumps([known, torch.__version__, COUNTED]).encode()).hexdigest()[:12]
         try:
             self._path: Path | None = cache_folder("speeds") / "speeds.json"
         except CacheError:

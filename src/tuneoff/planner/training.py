@@ -104,9 +104,14 @@ class FakeTraining:
         """
         with self._ready(self._steps.train, micro_batches) as (batches, shape):
             self._make_optimizer_state()
-            with CountWork() as counter:
-                tracked = track(self._model, self._optimizer, lambda: single_step(self._training, batches))
-        process = bytes_besides_tensors(self._device, len(counter.products))
+            alive = Alive()
+
+            def step() -> None:
+                with alive:
+                    single_step(self._training, batches)
+
+            tracked = track(self._model, self._optimizer, step)
+        process = bytes_besides_tensors(self._device, len(alive.products))
         return {
             phase: PlannedStep(
                 examples=shape[0],
@@ -172,11 +177,11 @@ class FakeTraining:
     def _held(self, compute: Callable[[], object]) -> Held:
         """What is held at the peak of a computation without dropout."""
         self._model.eval()
-        with CountWork() as counter, Alive() as alive:
+        with Alive() as alive:
             compute()
         self._model.train()
         fixed = lasting_bytes(self._model, self._optimizer)
-        return alive.held(fixed + bytes_besides_tensors(self._device, len(counter.products)))
+        return alive.held(fixed + bytes_besides_tensors(self._device, len(alive.products)))
 
     @contextmanager
     def _ready(self, rows: Dataset, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from tuneoff.planner.fake import Watching
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Work:
         return self.flops, self.bytes, self.calls
 
 
-class CountWork(TorchDispatchMode):
+class CountWork(Watching):
     """Counts the work of everything computed inside it, by torch's own FLOP formulas.
 
     Kernels in C++ are seen by the results that they fill: these are counted thrice, as read and
@@ -40,18 +41,13 @@ class CountWork(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.done = Work()
-        self.products: set[tuple[Any, ...]] = set()  # kinds of matrix products: operation, shapes, layouts
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def watch(self, func: Any, args: Any, kwargs: Any) -> Any:
         out = func(*args, **kwargs)
         if getattr(func, "is_view", False):
             return out
         packet = func._overloadpacket
         flops = 0.0
-        if packet in PRODUCTS:
-            tensors = [value for value in args if isinstance(value, torch.Tensor)]
-            self.products.add((packet, *((t.shape, t.stride(), t.dtype) for t in tensors)))
         if packet in flop_registry:
             flops = float(flop_registry[packet](*args, **kwargs, out_val=out))
         elif packet in FUSED:
@@ -74,7 +70,6 @@ def _attention(args: Any, q: int, k: int, v: int, products: float) -> float:
 
 
 aten = torch.ops.aten
-PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm}
 FACTORIES = {aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided}
 # Fused attention on the CPU has no formula in torch: 2 products forwards, 5 backwards.
 FUSED: dict[Any, Callable[[Any], float]] = {

@@ -54,11 +54,11 @@ class Child:
         self._asked, self._killed = 0, False
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            log.touch()
+            errors = log.open("a", encoding="utf-8")
         except OSError as error:
             raise WriteError(f"{log} cannot be written ({error.strerror})") from None
         self._kills_before = _kills_by_the_system()
-        with log.open("a", encoding="utf-8") as errors:
+        with errors:
             self._process = subprocess.Popen(
                 [sys.executable, *ENTRY, *arguments],
                 stdin=subprocess.PIPE,  # what a request to stop is written to; its closing tells that we are gone

@@ -18,6 +18,7 @@ from tuneoff.errors import (
     PrepareFailedError,
     Problem,
     RecipeError,
+    RunFolderError,
     UnreadableFileError,
     nearest,
 )
@@ -104,8 +105,11 @@ class Run:
         """A record of an earlier attempt; None where there is none.
 
         A damaged one is deleted, and what is done `again` for it is told. Raises UnreadableFileError where the system
-        does not let it be read, since it may be whole, and ForeignResultError where it is of another run.
+        does not let it be read, since it may be whole, ForeignResultError where it is of another run, and
+        RunFolderError where a folder lies in its place, which is nothing of ours to delete.
         """
+        if path.is_dir():
+            raise RunFolderError(f"{path} is a folder, and should be a file of this run: move it away")
         if not path.is_file():
             return None
         try:
