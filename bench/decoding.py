@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import torch
 import yaml
@@ -18,10 +19,18 @@ from tqdm import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from peer_check import encode, load
-from tuneoff.score.rouge import rouge
+from tuneoff.score.metrics import find_metric
 
 METRICS = ("rouge1", "rouge2", "rougeL")
 BATCH = 25  # dialogues at a time
+
+
+def _mean(metric: str, texts: list[str], rows: list[dict[str, Any]]) -> float:
+    """The mean of a metric × 100 of `texts` over the examples of a run."""
+    found = find_metric(metric)
+    score = found.prepare([row["references"] for row in rows]).score
+    pairs = zip(texts, rows, strict=True)
+    return 100 * mean(found.of_example(score(text, row["references"])) for text, row in pairs)
 
 
 @torch.no_grad()
@@ -49,7 +58,7 @@ def main() -> None:
         rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").split("\n") if line]
         inputs = [encode(tokenizer, recipe, row["input"]) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: len(inputs[i]), reverse=True)
-        texts = [""] * len(rows)
+        texts, before = [""] * len(rows), [row["prediction"] for row in rows]
         for start in tqdm(range(0, len(order), BATCH), desc=arm, leave=False):
             chosen = order[start : start + BATCH]
             batch = tokenizer.pad({"input_ids": [inputs[i] for i in chosen]}, return_tensors="pt")
@@ -64,9 +73,7 @@ def main() -> None:
             )
             for i, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
                 texts[i] = text.strip()
-        scores = [rouge(text, row["references"]) for text, row in zip(texts, rows, strict=True)]
-        now = " / ".join(f"{100 * mean(mean(score[metric]) for score in scores):.1f}" for metric in METRICS)
-        then = " / ".join(f"{100 * mean(mean(row[metric]) for row in rows):.1f}" for metric in METRICS)
+        now, then = (" / ".join(f"{_mean(name, own, rows):.1f}" for name in METRICS) for own in (texts, before))
         words = mean(len(text.split()) for text in texts)
         print(f"{arm}: ROUGE-1/2/L {now}, {words:.0f} words a text; the run's own {then}", flush=True)
 

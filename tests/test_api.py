@@ -33,7 +33,7 @@ def test_results_are_what_the_files_say(results: tuneoff.Results) -> None:
     comparison: dict[str, Any] = json.loads((results.folder / "comparison.json").read_text())
     table = results.table()
     assert list(table.index) == ["original", "full", "lora"]
-    assert table.loc["full", "rouge1"] == pytest.approx(100 * comparison["arms"][1]["rouge"]["rouge1"])
+    assert table.loc["full", "rouge1"] == pytest.approx(100 * comparison["arms"][1]["scores"]["rouge1"])
     predictions = results.predictions()
     assert len(predictions) == 3 * 5
     assert predictions[predictions.arm == "lora"].rouge1.mean() == pytest.approx(table.loc["lora", "rouge1"])

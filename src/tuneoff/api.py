@@ -182,13 +182,13 @@ class Results:
 
         Columns: `trainable` (parameters) and its `share` of all; `train_seconds` and `generate_seconds`;
         `train_peak_bytes`, its prediction `predicted_peak_bytes`, `generate_peak_bytes` and
-        `process_peak_bytes`; `rouge1`, `rouge2`, `rougeL`, `rougeLsum` (F × 100).
+        `process_peak_bytes`; each metric of the recipe, by its name (× 100).
         """
         import pandas
 
         rows = []
         for row in self.comparison.arms:
-            parameters, rouge = row.parameters, row.rouge or {}
+            parameters, scores = row.parameters, row.scores or {}
             rows.append(
                 {
                     "arm": row.arm,
@@ -200,7 +200,7 @@ class Results:
                     "predicted_peak_bytes": row.predicted_peak_bytes,
                     "generate_peak_bytes": row.generate_peak_bytes,
                     "process_peak_bytes": row.process_peak_bytes,
-                    **{metric: 100 * value for metric, value in rouge.items()},
+                    **{metric: 100 * value for metric, value in scores.items()},
                 }
             )
         return pandas.DataFrame(rows).set_index("arm")
@@ -221,17 +221,20 @@ class Results:
         return pandas.DataFrame.from_dict(found, orient="index").rename_axis("arm")
 
     def predictions(self) -> pandas.DataFrame:
-        """A row for each dialogue and arm (at its first finished seed).
+        """A row for each example and arm (at its first finished seed).
 
-        Columns: `id`, `arm`, `input`, `references` (a list), `prediction`; `rouge1`, `rouge2`, `rougeL` (F × 100, the
-        mean over references).
+        Columns: `id`, `arm`, `input`, `references` (a list), `prediction`; each metric of the recipe, by name (× 100).
         """
         import pandas
 
+        from tuneoff.score.metrics import find_metrics
+
         rows = []
-        for arm in self._compared()[1]:
+        comparison, arms = self._compared()
+        metrics = find_metrics(comparison.metrics)
+        for arm in arms:
             for p in arm.predictions[arm.first.seed] if arm.first else []:
-                scores = {m: 100 * sum(getattr(p, m)) / len(p.references) for m in ("rouge1", "rouge2", "rougeL")}
+                scores = {m.name: 100 * m.of_example(p.scores[m.name]) for m in metrics}
                 rows.append(
                     {"id": p.id, "arm": arm.name, "input": p.input, "references": p.references,
                      "prediction": p.prediction, **scores}

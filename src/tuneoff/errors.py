@@ -69,6 +69,10 @@ class ModelError(TuneoffError):
     """A model, tokenizer or method that cannot be loaded or built."""
 
 
+class MetricError(TuneoffError):
+    """A metric that there is not, that cannot be loaded, or that fails on a text."""
+
+
 class DoesNotFitError(TuneoffError):
     """An arm that is predicted to need more memory than there is."""
 

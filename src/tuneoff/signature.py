@@ -10,7 +10,10 @@ from collections.abc import Mapping
 
 
 def signature(fields: Mapping[str, str | int | float]) -> str:
-    """`key:value|key:value…` in the order given. Raises ValueError on a value that would break it."""
+    """`key:value|key:value…` in the order given. Raises ValueError on a value that would break it.
+
+    `signature_fields` reads it again.
+    """
     parts = []
     for key, value in fields.items():
         text = str(value)
@@ -18,3 +21,8 @@ def signature(fields: Mapping[str, str | int | float]) -> str:
             raise ValueError(f"a signature's field cannot hold '|', nor its key ':'; got {key}={text!r}")
         parts.append(f"{key}:{text}")
     return "|".join(parts)
+
+
+def signature_fields(text: str) -> dict[str, str]:
+    """The fields of a signature, in its order."""
+    return {key: value for key, _, value in (field.partition(":") for field in text.split("|"))}

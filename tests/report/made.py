@@ -20,12 +20,13 @@ from tuneoff.records import (
     SplitStatistics,
     TrialResult,
 )
-from tuneoff.score.rouge import rouge
-from tuneoff.score.summary import summarise
+from tuneoff.score.metrics import find_metrics
+from tuneoff.score.summary import scored, summarise
 
 WORDS = "the parcel comes on monday because a train was late and nobody had a key for that door".split()  # noqa: SIM905
 LEVELS = {"original": 0.25, "full": 0.75, "lora": 0.7}
 PARAMETERS = {"original": 0, "full": 247_577_856, "lora": 3_538_944}
+METRICS = find_metrics(["rouge1", "rouge2", "rougeL"])
 NASTY = [
     "</script><script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\"> & <b>bold</b>",
@@ -84,7 +85,7 @@ def _trial(folder: RunFolder, arm: str, dialogues: int, extra: list[str], failed
         parameters=Parameters(trainable=PARAMETERS[arm], total=251_116_800),
         seconds={"load": 2.0, "tokenise": 0.1, "train": 100.0 if trains else 0.0, "evaluate": 10.0, "save": 0.5},
         memory=Memory(train=memory if trains else None, evaluate=memory),
-        scores=summarise(predictions),
+        scores=summarise(predictions, METRICS),
         signature="metric:rouge_score|n:60|seed:0",
     ).write(own.result)
     if trains:
@@ -101,11 +102,12 @@ def _prediction(arm: str, number: int, extra: list[str]) -> Prediction:
     own = random.Random(f"{arm}/{number}")
     level = min(1.0, max(0.0, own.gauss(LEVELS[arm], 0.15)))
     written = " ".join(word if own.random() < level else "otherwise" for word in reference.split())
-    return Prediction(
+    prediction = Prediction(
         id=f"test_{number}",
         input=f"#Person1#: {' '.join(rng.sample(WORDS, 12))}?\n#Person2#: {text or 'Yes.'}",
         references=[reference],
         prediction=written,
         truncated=number == 1,
-        **rouge(written, [reference]),
+        scores={},
     )
+    return scored(prediction, {metric.name: metric.prepare([[reference]]) for metric in METRICS})

@@ -46,7 +46,9 @@ def test_a_logarithmic_axis_within_a_power_of_ten_has_ticks_all_the_same() -> No
 @pytest.mark.parametrize(("costs", "sides"), [([10.0, 100.0], "se"), ([92.0, 100.0], "es"), ([100.0, 92.0], "se")])
 def test_names_of_neighbours_do_not_meet(costs: list[float], sides: str) -> None:
     score = Interval(value=0.3, low=0.2, high=0.4)
-    drawn = against_cost([Cost(f"arm {n}", n, cost, score) for n, cost in enumerate(costs)], "memory", str, 1.0)
+    drawn = against_cost(
+        [Cost(f"arm {n}", n, cost, score) for n, cost in enumerate(costs)], "ROUGE-1", "memory", str, 1.0
+    )
     assert "".join(re.findall(r'text-anchor="(\w)\w*">arm \d</text>', drawn)) == sides
 
 

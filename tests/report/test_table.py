@@ -23,7 +23,7 @@ def row(arm: str, method: str, trainable: int, seconds: float | None, peak: floa
     return ArmRow(
         arm=arm, method=method, seeds=[0], parameters=Parameters(trainable=trainable, total=251_116_800),
         train_seconds=seconds, total_seconds=900.0, train_peak_bytes=peak, generate_peak_bytes=1.5 * 2**30,
-        rouge={"rouge1": rouge1, "rouge2": rouge1 / 2, "rougeL": rouge1 / 1.25, "rougeLsum": rouge1 / 1.25},
+        scores={"rouge1": rouge1, "rouge2": rouge1 / 2, "rougeL": rouge1 / 1.25},
         length_ratio=1.0, empty_outputs=0, truncated_outputs=3 if method == "none" else 0, failures=[],
     )  # fmt: skip
 
@@ -45,6 +45,7 @@ def evidence(lora: float = 0.408) -> Evidence:
 
 COMPARISON = Comparison(
     run="runs/x",
+    metrics=["rouge1", "rouge2", "rougeL"],
     examples=500,
     references=1500,
     arms=[
@@ -53,7 +54,7 @@ COMPARISON = Comparison(
         row("a-rather-long-name-of-an-arm", "lora", 3_538_944, 754.2, None, 0.4081),
         ArmRow(
             arm="ia3", method="ia3", seeds=[], parameters=None, train_seconds=None, total_seconds=None,
-            train_peak_bytes=None, generate_peak_bytes=None, rouge=None, length_ratio=None, empty_outputs=0,
+            train_peak_bytes=None, generate_peak_bytes=None, scores=None, length_ratio=None, empty_outputs=0,
             truncated_outputs=0, failures=["seed 0: out of memory: killed by the system for want of memory (SIGKILL)"],
         ),
     ],

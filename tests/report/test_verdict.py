@@ -32,6 +32,7 @@ def judged(
         verdict(
             Comparison(
                 run="runs/x",
+                metrics=["rouge1"],
                 examples=400,
                 references=400,
                 arms=[

@@ -135,7 +135,7 @@ def test_it_is_verified_in_a_process_of_its_own(run: RunFolder, tmp_path: Path) 
         json.loads((tmp_path / "it" / "export.json").read_text())["verification"]
     )
     assert (verification.same, verification.empty, verification.agreement) == (5, 0, 1.0)
-    assert verification.rouge1 == verification.trial_rouge1
+    assert verification.score == verification.trial_score
     assert verification.first_difference is None
 
 
@@ -195,11 +195,11 @@ def test_the_code_runs_where_it_lies_and_without_tuneoff(tmp_path: Path) -> None
     ("changed", "reason"),
     [
         ({}, None),
-        ({"same": 9, "rouge1": 0.28, "agreement": 0.8}, None),  # rounding
+        ({"same": 9, "score": 0.28, "agreement": 0.8}, None),  # rounding
         ({"same": 19, "empty": 1}, "1 of 20 texts are empty"),
-        ({"same": 18, "rouge1": 0.24}, None),
-        ({"same": 15, "rouge1": 0.24}, "ROUGE-1 is 24.00 on 20 dialogues, and was 30.00"),
-        ({"same": 2, "same_in_fp32": 20, "rouge1": 0.24, "agreement": 0.4}, None),
+        ({"same": 18, "score": 0.24}, None),
+        ({"same": 15, "score": 0.24}, "ROUGE-1 is 24.00 on 20 dialogues, and was 30.00"),
+        ({"same": 2, "same_in_fp32": 20, "score": 0.24, "agreement": 0.4}, None),
         ({"same": 9, "agreement": 0.4}, "9 of 20 texts are the same, and they share 40 % of their words"),
     ],
 )
@@ -210,8 +210,9 @@ def test_what_fails(changed: dict[str, Any], reason: str | None) -> None:
         "same": 20,
         "same_in_fp32": None,
         "empty": 0,
-        "rouge1": 0.3,
-        "trial_rouge1": 0.3,
+        "score": 0.3,
+        "trial_score": 0.3,
+        "metric": "ROUGE-1",
     }
     found = verify.failure(Verification(**{**exact, "agreement": 1.0, "first_difference": None, **changed}))
     assert found == reason if reason is None else found is not None and found.startswith(reason)

@@ -14,6 +14,7 @@ from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
 from tuneoff.cli.report import report
 from tuneoff.cli.run import run
+from tuneoff.cli.score import score
 from tuneoff.cli.serve import serve
 from tuneoff.cli.show import show
 from tuneoff.errors import TuneoffError, disk_trouble
@@ -34,6 +35,7 @@ app.command()(run)
 app.command()(plan)
 app.command()(show)
 app.command()(report)
+app.command()(score)
 app.command()(generate)
 app.command()(export)
 app.command()(serve)

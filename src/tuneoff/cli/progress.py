@@ -17,6 +17,7 @@ from tuneoff.records import Plan, Resolved, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
 from tuneoff.report.table import tuning_text
 from tuneoff.runner.events import Event
+from tuneoff.score.metrics import find_metric
 from tuneoff.units import duration_text
 
 PLAIN_INTERVAL = 10.0  # seconds between two plain lines of progress
@@ -189,4 +190,5 @@ def _outcome(result: TrialResult, kept: bool) -> str:
         return f"failed: {result.failure.kind}: {result.failure.message}"
     assert result.scores is not None and result.seconds is not None
     took = "finished before" if kept else duration_text(sum(result.seconds.values()))
-    return f"done ({took}): ROUGE-1 {100 * result.scores.rouge1.mean:.2f}"
+    metric = find_metric(next(iter(result.scores.metrics)))
+    return f"done ({took}): {metric.label} {100 * metric.of_trial(result.scores.metrics[metric.name]):.2f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from tuneoff.model.methods import check_applies, check_method
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import SplitStatistics
+from tuneoff.score.metrics import Metric, check_metrics, find_metrics
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -79,7 +80,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     tokens, statistics = _tokenise(recipe, kind, tokenizer, splits, tell)
     extent = _extent(recipe, tokens)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
-    warnings = _warnings(splits, statistics, recipe.evaluation.split)
+    warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
     warnings += length_warnings(config, kind, extent, recipe.evaluation.max_new_tokens)
     return Inputs(
         config=config,
@@ -103,9 +104,9 @@ def _refuse(problems: Iterable[Problem]) -> None:
 
 
 def _check_names(recipe: Recipe, pins: Pins) -> list[Problem]:
-    """What is wrong before anything is loaded: methods and their settings, scheduler, trackers, the model's folder."""
+    """What is wrong before anything is loaded: with methods, scheduler, trackers, metrics, and the model's folder."""
     problems = [p for name, arm in recipe.arms.items() for p in check_method(name, arm.method, arm.settings)]
-    problems += check_training(recipe.training)
+    problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics)]
     if recipe.model.name is not None:
         problems += check_model_folder(located(recipe.model.name), pins.model or recipe.model.revision)
     return problems
@@ -152,7 +153,9 @@ def _tokenise(
     return tokens, statistics
 
 
-def _warnings(splits: dict[Split, Examples], statistics: dict[str, SplitStatistics], scored: Split) -> list[str]:
+def _warnings(
+    splits: dict[Split, Examples], statistics: dict[str, SplitStatistics], scored: Split, metrics: Sequence[Metric]
+) -> list[str]:
     warnings = []
     for split, examples in splits.items():
         warnings += [f"{split}: {warning}" for warning in examples.warnings]
@@ -161,7 +164,6 @@ def _warnings(splits: dict[Split, Examples], statistics: dict[str, SplitStatisti
             warnings.append(
                 f"{split}: {count} of {total} inputs were longer than data.max_source_length and lost their end"
             )
-    if statistics[scored].non_ascii_references:
-        count = statistics[scored].non_ascii_references
-        warnings.append(f"{scored}: references with letters beyond ASCII, which ROUGE does not see: {count}")
-    return warnings
+    references = [example.references for example in splits[scored].examples]
+    found = [text for metric in metrics for text in metric.prepare(references).warnings]
+    return [*warnings, *(f"{scored}: {text}" for text in dict.fromkeys(found))]

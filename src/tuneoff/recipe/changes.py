@@ -26,7 +26,8 @@ def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
     Relative paths of the user's recipe may stand for the resolved one's absolute paths.
     """
     directory, gone = Path(resolved.directory), "(not there)"
-    before, after = _flat(resolved.recipe), _flat(new.model_dump(mode="json"))
+    old = Recipe.model_validate(resolved.recipe)  # an older tuneoff wrote none of the keys that came since
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     return [
         f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
         for key in {**before, **after}

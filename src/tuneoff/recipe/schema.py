@@ -144,13 +144,24 @@ class TrainingSpec(Spec):
 
 
 class EvaluationSpec(Spec):
-    """What is generated and scored, by greedy search or beams; the share of full's score that is to be kept."""
+    """What is generated, by greedy search or beams, and how it is scored.
+
+    The verdict is given by the first of `metrics`. `keep` is the share of full's score that is to be kept.
+    """
 
     split: Literal["validation", "test"] = "test"
     max_new_tokens: Annotated[int, Field(ge=1)] = 128
     num_beams: Annotated[int, Field(ge=1)] = 1
     batch_size: Annotated[int, Field(ge=1)] = 32
+    metrics: Annotated[list[Text], Field(min_length=1)] = ["rouge1", "rouge2", "rougeL"]
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.97
+
+    @field_validator("metrics")
+    @classmethod
+    def _each_once(cls, metrics: list[str]) -> list[str]:
+        if len(set(metrics)) != len(metrics):
+            raise ValueError("every metric once")
+        return metrics
 
 
 class Recipe(Spec):

@@ -1,25 +1,34 @@
-"""What an arm wrote for each test dialogue, with its scores."""
+"""What an arm wrote for each example of the split that is scored, with its scores."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from pydantic import model_validator
 
 from tuneoff.errors import DamagedFileError
 from tuneoff.records.base import Record, read_text
 
 
 class Prediction(Record):
-    """One test dialogue: its references, what the arm wrote, and ROUGE against each reference."""
+    """One example: its references, what the arm wrote, and by metric a figure in 0…1 for each reference."""
 
     id: str
     input: str
     references: list[str]
     prediction: str
     truncated: bool
-    rouge1: list[float]
-    rouge2: list[float]
-    rougeL: list[float]
-    rougeLsum: list[float]
+    scores: dict[str, list[float]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Before 2026-12 the metrics, which were ROUGE alone, stood beside the text."""
+        if isinstance(values, dict) and "scores" not in values:
+            known = {name: value for name, value in values.items() if name in cls.model_fields}
+            return {**known, "scores": {name: value for name, value in values.items() if name not in known}}
+        return values
 
 
 def read_predictions(path: Path, scored: int | None = None) -> list[Prediction]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from tuneoff.records.base import Record
 from tuneoff.records.checks import Checks
@@ -80,8 +80,8 @@ class MachineLoad(Record):
     gpu_others: float | None
 
 
-class RougeScore(Record):
-    """F-measure in 0…1, averaged over dialogues under three rules for several references."""
+class Score(Record):
+    """A metric's figures in 0…1, averaged over examples under three rules for several references."""
 
     mean: float
     best: float
@@ -89,16 +89,36 @@ class RougeScore(Record):
 
 
 class Scores(Record):
-    """What the predictions of one trial scored."""
+    """What the predictions of one trial scored.
 
-    rouge1: RougeScore
-    rouge2: RougeScore
-    rougeL: RougeScore
-    rougeLsum: RougeScore
+    In JSON each metric stands beside the counts, under its name.
+
+    Attributes:
+        metrics: The figures of each metric, by its name, in the order of the recipe.
+        length_ratio: Words written, over words of the references.
+        empty_outputs: Texts without a character.
+        truncated_outputs: Texts that were cut off at `max_new_tokens`.
+        examples: How many were scored.
+    """
+
+    metrics: dict[str, Score]
     length_ratio: float
     empty_outputs: int
     truncated_outputs: int
     examples: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_metrics(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "metrics" not in values:
+            known = {name: value for name, value in values.items() if name in cls.model_fields}
+            return {**known, "metrics": {name: value for name, value in values.items() if name not in known}}
+        return values
+
+    @model_serializer(mode="wrap")
+    def _beside_the_counts(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = written(self)
+        return {**values.pop("metrics"), **values}
 
 
 class Trained(Record):

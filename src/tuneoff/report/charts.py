@@ -24,17 +24,17 @@ class Cost:
     score: Interval
 
 
-def against_cost(points: Sequence[Cost], label: str, form: Format, unit: float | None) -> Markup:
-    """Score × 100 against a cost, with intervals: the best arms lie up and to the left.
+def against_cost(points: Sequence[Cost], metric: str, label: str, form: Format, unit: float | None) -> Markup:
+    """The score × 100 by `metric` against a cost, with intervals: the best arms lie up and to the left.
 
     The cost's axis is logarithmic where it has no `unit` to be round in.
     """
-    drawing = Drawing(WIDTH, HEIGHT, f"ROUGE-1 against {label}")
+    drawing = Drawing(WIDTH, HEIGHT, f"{metric} against {label}")
     costs = [p.cost for p in points]
     x = around(costs, LEFT, WIDTH - RIGHT - 30, log=unit is None, zero=True, unit=unit or 1.0)
     bounds = [100 * bound for p in points for bound in (p.score.low, p.score.high)]
     y = around(bounds, HEIGHT - BOTTOM, TOP)
-    drawing.upright(y, LEFT, WIDTH - RIGHT, "ROUGE-1", lambda v: f"{v:g}")
+    drawing.upright(y, LEFT, WIDTH - RIGHT, metric, lambda v: f"{v:g}")
     drawing.across(x, HEIGHT - BOTTOM, label, form)
     for p in points:
         at = x.at(p.cost)
@@ -103,11 +103,11 @@ def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title
     return drawing.markup()
 
 
-def distributions(scores: Mapping[str, Sequence[float]]) -> Markup:
-    """How each arm's ROUGE-1 spreads over the dialogues: a histogram a row, its mean marked."""
+def distributions(scores: Mapping[str, Sequence[float]], metric: str) -> Markup:
+    """How each arm's scores spread over the examples: a histogram a row, its mean marked."""
     left, row, bins = 110.0, 58.0, 40
     width = 2 * WIDTH
-    drawing = Drawing(width, row * len(scores) + 44, "ROUGE-1 by dialogue")
+    drawing = Drawing(width, row * len(scores) + 44, f"{metric} by example")
     x = Axis(0.0, 100.0, left, width - RIGHT)
     for n, (arm, values) in enumerate(scores.items()):
         base = row * (n + 1)
@@ -118,18 +118,18 @@ def distributions(scores: Mapping[str, Sequence[float]]) -> Markup:
         for k, count in enumerate(counts):
             start, end = x.at(100 * k / bins), x.at(100 * (k + 1) / bins)
             height = (row - 12) * count / max(counts)
-            hint = f"{arm}: {count} dialogues from {100 * k / bins:g} to {100 * (k + 1) / bins:g}"
+            hint = f"{arm}: {count} examples from {100 * k / bins:g} to {100 * (k + 1) / bins:g}"
             drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{n}", hint)
         mean = x.at(100 * sum(values) / len(values))
         drawing.line(mean, base - row + 10, mean, base, "mean")
-    drawing.across(x, row * len(scores) + 2, "ROUGE-1 of a dialogue (line: mean)", lambda v: f"{v:g}")
+    drawing.across(x, row * len(scores) + 2, f"{metric} of an example (line: mean)", lambda v: f"{v:g}")
     return drawing.markup()
 
 
-def paired(differences: Sequence[float], interval: Interval, arm: str, other: str, colour: int) -> Markup:
-    """How an arm's ROUGE-1 differs from another's, dialogue by dialogue; the mean with its interval above."""
+def paired(differences: Sequence[float], metric: str, interval: Interval, arm: str, other: str, colour: int) -> Markup:
+    """How an arm's score differs from another's, example by example; the mean with its interval above."""
     bins, edge = 31, 100 * max(0.05, *(abs(d) for d in differences))
-    drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by dialogue")
+    drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by example")
     x = Axis(-edge, edge, 14, WIDTH - 14)
     counts = [0] * bins
     for d in differences:
@@ -138,13 +138,13 @@ def paired(differences: Sequence[float], interval: Interval, arm: str, other: st
     for k, count in enumerate(counts):
         start, end = (x.at(-edge + 2 * edge * n / bins) for n in (k, k + 1))
         height = room * count / max(counts)
-        drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{colour}", f"{count} dialogues")
+        drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{colour}", f"{count} examples")
     drawing.line(x.at(0), 36, x.at(0), base, "mean")
     low, high = x.at(100 * interval.low), x.at(100 * interval.high)
     drawing.line(low, 30, high, 30, f"s{colour} thick")
     drawing.dot(x.at(100 * interval.value), 30, f"c{colour}", "mean with its 95 % interval")
     drawing.text(14, 14, f"{arm} − {other}", "label")
-    drawing.across(x, base, "points of ROUGE-1", lambda v: f"{v:+g}" if v else "0")
+    drawing.across(x, base, f"points of {metric}", lambda v: f"{v:+g}" if v else "0")
     return drawing.markup()
 
 

@@ -17,10 +17,10 @@ from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
 from tuneoff.report.dialogues import spread
 from tuneoff.score.evidence import Evidence, weigh
+from tuneoff.score.metrics import Metric, find_metrics
+from tuneoff.signature import signature_fields
 
 SAMPLES = 3
-ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-JUDGED = ("rouge1", "rouge2", "rougeL")  # rougeLsum is rougeL where there are no line breaks
 
 
 class ArmRow(Record):
@@ -43,7 +43,7 @@ class ArmRow(Record):
             (`evaluate`), where it was more than 5 %.
         predicted_peak_bytes: What the plan said of `train_peak_bytes`.
         predicted_seconds: What the plan said of the seconds.
-        rouge: F-measures in 0…1, by metric.
+        scores: The mean figure in 0…1 of each metric of the comparison.
         length_ratio: Words written over words of the references.
         empty_outputs: Outputs without text, over all seeds.
         truncated_outputs: Outputs that reached `max_new_tokens` without an end, over all seeds.
@@ -65,7 +65,7 @@ class ArmRow(Record):
     busy: dict[str, float] = Field(default_factory=dict)
     predicted_peak_bytes: int | None = None
     predicted_seconds: dict[str, Range] | None = None
-    rouge: dict[str, float] | None
+    scores: dict[str, float] | None
     length_ratio: float | None
     empty_outputs: int
     truncated_outputs: int
@@ -73,7 +73,7 @@ class ArmRow(Record):
 
 
 class Sample(Record):
-    """One dialogue with its references and what each arm wrote (at its first finished seed)."""
+    """One example with its references and what each arm wrote (at its first finished seed)."""
 
     id: str
     input: str
@@ -86,22 +86,24 @@ class Comparison(Record):
 
     Attributes:
         run: Its folder.
-        examples: How many dialogues are scored.
+        metrics: The metrics that every finished arm is scored by. The first is judged.
+        examples: How many examples are scored.
         references: How many references they have in all.
         arms: One row an arm.
         evidence: Means, differences of all pairs, and non-inferiority, with their intervals.
         costs: Ratios of time and memory to those of the baseline.
         unlike: Fields of the environment in which arms differ.
         scored_differently: Why scores are not compared, where they are not: what differs in their signatures.
-        same_outputs: Groups of arms that wrote the same for every dialogue.
+        same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
-        samples: Three dialogues with what each arm wrote.
+        samples: Three examples with what each arm wrote.
         signature: What all scores share; scores of different signatures are not compared.
         unfinished: Trials that have no result yet.
         warnings: What was noticed in the data.
     """
 
     run: str
+    metrics: list[str]
     examples: int | None
     references: int | None
     arms: list[ArmRow]
@@ -142,12 +144,14 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     warnings: list[str] = []
     examples = references = None
     keep = []
+    named: list[str] = []
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
         resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
         arms += read_arms(folder, recipe, resolved, told, prefix)
         keep.append(recipe.evaluation.keep)
+        named += recipe.evaluation.metrics
         if resolved is not None:
             told += resolved.warnings
             scored = resolved.data.get(recipe.evaluation.split)
@@ -156,12 +160,14 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     finished = [arm for arm in arms if arm.done]
     signatures = set(_signatures(finished).values())
     comparable = len(signatures) <= 1
+    metrics = _metrics(finished, named)
     return arms, Comparison(
         run=", ".join(str(folder.path) for folder in folders),
+        metrics=[metric.name for metric in metrics],
         examples=examples,
         references=references,
-        arms=[_row(arm) for arm in arms],
-        evidence=_evidence(finished, max(keep)) if comparable else None,
+        arms=[_row(arm, metrics) for arm in arms],
+        evidence=_evidence(finished, metrics, max(keep)) if comparable else None,
         costs=costs(arms),
         unlike=differing(arms),
         scored_differently=None if comparable else _what_differs(_signatures(finished)),
@@ -181,7 +187,14 @@ def _unfinished(arms: Sequence[Arm]) -> list[tuple[int, Arm]]:
     )
 
 
-def _row(arm: Arm) -> ArmRow:
+def _metrics(finished: Sequence[Arm], named: Sequence[str]) -> list[Metric]:
+    """The metrics that all finished trials are scored by: those of the recipes first, then others that were added."""
+    scores = [r.scores.metrics for arm in finished for r in arm.done.values() if r.scores is not None]
+    common = set.intersection(*map(set, scores)) if scores else set(named)
+    return find_metrics(name for name in dict.fromkeys([*named, *(scores[0] if scores else ())]) if name in common)
+
+
+def _row(arm: Arm, metrics: Sequence[Metric]) -> ArmRow:
     done = list(arm.done.values())
     scores = [r.scores for r in done if r.scores is not None]
     return ArmRow(
@@ -200,7 +213,7 @@ def _row(arm: Arm) -> ArmRow:
         busy={phase: share for phase in ("train", "evaluate") if (share := _busy(arm, phase)) > BUSY},
         predicted_peak_bytes=arm.planned.longest.peak if arm.planned and arm.planned.longest else None,
         predicted_seconds=arm.planned.seconds if arm.planned else None,
-        rouge={metric: fmean(getattr(s, metric).mean for s in scores) for metric in ROUGE} if scores else None,
+        scores={m.name: fmean(m.of_trial(s.metrics[m.name]) for s in scores) for m in metrics} if scores else None,
         length_ratio=_mean([s.length_ratio for s in scores]),
         empty_outputs=sum(s.empty_outputs for s in scores),
         truncated_outputs=sum(s.truncated_outputs for s in scores),
@@ -237,9 +250,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _evidence(arms: Sequence[Arm], keep: float) -> Evidence | None:
+def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], keep: float) -> Evidence | None:
     """What the scores of all finished arms show, at the seeds that all of them have."""
-    if not arms:
+    if not arms or not metrics:
         return None
     trained = [set(arm.done) for arm in arms if arm.spec.trains]
     seeds = sorted(set.intersection(*trained)) if trained else [next(iter(arms[0].done))]
@@ -248,10 +261,10 @@ def _evidence(arms: Sequence[Arm], keep: float) -> Evidence | None:
     by_method = {arm.spec.method: arm.name for arm in reversed(arms)}
     return weigh(
         {
-            metric: np.array(
-                [[[fmean(getattr(p, metric)) for p in arm.predicted(seed)] for seed in seeds] for arm in arms]
+            m.name: np.array(
+                [[[m.of_example(p.scores[m.name]) for p in arm.predicted(seed)] for seed in seeds] for arm in arms]
             )
-            for metric in JUDGED
+            for m in metrics
         },
         [arm.name for arm in arms],
         seeds,
@@ -270,7 +283,7 @@ def _same_outputs(arms: Sequence[Arm]) -> list[list[str]]:
 
 
 def _samples(arms: Sequence[Arm]) -> list[Sample]:
-    """Dialogues spread evenly over the test split."""
+    """Examples spread evenly over the split that is scored."""
     written = {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}
     if not written:
         return []
@@ -305,7 +318,7 @@ def _what_differs(signatures: dict[str, str]) -> str:
     """The first two arms whose signatures differ, and the fields in which they do."""
     (one, first), *others = signatures.items()
     other, second = next((name, text) for name, text in others if text != first)
-    before, after = (dict(field.partition(":")[::2] for field in text.split("|")) for text in (first, second))
+    before, after = signature_fields(first), signature_fields(second)
     fields = [
         f"{key} ({before.get(key, 'none')} and {after.get(key, 'none')})"
         for key in {**before, **after}

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from statistics import fmean
 from typing import TypeVar
 
 from markupsafe import Markup, escape
 
 from tuneoff.records import Prediction
+from tuneoff.score.metrics import Metric
 from tuneoff.visible import visible
 
 SHOWN = 100
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Written:
-    """What one arm wrote: ROUGE-1 × 100 and the text with the shared words marked."""
+    """What one arm wrote: its score × 100 by the metric that is judged, and the text with the shared words marked."""
 
     arm: str
     score: float
@@ -33,7 +33,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """One dialogue; `disagreement` is the distance of its best from its worst summary in points of ROUGE-1."""
+    """One dialogue; `disagreement` is the distance of its best from its worst text, in points of that metric."""
 
     id: str
     input: str
@@ -42,9 +42,10 @@ class Dialogue:
     disagreement: float
 
 
-def side_by_side(predictions: Mapping[str, Sequence[Prediction]]) -> list[Dialogue]:
+def side_by_side(predictions: Mapping[str, Sequence[Prediction]], metric: Metric) -> list[Dialogue]:
     """At most `SHOWN` dialogues, most disagreed on first: half are those of all, half are spread over the rest."""
-    rows = [_dialogue(dict(zip(predictions, own, strict=True))) for own in zip(*predictions.values(), strict=True)]
+    texts = zip(*predictions.values(), strict=True)
+    rows = [_dialogue(dict(zip(predictions, own, strict=True)), metric) for own in texts]
     rows.sort(key=lambda row: -row.disagreement)
     if len(rows) > SHOWN:
         first, rest = rows[: SHOWN // 2], rows[SHOWN // 2 :]
@@ -59,9 +60,9 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def _dialogue(own: dict[str, Prediction]) -> Dialogue:
+def _dialogue(own: dict[str, Prediction], metric: Metric) -> Dialogue:
     first = next(iter(own.values()))
-    scores = {arm: 100 * fmean(p.rouge1) for arm, p in own.items()}
+    scores = {arm: 100 * metric.of_example(p.scores[metric.name]) for arm, p in own.items()}
     return Dialogue(
         id=first.id,
         input=clipped(first.input),

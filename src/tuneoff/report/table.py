@@ -16,9 +16,9 @@ from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.verdict import verdict
+from tuneoff.score.metrics import find_metric, find_metrics
 from tuneoff.units import NONE, count_text, duration_text
 
-COLUMNS = ("arm", "trainable", "share", "R-1", "R-2", "R-L")
 DIALOGUE_LINES = 8
 
 
@@ -64,23 +64,28 @@ def _cost_table(comparison: Comparison) -> Table:
 
 
 def _table(comparison: Comparison) -> Table:
-    table = _empty(COLUMNS)
+    table = _empty(table_columns(comparison))
     for row in comparison.arms:
-        table.add_row(*table_cells(row), style=None if row.seeds else "bold red" if row.failures else "dim")
+        table.add_row(*table_cells(row, comparison), style=None if row.seeds else "bold red" if row.failures else "dim")
     return table
 
 
-def table_cells(row: ArmRow) -> list[str]:
-    """An arm's figures, under `COLUMNS`."""
+def table_columns(comparison: Comparison) -> list[str]:
+    """The heads of the table of scores."""
+    return ["arm", "trainable", "share", *(metric.short for metric in find_metrics(comparison.metrics))]
+
+
+def table_cells(row: ArmRow, comparison: Comparison) -> list[str]:
+    """An arm's figures, under `table_columns`."""
     if not row.seeds:
-        return [row.arm, "failed" if row.failures else "to do", *[NONE] * (len(COLUMNS) - 2)]
-    parameters, rouge = row.parameters, row.rouge or {}
+        return [row.arm, "failed" if row.failures else "to do", NONE, *[NONE] * len(comparison.metrics)]
+    parameters, scores = row.parameters, row.scores or {}
     assert parameters is not None
     return [
         row.arm,
         count_text(parameters.trainable),
         f"{100 * parameters.trainable / parameters.total:.2f}%",
-        *(f"{100 * rouge[metric]:.2f}" for metric in ("rouge1", "rouge2", "rougeL")),
+        *(f"{100 * scores[metric]:.2f}" for metric in comparison.metrics),
     ]
 
 
@@ -88,10 +93,7 @@ def notes(comparison: Comparison) -> list[str]:
     """What the table's figures are, and what else must be known of them."""
     notes = []
     if comparison.examples:
-        several = (
-            "" if comparison.references == comparison.examples else f" × {_per_example(comparison)} references (mean)"
-        )
-        notes.append(f"ROUGE F × 100 on {comparison.examples:,} examples{several}")
+        notes.append(f"{_explained(comparison)} on {comparison.examples:,} examples{_references(comparison)}")
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:
@@ -100,8 +102,9 @@ def notes(comparison: Comparison) -> list[str]:
             )
     evidence = comparison.evidence
     if evidence is not None and len(evidence.seeds) > 1:
-        by_seed = {arm: means["rouge1"] for arm, means in evidence.by_seed.items()}
-        notes += [_by_seed(arm, means) for arm, means in by_seed.items() if len(set(means)) > 1]
+        judged = find_metric(comparison.metrics[0])
+        by_seed = {arm: means[judged.name] for arm, means in evidence.by_seed.items()}
+        notes += [_by_seed(arm, judged.label, means) for arm, means in by_seed.items() if len(set(means)) > 1]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
     checks = checks_text(comparison.arms)
     if checks is not None:
@@ -112,8 +115,22 @@ def notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _per_example(comparison: Comparison) -> str:
-    return f"{(comparison.references or 0) / (comparison.examples or 1):.3g}"
+def _explained(comparison: Comparison) -> str:
+    """What the figures of the table are."""
+    return "; ".join(dict.fromkeys(metric.explained for metric in find_metrics(comparison.metrics)))
+
+
+def _references(comparison: Comparison) -> str:
+    """How many references an example has, and how its figures come from them; nothing where it has one."""
+    if comparison.references == comparison.examples:
+        return ""
+    metrics = find_metrics(comparison.metrics)
+    rules = {metric.several for metric in metrics}
+    of_all = f"{(comparison.references or 0) / (comparison.examples or 1):.3g}"
+    if len(rules) == 1:
+        return f" × {of_all} references ({rules.pop()})"
+    best = ", ".join(metric.label for metric in metrics if metric.several == "best")
+    return f" × {of_all} references (mean; {best}: best)"
 
 
 def _sample(sample: Sample, number: int) -> RenderableType:
@@ -147,10 +164,10 @@ def _places(comparison: Comparison, folder: RunFolder) -> Text:
     return text
 
 
-def _by_seed(arm: str, means: list[float]) -> str:
-    """How an arm's seeds differ: apart from how its dialogues do."""
+def _by_seed(arm: str, label: str, means: list[float]) -> str:
+    """How an arm's seeds differ: apart from how its examples do."""
     values = ", ".join(f"{100 * mean:.2f}" for mean in means)
-    return f"{arm}: ROUGE-1 by seed {values} (standard deviation {100 * stdev(means):.2f})"
+    return f"{arm}: {label} by seed {values} (standard deviation {100 * stdev(means):.2f})"
 
 
 def tuning_text(tuning: Tuning) -> str:

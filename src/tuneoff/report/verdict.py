@@ -6,9 +6,9 @@ from tuneoff.report.alike import pair_text
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.cost_table import busy_text, disturbed_text
 from tuneoff.score.evidence import Evidence, Interval, NonInferiority, PairedDifference
+from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.score.ratios import Ratio
 
-METRIC, NAME = "rouge1", "ROUGE-1"
 SURE = 0.05
 
 
@@ -21,15 +21,18 @@ def verdict(comparison: Comparison) -> list[str]:
         return []
     rows = {row.arm: row for row in comparison.arms}
     original = next((row.arm for row in comparison.arms if row.method == "none" and row.arm in evidence.means), None)
+    metric = find_metric(comparison.metrics[0])
     said = [_same(group, original, evidence) for group in comparison.same_outputs]
-    judged = [j for j in evidence.non_inferiority if j.metric == METRIC and not _same_as(comparison, j.arm, j.baseline)]
+    judged = [
+        j for j in evidence.non_inferiority if j.metric == metric.name and not _same_as(comparison, j.arm, j.baseline)
+    ]
     idle = {arm for group in comparison.same_outputs if original in group for arm in group}
-    said += [_kept(j, comparison, evidence) for j in judged if j.arm not in idle]
+    said += [_kept(j, metric, comparison, evidence) for j in judged if j.arm not in idle]
     if judged and original is not None:
-        said += _gain(judged[0].baseline, original, evidence)
+        said += _gain(judged[0].baseline, original, metric, evidence)
     elif not judged:
-        pairs = (d for d in evidence.differences if d.metric == METRIC)
-        said += [_compared(d) for d in pairs if not _same_as(comparison, d.arm, d.other)]
+        pairs = (d for d in evidence.differences if d.metric == metric.name)
+        said += [_compared(d, metric) for d in pairs if not _same_as(comparison, d.arm, d.other)]
     if judged:
         said += _busy(comparison)
     if said and any(rows[arm].method != "none" for arm in evidence.means):
@@ -37,7 +40,7 @@ def verdict(comparison: Comparison) -> list[str]:
     return said
 
 
-def _kept(judged: NonInferiority, comparison: Comparison, evidence: Evidence) -> str:
+def _kept(judged: NonInferiority, metric: Metric, comparison: Comparison, evidence: Evidence) -> str:
     margin = f"{100 * (1 - judged.keep):.3g} % margin"
     if judged.holds:
         shown = f"shown to be within the {margin} (p {_p(judged.p_holm)})"
@@ -55,7 +58,7 @@ def _kept(judged: NonInferiority, comparison: Comparison, evidence: Evidence) ->
         )
     costs = _costs(comparison, judged.arm, judged.baseline)
     at = f" at {costs}" if costs else ""
-    return f"{judged.arm} keeps {_percent(judged.kept)} of {judged.baseline}'s {NAME}{at}; {shown}."
+    return f"{judged.arm} keeps {_percent(judged.kept)} of {judged.baseline}'s {metric.label}{at}; {shown}."
 
 
 def _costs(comparison: Comparison, arm: str, baseline: str) -> str:
@@ -91,9 +94,9 @@ def _busy(comparison: Comparison) -> list[str]:
     return [*said, *(f"The ratio of {c.arm} to {c.baseline}: {disturbed_text(c, 'steps')}." for c in disturbed)]
 
 
-def _gain(baseline: str, original: str, evidence: Evidence) -> list[str]:
+def _gain(baseline: str, original: str, metric: Metric, evidence: Evidence) -> list[str]:
     """What full fine-tuning gained itself, and the others' shares; where it has not, to keep its score is no merit."""
-    gain = next(d for d in evidence.differences if d.metric == METRIC and {d.arm, d.other} == {baseline, original})
+    gain = next(d for d in evidence.differences if d.metric == metric.name and {d.arm, d.other} == {baseline, original})
     points = gain.difference if gain.arm == baseline else _turned(gain.difference)
     if gain.p_holm > SURE:
         return [
@@ -104,17 +107,17 @@ def _gain(baseline: str, original: str, evidence: Evidence) -> list[str]:
     gained = [
         f"{j.arm} has {_percent(j.gained)}"
         for j in evidence.non_inferiority
-        if j.metric == METRIC and j.gained is not None
+        if j.metric == metric.name and j.gained is not None
     ]
     of_it = f" Of this gain {', '.join(gained)}." if gained else ""
-    return [f"{baseline} gains {_points(points)} {NAME} over {original}.{of_it}"]
+    return [f"{baseline} gains {_points(points)} {metric.label} over {original}.{of_it}"]
 
 
-def _compared(d: PairedDifference) -> str:
+def _compared(d: PairedDifference, metric: Metric) -> str:
     if d.p_holm <= SURE:
-        return f"{d.arm} differs from {d.other} by {_points(d.difference)} {NAME} (p {_p(d.p_holm)})."
+        return f"{d.arm} differs from {d.other} by {_points(d.difference)} {metric.label} (p {_p(d.p_holm)})."
     return (
-        f"{d.arm} and {d.other} are not shown to differ in {NAME} ({_points(d.difference)}, p {_p(d.p_holm)}; "
+        f"{d.arm} and {d.other} are not shown to differ in {metric.label} ({_points(d.difference)}, p {_p(d.p_holm)}; "
         f"a difference of {100 * d.detectable:.1f} points would be found in 80 % of cases)."
     )
 

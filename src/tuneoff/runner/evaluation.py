@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tuneoff.data.contents import require_saved
 from tuneoff.data.tokens import load_tokens
@@ -20,8 +20,8 @@ from tuneoff.records import Memory, Parameters, PhaseMemory, Prediction, Resolve
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.trial import TrialProcess
-from tuneoff.score.rouge import rouge, rouge_version
-from tuneoff.score.summary import summarise
+from tuneoff.score.metrics import Scorer, find_metrics, metrics_signature
+from tuneoff.score.summary import scored, summarise
 from tuneoff.signature import signature
 
 
@@ -31,6 +31,7 @@ class TrialEvaluation(TrialProcess):
     def __init__(self, resolved: Resolved, trial: Trial, folder: TrialFolder, report: Reporter, stop: Stop) -> None:
         super().__init__(resolved, trial, folder, report, stop)
         self._times = self._part_times(folder.batch_times)
+        self._metrics = find_metrics(self._recipe.evaluation.metrics)
 
     def run(self) -> TrialResult:
         """Evaluate what `trained.json` says was trained, or the original model, and write the trial's result."""
@@ -66,12 +67,14 @@ class TrialEvaluation(TrialProcess):
         self._times.flush()
         with self._phase("score"):
             rows = test.remove_columns("input_ids")
-            predictions = [
-                Prediction(**row, prediction=o.text, truncated=o.truncated, **rouge(o.text, row["references"]))
+            written = [
+                Prediction(**row, prediction=o.text, truncated=o.truncated, scores={})
                 for row, o in zip(rows, outputs, strict=True)
             ]
+            scorers = {m.name: m.prepare([p.references for p in written]) for m in self._metrics}
+            predictions = [scored(prediction, scorers) for prediction in written]
         write_lines(self._folder.predictions, (p.model_dump() for p in predictions))
-        result = self._result(predictions, parameters, memory, trained)
+        result = self._result(predictions, scorers, parameters, memory, trained)
         result.write(self._folder.result)
         shutil.rmtree(self._folder.checkpoints, ignore_errors=True)
         shutil.rmtree(self._folder.start, ignore_errors=True)
@@ -91,7 +94,12 @@ class TrialEvaluation(TrialProcess):
         return report
 
     def _result(
-        self, predictions: list[Prediction], parameters: Parameters, memory: PhaseMemory, trained: Trained | None
+        self,
+        predictions: list[Prediction],
+        scorers: Mapping[str, Scorer],
+        parameters: Parameters,
+        memory: PhaseMemory,
+        trained: Trained | None,
     ) -> TrialResult:
         seconds = dict(trained.seconds) if trained else {}
         for name, value in self._clock.seconds.items():
@@ -118,23 +126,21 @@ class TrialEvaluation(TrialProcess):
                 process_peak=max((peak for peak in peaks if peak is not None), default=None),
             ),
             training=trained,
-            scores=summarise(predictions),
-            signature=self._signature(predictions),
+            scores=summarise(predictions, self._metrics),
+            signature=self._signature(predictions, scorers),
             precision=f"{self._precision.name}: {self._precision.reason}",
             data=self._resolved.data,
             environment=describe_environment(self._device),
         )
 
-    def _signature(self, predictions: list[Prediction]) -> str:
+    def _signature(self, predictions: list[Prediction], scorers: Mapping[str, Scorer]) -> str:
         evaluation = self._recipe.evaluation
         counts = sorted({len(p.references) for p in predictions})
         references = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
         return signature(
             {
-                "metric": "rouge_score",
-                "version": rouge_version(),
-                "stem": "porter",
-                "refs": f"mean-of-{references}",
+                **metrics_signature(scorers.values()),
+                "refs": f"{self._metrics[0].several}-of-{references}",
                 "n": len(predictions),
                 "split": evaluation.split,
                 "data": self._resolved.data[evaluation.split].content_sha256[:12],

@@ -1,20 +1,25 @@
-"""Per-example scores → the figures of a trial."""
+"""Figures of each example → the figures of a trial."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-import numpy as np
+from tuneoff.records import Prediction, Score, Scores
+from tuneoff.score.metrics import Metric, Scorer
+from tuneoff.score.metrics.words import words
 
-from tuneoff.records import Prediction, RougeScore, Scores
-from tuneoff.score.rouge import METRICS
+
+def scored(prediction: Prediction, scorers: Mapping[str, Scorer]) -> Prediction:
+    """`prediction` with the figures of these metrics besides those that it has. Raises MetricError."""
+    figures = {name: scorer.score(prediction.prediction, prediction.references) for name, scorer in scorers.items()}
+    return prediction.model_copy(update={"scores": {**prediction.scores, **figures}})
 
 
-def summarise(predictions: Sequence[Prediction]) -> Scores:
-    """Means over dialogues. With several references: their mean (the main rule), the best, and the first alone."""
-    by_metric = {metric: [getattr(p, metric) for p in predictions] for metric in METRICS}
+def summarise(predictions: Sequence[Prediction], metrics: Sequence[Metric]) -> Scores:
+    """Means over examples, by metric."""
     return Scores(
-        **{metric: _rules(values) for metric, values in by_metric.items()},
+        metrics={metric.name: _rules([p.scores[metric.name] for p in predictions]) for metric in metrics},
         length_ratio=length_ratio(predictions),
         empty_outputs=sum(not p.prediction for p in predictions),
         truncated_outputs=sum(p.truncated for p in predictions),
@@ -24,14 +29,14 @@ def summarise(predictions: Sequence[Prediction]) -> Scores:
 
 def length_ratio(predictions: Sequence[Prediction]) -> float:
     """Words written, over the words of the references (their mean length, where there are several)."""
-    written = sum(len(p.prediction.split()) for p in predictions)
-    wanted = sum(float(np.mean([len(r.split()) for r in p.references])) for p in predictions)
-    return written / wanted
+    written = sum(_count(p.prediction) for p in predictions)
+    wanted = sum(fmean(map(_count, p.references)) for p in predictions)
+    return written / max(1.0, wanted)
 
 
-def _rules(values: list[list[float]]) -> RougeScore:
-    return RougeScore(
-        mean=float(np.mean([np.mean(v) for v in values])),
-        best=float(np.mean([max(v) for v in values])),
-        first=float(np.mean([v[0] for v in values])),
-    )
+def _count(text: str) -> int:
+    return len(text.split() if text.isascii() else words(text))
+
+
+def _rules(values: list[list[float]]) -> Score:
+    return Score(mean=fmean(map(fmean, values)), best=fmean(map(max, values)), first=fmean(v[0] for v in values))

@@ -16,13 +16,13 @@ from tuneoff.report.card.records import Exported
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, fenced, plain, quoted
-from tuneoff.report.table import COLUMNS, notes, table_cells
+from tuneoff.report.table import notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
+from tuneoff.score.metrics import Metric, find_metrics
 from tuneoff.units import bytes_text, count_text, duration_text
 from tuneoff.version import __version__
 
 HERE = Path(__file__).parent
-METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 LIBRARIES = {"adapter": "peft", "merged": "transformers", "ctranslate2": "ctranslate2", "onnx": "onnx"}
 INSTALL = {
     "adapter": "peft transformers torch",
@@ -79,13 +79,15 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "data": data,
         "exported": exported,
         "result": result,
+        "figures": ", ".join(f"{metric.label} {100 * value:.2f}" for metric, value in _figures(result)),
+        "explained": "; ".join(dict.fromkeys(metric.explained for metric, _ in _figures(result))),
         "recipe": recipe,
         "prompt": fenced(recipe.prompt),
         "usage": fenced(usage, "python"),
         "install": INSTALL[exported.format],
-        "columns": COLUMNS,
+        "columns": table_columns(comparison),
         "rows": [
-            [f"**{plain(cell)}**" if row.arm == exported.arm else plain(cell) for cell in table_cells(row)]
+            [f"**{plain(cell)}**" if row.arm == exported.arm else plain(cell) for cell in table_cells(row, comparison)]
             for row in comparison.arms
         ],
         "notes": notes(comparison),
@@ -134,7 +136,7 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
     """What the hub's search and widgets read. What is not known is left out."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    assert result.scores is not None
+    figures = _figures(result)
     summarises = "summar" in recipe.prompt.lower() or "summar" in recipe.data.target.lower()
     task = "summarization" if summarises else "text-generation"
     return ModelCardData(
@@ -145,7 +147,7 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
         license=LICENCES[model.name][0] if model.name in LICENCES else None,
         library_name=LIBRARIES[exported.format],
         pipeline_tag=task,
-        metrics=["rouge"],
+        metrics=list(dict.fromkeys(metric.hub for metric, _ in figures if metric.hub)),
         tags=["tuneoff", *([result.method] if result.method != "none" else []), exported.format],
         eval_results=[
             EvalResult(
@@ -155,14 +157,21 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
                 dataset_config=recipe.data.config,
                 dataset_split=recipe.evaluation.split,
                 dataset_revision=data.revision,
-                metric_type=metric,
-                metric_name=name,
-                metric_value=round(100 * getattr(result.scores, metric).mean, 2),
+                metric_type=metric.name,
+                metric_name=metric.label,
+                metric_value=round(100 * value, 2),
                 metric_args={"signature": result.signature},
             )
-            for metric, name in METRICS.items()
+            for metric, value in figures
         ],
     )
+
+
+def _figures(result: TrialResult) -> list[tuple[Metric, float]]:
+    """The mean figure in 0…1 of every metric that the trial is scored by."""
+    assert result.scores is not None
+    found = {metric: result.scores.metrics[metric.name] for metric in find_metrics(result.scores.metrics)}
+    return [(metric, metric.of_trial(score)) for metric, score in found.items()]
 
 
 def _licence(model: Origin) -> str:

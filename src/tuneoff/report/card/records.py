@@ -16,9 +16,10 @@ class Difference(Record):
 class Verification(Record):
     """What the export wrote for some scored dialogues, beside its trial's own predictions. F-measures in 0…1.
 
-    `rouge1` and `trial_rouge1` are against the references, of the same dialogues; `agreement` is ROUGE-1 of the
-    export's texts against the trial's. `same_in_fp32` are the texts that the trial's weights write in fp32, where the
-    export computes so and the trial did not; None where that explains nothing.
+    `score` and `trial_score` are by the metric with the label `metric`, against the references, of the same dialogues;
+    `agreement` is how many words the export's texts share with the trial's (token F1). `same_in_fp32` are the texts
+    that the trial's weights write in fp32, where the export computes so and the trial did not; None where that explains
+    nothing.
     """
 
     split: str
@@ -26,8 +27,9 @@ class Verification(Record):
     same: int
     same_in_fp32: int | None
     empty: int
-    rouge1: float
-    trial_rouge1: float
+    metric: str
+    score: float
+    trial_score: float
     agreement: float
     first_difference: Difference | None
 
@@ -35,7 +37,7 @@ class Verification(Record):
         """What is printed of it."""
         said = [
             f"verified on {self.dialogues} {self.split} dialogues: {self.same} texts are the trial's, "
-            f"ROUGE-1 {100 * self.rouge1:.2f} (the trial's {100 * self.trial_rouge1:.2f})"
+            f"{self.metric} {100 * self.score:.2f} (the trial's {100 * self.trial_score:.2f})"
         ]
         if self.same_in_fp32 is not None:
             said.append(f"{self.same_in_fp32} are what the trial's weights write in fp32, as the export computes")

@@ -24,14 +24,14 @@ from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.dialogues import side_by_side
 from tuneoff.report.markdown import code, plain
 from tuneoff.report.page.sections import sections
-from tuneoff.report.table import COLUMNS, notes, table_cells
+from tuneoff.report.table import notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
 from tuneoff.score.evidence import Evidence
+from tuneoff.score.metrics import find_metric
 from tuneoff.version import __version__
 from tuneoff.visible import visible
 
 HERE = Path(__file__).parent
-NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
 def write_report(folder: RunFolder) -> Comparison:
@@ -66,8 +66,8 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "verdict": verdict(comparison),
         "failures": [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures],
         "unfinished": comparison.unfinished,
-        "columns": COLUMNS,
-        "rows": [table_cells(row) for row in comparison.arms],
+        "columns": table_columns(comparison),
+        "rows": [table_cells(row, comparison) for row in comparison.arms],
         "notes": notes(comparison),
         "cost_columns": COST_COLUMNS,
         "cost_rows": cost_rows(comparison),
@@ -75,7 +75,9 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "sections": sections(arms, comparison),
         "differences": _differences(comparison.evidence),
         "claims": claims(comparison),
-        "dialogues": side_by_side({arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}),
+        "dialogues": side_by_side(
+            {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
+        ),
         "arms": [arm.name for arm in arms if arm.first],
         "examples": comparison.examples,
         "reproduce": f"tuneoff run recipe.yaml --out again  # tuneoff {__version__}",
@@ -113,7 +115,7 @@ def _differences(evidence: Evidence | None) -> list[tuple[str, ...]]:
     return [
         (
             f"{d.arm} − {d.other}",
-            NAMES[d.metric],
+            find_metric(d.metric).label,
             f"{100 * d.difference.value:+.2f}",
             f"[{100 * d.difference.low:+.2f}, {100 * d.difference.high:+.2f}]",
             f"{d.p_holm:.4f}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from markupsafe import Markup
 
@@ -14,6 +13,7 @@ from tuneoff.report.arms import Arm
 from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
 from tuneoff.report.comparison import ArmRow, Comparison
 from tuneoff.report.svg import Format
+from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.units import bytes_text, count_text, duration_text
 
 PAIRS = 12  # charts of paired differences, at most
@@ -34,19 +34,24 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
     """Quality against cost, learning, memory, time, scores by dialogue, paired differences."""
     colours = {row.arm: n % 8 for n, row in enumerate(comparison.arms)}
     finished = {arm.name: arm.first for arm in arms if arm.first}
-    scores = {arm.name: [fmean(p.rouge1) for p in arm.predictions[arm.first.seed]] for arm in arms if arm.first}
+    metric = find_metric(comparison.metrics[0])
+    scores = {
+        arm.name: [metric.of_example(p.scores[metric.name]) for p in arm.predictions[arm.first.seed]]
+        for arm in arms
+        if arm.first
+    }
     made = [
-        _costs(comparison, colours),
+        _costs(comparison, metric, colours),
         _learning(arms, colours),
         _memory(arms),
         _time(finished, comparison),
-        _spread(scores),
-        _pairs(scores, comparison, colours),
+        _spread(scores, metric),
+        _pairs(scores, metric, comparison, colours),
     ]
     return [section for section in made if section.charts]
 
 
-def _costs(comparison: Comparison, colours: Mapping[str, int]) -> Section:
+def _costs(comparison: Comparison, metric: Metric, colours: Mapping[str, int]) -> Section:
     memory = max(row.train_peak_bytes or 0 for row in comparison.arms)
     seconds = max(row.train_seconds or 0 for row in comparison.arms)
     axes: list[tuple[str, Format, float | None, Callable[[ArmRow], float | None]]] = [
@@ -56,9 +61,9 @@ def _costs(comparison: Comparison, colours: Mapping[str, int]) -> Section:
     ]
     charts = []
     for label, form, unit, cost in axes:
-        points = list(_points(comparison, colours, cost))
+        points = list(_points(comparison, metric, colours, cost))
         if points:
-            charts.append(against_cost(points, label, form, unit))
+            charts.append(against_cost(points, metric.label, label, form, unit))
     words = "Up is better, left is cheaper. Lines: 95 % intervals. The original model costs no training."
     return Section("Quality against cost", words + _unlike(comparison), charts)
 
@@ -70,13 +75,13 @@ def _unlike(comparison: Comparison) -> str:
 
 
 def _points(
-    comparison: Comparison, colours: Mapping[str, int], cost: Callable[[ArmRow], float | None]
+    comparison: Comparison, metric: Metric, colours: Mapping[str, int], cost: Callable[[ArmRow], float | None]
 ) -> Iterator[Cost]:
     means = comparison.evidence.means if comparison.evidence else {}
     for row in comparison.arms:
         value = cost(row)
         if row.arm in means and row.method != "none" and value:
-            yield Cost(row.arm, colours[row.arm], value, means[row.arm]["rouge1"])
+            yield Cost(row.arm, colours[row.arm], value, means[row.arm][metric.name])
 
 
 def _learning(arms: Sequence[Arm], colours: Mapping[str, int]) -> Section:
@@ -130,16 +135,18 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
     return Section("Time by phase", words + _unlike(comparison), charts)
 
 
-def _spread(scores: Mapping[str, list[float]]) -> Section:
-    words = "How many dialogues of the test split each arm summarizes how well."
-    return Section("Scores by dialogue", words, [distributions(scores)] if scores else [])
+def _spread(scores: Mapping[str, list[float]], metric: Metric) -> Section:
+    words = "On how many examples each arm scores how high."
+    return Section("Scores by example", words, [distributions(scores, metric.label)] if scores else [])
 
 
-def _pairs(scores: Mapping[str, list[float]], comparison: Comparison, colours: Mapping[str, int]) -> Section:
+def _pairs(
+    scores: Mapping[str, list[float]], metric: Metric, comparison: Comparison, colours: Mapping[str, int]
+) -> Section:
     found = comparison.evidence.differences if comparison.evidence else []
     charts = []
-    for d in [d for d in found if d.metric == "rouge1"][:PAIRS]:
+    for d in [d for d in found if d.metric == metric.name][:PAIRS]:
         differences = [a - b for a, b in zip(scores[d.arm], scores[d.other], strict=True)]
-        charts.append(paired(differences, d.difference, d.arm, d.other, colours[d.arm]))
-    words = "How two arms differ on each dialogue. Above: the mean difference with its 95 % interval."
+        charts.append(paired(differences, metric.label, d.difference, d.arm, d.other, colours[d.arm]))
+    words = "How two arms differ on each example. Above: the mean difference with its 95 % interval."
     return Section("Paired differences", words, charts)

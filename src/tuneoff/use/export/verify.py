@@ -21,7 +21,8 @@ from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
 from tuneoff.report.dialogues import spread
-from tuneoff.score.rouge import rouge
+from tuneoff.score.metrics import Metric, find_metric
+from tuneoff.score.metrics.squad import token_f1
 from tuneoff.use.export.merged import scored_dtype, scored_model
 from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
@@ -54,7 +55,8 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     predictions = chosen(finished)
     prompts = _prompts(finished.recipe, predictions)
     texts = run_code(code, folder, prompts, tell)
-    verification = compare(finished.recipe.evaluation.split, predictions, texts)
+    evaluation = finished.recipe.evaluation
+    verification = compare(evaluation.split, find_metric(evaluation.metrics[0]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
         exact = written_in_fp32(finished, prompts)
         same = sum(text == other for text, other in zip(texts, exact, strict=True))
@@ -73,8 +75,9 @@ def chosen(finished: Finished) -> list[Prediction]:
     return spread(read_predictions(finished.trial.predictions, scores.examples if scores else None), DIALOGUES)
 
 
-def compare(split: str, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
-    """`texts` beside what the trial wrote for the same dialogues."""
+def compare(split: str, metric: Metric, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
+    """`texts` beside what the trial wrote for the same dialogues, by the metric that is judged."""
+    score = metric.prepare([p.references for p in predictions]).score
     pairs = list(zip(predictions, texts, strict=True))
     differing = [Difference(id=p.id, trial=p.prediction, export=text) for p, text in pairs if text != p.prediction]
     return Verification(
@@ -83,9 +86,10 @@ def compare(split: str, predictions: Sequence[Prediction], texts: Sequence[str])
         same=len(pairs) - len(differing),
         same_in_fp32=None,
         empty=sum(bool(p.prediction) and not text for p, text in pairs),
-        rouge1=fmean(fmean(rouge(text, p.references)["rouge1"]) for p, text in pairs),
-        trial_rouge1=fmean(fmean(p.rouge1) for p in predictions),
-        agreement=fmean(1.0 if text == p.prediction else rouge(text, [p.prediction])["rouge1"][0] for p, text in pairs),
+        metric=metric.label,
+        score=fmean(metric.of_example(score(text, p.references)) for p, text in pairs),
+        trial_score=fmean(metric.of_example(score(p.prediction, p.references)) for p in predictions),
+        agreement=fmean(token_f1(text, p.prediction) for p, text in pairs),
         first_difference=differing[0] if differing else None,
     )
 
@@ -94,7 +98,7 @@ def failure(v: Verification) -> str | None:
     """Why an export is no good, or None.
 
     It is none where a text is empty and the trial's is not. Else it is good where nine texts in ten are the trial's, or
-    what its weights write in fp32. Else it is none where ROUGE-1 is more than 5 points under the trial's, or where
+    what its weights write in fp32. Else it is none where its score is more than 5 points under the trial's, or where
     fewer than half of the texts are the same and the words are mostly others.
     """
     if v.empty:
@@ -102,12 +106,12 @@ def failure(v: Verification) -> str | None:
     same = max(v.same, v.same_in_fp32 or 0) / v.dialogues
     if same >= EXACT:
         return None
-    if v.trial_rouge1 - v.rouge1 > FALL:
-        return f"ROUGE-1 is {100 * v.rouge1:.2f} on {v.dialogues} dialogues, and was {100 * v.trial_rouge1:.2f}"
+    if v.trial_score - v.score > FALL:
+        return f"{v.metric} is {100 * v.score:.2f} on {v.dialogues} dialogues, and was {100 * v.trial_score:.2f}"
     if same < HALF and v.agreement < AGREEMENT:
         return (
             f"{v.same} of {v.dialogues} texts are the same, and they share {100 * v.agreement:.0f} % of their words "
-            f"(ROUGE-1) with the trial's, where {100 * AGREEMENT:.0f} % is asked for"
+            f"with the trial's, where {100 * AGREEMENT:.0f} % is asked for"
         )
     return None
 

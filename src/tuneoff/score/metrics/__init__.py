@@ -1,0 +1,65 @@
+"""Metrics: how good a text is beside its references. Each file holds one kind, and lists its metrics in `METRICS`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from tuneoff.errors import MetricError, Problem, nearest
+from tuneoff.score.metrics.base import Metric, References, Scorer
+from tuneoff.score.metrics.own import own_metric
+
+__all__ = [
+    "Metric",
+    "References",
+    "Scorer",
+    "check_metrics",
+    "find_metric",
+    "find_metrics",
+    "metrics_signature",
+    "shipped_metrics",
+]
+
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+@cache
+def shipped_metrics() -> dict[str, Metric]:
+    """Every metric that ships, by name."""
+    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    return {metric.name: metric for module in modules for metric in getattr(module, "METRICS", ())}
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name, or the user's own `module:function`. Raises MetricError."""
+    found = shipped_metrics().get(name)
+    if found is not None:
+        return found
+    if _OWN.fullmatch(name):
+        return own_metric(name)
+    hint = f"{nearest(name, shipped_metrics())} A function of your own is named as module:function"
+    raise MetricError(f"there is no metric {name!r}; {hint}")
+
+
+def find_metrics(names: Iterable[str]) -> list[Metric]:
+    """Those of several names, in their order. Raises MetricError."""
+    return [find_metric(name) for name in names]
+
+
+def check_metrics(names: Iterable[str]) -> list[Problem]:
+    """What is wrong with the names of metrics in a recipe."""
+    problems = []
+    for place, name in enumerate(names):
+        try:
+            find_metric(name)
+        except MetricError as error:
+            problems.append(Problem(("evaluation", "metrics", str(place)), str(error)))
+    return problems
+
+
+def metrics_signature(scorers: Iterable[Scorer]) -> dict[str, str]:
+    """The fields of a signature that several scorers add to it; what they share stands once."""
+    return {key: value for scorer in scorers for key, value in scorer.signature.items()}

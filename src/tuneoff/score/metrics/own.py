@@ -1,0 +1,71 @@
+"""A metric of the user's own: a function of a module, which a recipe names as `module:function`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneoff.errors import MetricError, first_line
+from tuneoff.score.metrics.base import Metric, Scorer
+
+
+def own_metric(name: str) -> Metric:
+    """The metric of `module:function`: called with a text and one reference, it returns a figure in 0…1.
+
+    The module is looked for in the working folder, too. Nothing of it is loaded before the metric is prepared.
+    """
+    _, _, function = name.partition(":")
+    return Metric(name, function, function[:10], f"{function} × 100", "best", lambda _: _prepare(name))
+
+
+def _prepare(name: str) -> Scorer:
+    function = _load(name)
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):  # written in C, say
+        source = name
+    digest = hashlib.sha256(source.encode()).hexdigest()[:8]
+
+    def score(text: str, references: Sequence[str]) -> list[float]:
+        return [_figure(name, function, text, reference) for reference in references]
+
+    return Scorer(score, signature={name.replace(":", "."): digest})
+
+
+def _load(name: str) -> Callable[[str, str], Any]:
+    module, _, function = name.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path and os.pathsep not in here
+    if added:
+        sys.path.append(here)
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever the module does when it is loaded
+        raise MetricError(
+            f"the metric {name!r} cannot be loaded: {type(error).__name__}: {first_line(error)}"
+        ) from None
+    finally:
+        if added:
+            sys.path.remove(here)
+    if not callable(found):
+        raise MetricError(f"the metric {name!r} is no function")
+    return found
+
+
+def _figure(name: str, function: Callable[[str, str], Any], text: str, reference: str) -> float:
+    try:
+        value = float(function(text, reference))
+    except Exception as error:
+        raise MetricError(
+            f"the metric {name!r} failed on {text!r}: {type(error).__name__}: {first_line(error)}"
+        ) from None
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise MetricError(f"the metric {name!r} is to return a figure from 0 to 1, and gave {value:g} for {text!r}")
+    return value

@@ -1,0 +1,176 @@
+"""Every metric, by hand and by property."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
+from tuneoff.errors import MetricError
+from tuneoff.score.metrics import check_metrics, find_metric, metrics_signature, shipped_metrics
+from tuneoff.score.metrics.numbers import last_number
+from tuneoff.score.metrics.words import words
+
+
+def figure(metric: str, text: str, *references: str, others: tuple[str, ...] = ()) -> float:
+    """Of one example, in a split that has `others` for references, too."""
+    found = find_metric(metric)
+    scorer = found.prepare([references, *([other] for other in others)])
+    return found.of_example(scorer.score(text, references))
+
+
+@pytest.mark.parametrize("metric", shipped_metrics().values(), ids=lambda metric: metric.name)
+@given(
+    text=st.text(max_size=30) | st.sampled_from(["{}", "[1, 2]", "yes", "12", "```json\n{}\n```"]),
+    reference=st.text(min_size=1, max_size=30),
+)
+def test_a_figure_is_a_share_and_the_reference_itself_is_best(metric, text: str, reference: str) -> None:  # type: ignore[no-untyped-def]
+    scorer = metric.prepare([[reference]])
+    (written,), (perfect,) = scorer.score(text, [reference]), scorer.score(reference, [reference])
+    assert 0 <= written <= 1
+    if metric.name != "json_valid":  # asks nothing of the reference
+        assert written <= perfect
+        assert perfect == 1 or scorer.warnings or (metric.name == "rouge2" and len(reference.split()) < 3)
+    assert scorer.score(text, [reference, reference]) == [written, written]
+
+
+def test_rouge_by_hand() -> None:
+    """3 of 4 words, 1 of 3 pairs, a common subsequence of 3 of 4; sentences are split at line breaks by Lsum alone."""
+    known = {"rouge1": 0.75, "rouge2": 1 / 3, "rougeL": 0.75, "rougeLsum": 0.75}
+    for metric, value in known.items():
+        assert figure(metric, "the cat sat down", "the cat lay down") == pytest.approx(value)
+    assert figure("rougeLsum", "b b b\na a a", "a a a\nb b b") == 1
+    assert figure("rougeL", "b b b\na a a", "a a a\nb b b") == pytest.approx(0.5)
+    assert figure("rouge1", "running dogs", "run dog") == 1  # stems
+
+
+@given(text=st.text(st.characters(max_codepoint=126), max_size=60), reference=st.text("ab cdXY.1-", max_size=40))
+def test_rouge_of_ascii_texts_is_rouge_score_s_to_the_bit(text: str, reference: str) -> None:
+    names = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+    theirs = RougeScorer(names, use_stemmer=True).score(reference, text)
+    assert [figure(name, text, reference) for name in names] == [float(theirs[name].fmeasure) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "rouge1", "rouge2"),
+    [
+        ("他们星期五见面。", "他们星期五见面。", 1, 1),
+        ("他们星期六见面", "他们星期五见面", 6 / 7, 4 / 6),  # by character
+        ("Встреча в пятницу", "встреча в субботу.", 2 / 3, 1 / 2),
+        ("Die Züge fahren spät", "Die Zuge fahren spät", 3 / 4, 1 / 3),
+        ("Die Zu\u0308ge", "die ZÜGE", 1, 1),  # composed and not, in any case
+        ("พบกันวันศุกร์", "พบกันวันศุกร์", 1, 1),
+        ("शुक्रवार को मिलेंगे", "शुक्रवार को मिलते", 2 / 3, 1 / 2),  # vowel signs do not split words
+        ("그들은 금요일에 만난다", "그들은 토요일에 만난다", 2 / 3, 0),
+    ],
+)
+def test_rouge_of_other_languages(text: str, reference: str, rouge1: float, rouge2: float) -> None:
+    assert figure("rouge1", text, reference) == pytest.approx(rouge1)
+    assert figure("rouge2", text, reference) == pytest.approx(rouge2)
+    assert find_metric("rouge1").prepare([[reference]]).signature["tok"] == "unicode"
+
+
+def test_the_references_choose_rouge_s_words_and_the_signature_says_which() -> None:
+    english = ("They meet René.", "On Friday they talk about the new house by the lake. " * 6)
+    signature = find_metric("rouge1").prepare([english]).signature
+    assert (signature["stem"], signature["tok"]) == ("porter", "ascii")
+    assert figure("rouge1", "meeting", "meet", others=english) == 1
+    german = find_metric("rouge1").prepare([["Sie treffen sich am Samstag, und über das Essen wird geredet"]])
+    assert (german.signature["stem"], german.signature["tok"]) == ("none", "unicode")
+    assert find_metric("rouge1").prepare([["🎈"], ["a"]]).warnings == [
+        "1 references without a word that ROUGE sees: it is 0 there, whatever is written"
+    ]
+
+
+def test_words_of_thai_and_chinese_are_letters_with_their_marks() -> None:
+    assert words("ที่นี่ 7 Uhr!") == ["ที่", "นี่", "7", "uhr"]
+    assert words("汉字 and かな") == ["汉", "字", "and", "か", "な"]
+
+
+def test_answers_as_squad_compares_them() -> None:
+    assert figure("exact_match", "The  Eiffel-Tower!", "a eiffeltower") == 1
+    assert figure("exact_match", "Paris", "London", "paris.") == 1  # the best of several
+    assert figure("exact_match", "«Париж»", "париж") == 1
+    assert figure("token_f1", "the big red house", "a red house by the lake") == pytest.approx(2 * 2 / (3 + 4))
+    assert figure("token_f1", "", "yes") == 0
+    assert figure("token_f1", "星期五", "星期六") == pytest.approx(2 / 3)
+
+
+def test_a_label_is_what_is_written_or_the_only_one_that_is_named() -> None:
+    labels = ("positive", "negative", "very negative")
+    for text, reference, right in [
+        ("Positive.", "positive", 1),
+        ("The answer is: positive", "positive", 1),
+        ("positive or negative", "positive", 0),
+        ("It is very negative!", "very negative", 1),
+        ("It is very negative!", "negative", 0),
+        ("nonpositive", "positive", 0),
+        ("", "negative", 0),
+    ]:
+        assert figure("accuracy", text, reference, others=labels * 3) == right, text
+    assert find_metric("accuracy").prepare([["a b"], ["c d"], ["e f"]]).warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("so 3 * 4 = 12 eggs.", "12"), ("#### 1,234.50", "1234.5"), ("x = -7", "-7"), ("5-3", "3"), ("10−4", "4"),
+        ("about 1e3", "1000"), ("$2,000", "2000"), (".5", "0.5"), ("#### 42\n", "42"), ("day 3,", "3"), ("١٢", "12"),
+        ("none", None), ("…", None),
+    ],
+)  # fmt: skip
+def test_the_number_of_an_answer(text: str, number: str | None) -> None:
+    assert last_number(text) == (None if number is None else Decimal(number))
+
+
+def test_numbers_are_compared_as_numbers() -> None:
+    assert figure("number", "She pays $1,050.00 in all", "500 + 550 = 1050\n#### 1050") == 1
+    assert figure("number", "no idea", "#### 3") == 0
+    assert find_metric("number").prepare([["three"]]).warnings
+
+
+def test_fields_of_json() -> None:
+    call = {"name": "book", "arguments": {"day": "friday", "seats": 2, "with": ["ann", "ben"]}}
+    text = json.dumps(call)
+    other = {"arguments": {"seats": 2.0, "with": ["ben", "ann"], "day": "monday"}, "name": "book"}
+    assert figure("json_fields", f"```json\n{text}\n```", text) == 1
+    assert figure("json_fields", json.dumps(other), text) == pytest.approx(4 / 5)
+    assert figure("json_fields", f"Sure! {text}", text) == 0
+    assert [figure("json_valid", t, text) for t in ("[]", "{", "3", "")] == [1, 0, 0, 0]
+    assert figure("json_fields", "[" * 100_000, text) == 0
+
+
+def test_a_metric_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = "def same_start(text, reference):\n    return text[:1] == reference[:1]\n\ndef wrong(*_):\n    return 7\n"
+    (tmp_path / "my_metrics.py").write_text(source)
+    assert figure("my_metrics:same_start", "abc", "axy") == 1
+    signature = find_metric("my_metrics:same_start").prepare([]).signature
+    assert re.fullmatch(r"[0-9a-f]{8}", signature["my_metrics.same_start"])
+    for name, message in [
+        ("my_metrics:wrong", "is to return a figure from 0 to 1, and gave 7 for 'abc'"),
+        ("my_metrics:missing", "cannot be loaded: AttributeError"),
+        ("no_such_module:f", "cannot be loaded: ModuleNotFoundError"),
+        ("json:loads", "failed on 'abc': TypeError"),
+    ]:
+        with pytest.raises(MetricError, match=message):
+            figure(name, "abc", "axy")
+
+
+def test_names_are_checked() -> None:
+    (problem,) = check_metrics(["rouge1", "rouge_1"])
+    assert str(problem) == (
+        "evaluation.metrics.1: there is no metric 'rouge_1'; did you mean 'rouge1'? "
+        "A function of your own is named as module:function"
+    )
+
+
+def test_the_signature_of_several_says_what_they_share_once() -> None:
+    scorers = [find_metric(name).prepare([["a"]]) for name in ("rouge1", "rougeL", "exact_match")]
+    assert list(metrics_signature(scorers)) == ["metric", "version", "stem", "tok", "exact_match"]
