@@ -1,10 +1,10 @@
 """Do the intervals cover and the tests hold their level? Simulated comparisons with a known truth.
 
-    python bench/evidence.py [--comparisons 2000] [--dialogues 500] [--seeds 1 3 5] [--deviations 0 0.5 1]
+    python bench/evidence.py [--comparisons 2000] [--examples 500] [--seeds 1 3 5] [--deviations 0 0.5 1]
 
-A comparison is three arms on N dialogues at S seeds. Scores are logit-normal, like ROUGE-1 (median 0.4, standard
-deviation over dialogues 0.13), paired by a common part of the dialogue (correlation 0.6). Half of the variance of
-what an arm does to a dialogue recurs at every seed, half is that of one training. Each training shifts all scores of
+A comparison is three arms on N examples at S seeds. Scores are logit-normal, like ROUGE-1 (median 0.4, standard
+deviation over examples 0.13), paired by a common part of the example (correlation 0.6). Half of the variance of
+what an arm does to an example recurs at every seed, half is that of one training. Each training shifts all scores of
 its arm by a normal number whose standard deviation is given in points (0.01). Truths: all arms equal; arms that keep
 exactly 97 % of the first; and an arm that differs by what the comparisons of equal arms called `detectable` (their
 median).
@@ -27,19 +27,19 @@ from tuneoff.score.evidence import Evidence, weigh
 
 ARMS = ["full", "lora", "dora"]
 MEDIAN, SPREAD, CORRELATION = 0.4, 0.55, 0.6  # the spread is that of the logit
-RECURRING = 0.5  # of the variance of an arm on a dialogue
+RECURRING = 0.5  # of the variance of an arm on an example
 KEEP, RESAMPLES = 0.97, 1000
 COLUMNS = ("coverage", "share kept", "one pair", "of 3, Holm", "pair with the original",
            "at the margin", "of 2, Holm", "found at `detectable`", "`detectable`")  # fmt: skip
 
 
 def scores(
-    random: np.random.Generator, arms: int, seeds: int, dialogues: int, deviation: float, *, original: bool = False
+    random: np.random.Generator, arms: int, seeds: int, examples: int, deviation: float, *, original: bool = False
 ) -> NDArray[np.float64]:
     """(arms, S, N): equal in truth. `deviation` is that of trainings, in F-measure; `original`: the first has none."""
-    common = random.normal(size=dialogues)
-    recurring = random.normal(size=(arms, 1, dialogues))
-    single = random.normal(size=(arms, seeds, dialogues))
+    common = random.normal(size=examples)
+    recurring = random.normal(size=(arms, 1, examples))
+    single = random.normal(size=(arms, seeds, examples))
     own = np.sqrt(RECURRING) * recurring + np.sqrt(1 - RECURRING) * single
     shift = deviation * random.normal(size=(arms, seeds, 1))
     if original:
@@ -54,21 +54,21 @@ def judged(values: NDArray[np.float64], baseline: str | None) -> Evidence:
     return weigh({"rouge1": values}, arms, list(seeds), original=None, baseline=baseline, keep=KEEP)
 
 
-def simulate(seeds: int, dialogues: int, deviation: float, comparisons: int) -> list[str]:
-    random = np.random.default_rng([seeds, dialogues, round(1e6 * deviation)])
+def simulate(seeds: int, examples: int, deviation: float, comparisons: int) -> list[str]:
+    random = np.random.default_rng([seeds, examples, round(1e6 * deviation)])
     counts: Counter[str] = Counter()
     detectable = []
     for _ in range(comparisons):
-        found = judged(scores(random, 3, seeds, dialogues, deviation), None).differences
+        found = judged(scores(random, 3, seeds, examples, deviation), None).differences
         counts["coverage"] += found[0].difference.low <= 0 <= found[0].difference.high
         counts["one pair"] += found[0].p <= 0.05
         counts["of 3, Holm"] += any(d.p_holm <= 0.05 for d in found)
         detectable.append(found[0].detectable)
 
-        values = scores(random, 2, seeds, dialogues, deviation, original=True)
+        values = scores(random, 2, seeds, examples, deviation, original=True)
         counts["pair with the original"] += judged(values, None).differences[0].p <= 0.05
 
-        values = scores(random, 3, seeds, dialogues, deviation)
+        values = scores(random, 3, seeds, examples, deviation)
         values[1:] *= KEEP
         shares = judged(values, "full").non_inferiority
         counts["share kept"] += bool(shares) and shares[0].kept.low <= KEEP <= shares[0].kept.high
@@ -76,7 +76,7 @@ def simulate(seeds: int, dialogues: int, deviation: float, comparisons: int) -> 
         counts["of 2, Holm"] += any(j.holds for j in shares)
     size = median(detectable)
     for _ in range(comparisons):
-        values = scores(random, 3, seeds, dialogues, deviation)
+        values = scores(random, 3, seeds, examples, deviation)
         values[1] += size
         counts["found at `detectable`"] += judged(values, None).differences[0].p_holm <= 0.05
     return [f"{100 * counts[column] / comparisons:.1f} %" for column in COLUMNS[:-1]] + [f"{100 * size:.1f}"]
@@ -85,18 +85,18 @@ def simulate(seeds: int, dialogues: int, deviation: float, comparisons: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--comparisons", type=int, default=2000)
-    parser.add_argument("--dialogues", type=int, nargs="+", default=[500])
+    parser.add_argument("--examples", type=int, nargs="+", default=[500])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--deviations", type=float, nargs="+", default=[0.0, 0.5, 1.0], help="in points")
     arguments = parser.parse_args()
-    print(f"| dialogues | seeds | deviation | {' | '.join(COLUMNS)} |")
+    print(f"| examples | seeds | deviation | {' | '.join(COLUMNS)} |")
     print("| --- " * (3 + len(COLUMNS)) + "|")
     with patch.object(evidence, "RESAMPLES", RESAMPLES):
-        for dialogues in arguments.dialogues:
+        for examples in arguments.examples:
             for seeds in arguments.seeds:
                 for points in arguments.deviations:
-                    cells = simulate(seeds, dialogues, points / 100, arguments.comparisons)
-                    print(f"| {dialogues} | {seeds} | {points:g} | {' | '.join(cells)} |", flush=True)
+                    cells = simulate(seeds, examples, points / 100, arguments.comparisons)
+                    print(f"| {examples} | {seeds} | {points:g} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

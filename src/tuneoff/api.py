@@ -113,7 +113,7 @@ def examples(
         set: Keys to override, as `"data.limit.train=100"`.
 
     Returns:
-        A row an example: `id`, `input`, `prompt` (the text that a model is given) and `references` (a list: one summary
+        A row an example: `id`, `input`, `prompt` (the text that a model is given) and `references` (a list: one
             in training, in the split that is scored all that the data have).
 
     Raises:
@@ -262,7 +262,7 @@ class Results:
     def figures(self) -> dict[str, Figure]:
         """The report's charts by title, for what the run has to show so far; each shows itself in a notebook.
 
-        Titles: `Quality against cost`, `Learning`, `Memory of a training step`, `Time by phase`, `Scores by dialogue`,
+        Titles: `Quality against cost`, `Learning`, `Memory of a training step`, `Time by phase`, `Scores by example`,
         `Paired differences`.
         """
         from tuneoff.report.figure import figures

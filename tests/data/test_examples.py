@@ -22,15 +22,39 @@ def row(dialogue: Any, summary: Any = "s", topic: Any = "t", **more: Any) -> dic
     return {"dialogue": dialogue, "summary": summary, "topic": topic, **more}
 
 
-def test_rows_of_one_input_are_references_of_one_example_wherever_they_stand() -> None:
+def test_rows_of_one_prompt_are_references_of_one_example_wherever_they_stand() -> None:
     got = read([row("a", "1", id="x"), row("b", "2"), row("a", "3")], group_references=True)
-    assert [(e.id, e.input, e.references) for e in got.examples] == [("x", "a", ("1", "3")), ("1", "b", ("2",))]
+    assert [(e.id, e.input, e.references) for e in got.examples] == [
+        ("x", "Sum up t:\na\nSummary:", ("1", "3")),
+        ("1", "Sum up t:\nb\nSummary:", ("2",)),
+    ]
+
+
+def test_questions_on_one_context_are_examples_of_their_own() -> None:
+    rows = [
+        Row({"text": "Ann is in Rome.", "factual?": question, "Short Answer": answer}, f"a.csv:{n}")
+        for n, (question, answer) in enumerate([("Who?", "Ann"), ("Where?", "Rome"), ("Who?", "she")])
+    ]
+    got = read_examples(
+        rows, input="text", target="Short Answer", prompt=Prompt("{text}\nQ: {factual?}"), group_references=True,
+        limit=None, skip_bad_rows=False,
+    )  # fmt: skip
+    assert [(e.input, e.references) for e in got.examples] == [
+        ("Ann is in Rome.\nQ: Who?", ("Ann", "she")),
+        ("Ann is in Rome.\nQ: Where?", ("Rome",)),
+    ]
+
+
+@pytest.mark.parametrize("topic", ["", None])
+def test_a_column_that_is_neither_input_nor_target_may_be_empty(topic: str | None) -> None:
+    got = read([row("a"), row("b", topic=topic), {"dialogue": "c", "summary": "s"}])
+    assert [e.prompt for e in got.examples[1:]] == ["Sum up :\nb\nSummary:", "Sum up :\nc\nSummary:"]
 
 
 def test_the_limit_counts_dialogues_not_rows() -> None:
     rows = [row(d, str(k)) for d in "abc" for k in range(3)]
     got = read(rows, group_references=True, limit=2)
-    assert [(e.input, len(e.references)) for e in got.examples] == [("a", 3), ("b", 3)]
+    assert [(e.prompt[10:11], len(e.references)) for e in got.examples] == [("a", 3), ("b", 3)]
     assert len(read(rows, limit=4).examples) == 4
 
 
@@ -47,7 +71,8 @@ def test_the_prompt_takes_any_column_and_leaves_braces_alone() -> None:
         (row(3), "a.jsonl:2 has int in 'dialogue', where text belongs"),
         (row("a", " \n"), "a.jsonl:2 is empty in 'summary'"),
         (row("a\ud800"), "a.jsonl:2 has a lone surrogate"),
-        ({"dialogue": "a", "summary": "b"}, "a.jsonl:2 has no 'topic'"),
+        ({"dialogue": "a", "topic": "b"}, "a.jsonl:2 has no 'summary'"),
+        (row("a", topic=7), "a.jsonl:2 has int in 'topic', where text belongs"),
     ],
 )
 def test_a_bad_row_is_an_error_with_its_place_or_counted(bad: dict[str, Any], message: str) -> None:

@@ -7,7 +7,7 @@ import yaml
 
 from tests.conftest import recipe_values
 from tuneoff.errors import RecipeError
-from tuneoff.recipe import load_recipe, read_recipe, shipped_recipes, trials, write_recipe
+from tuneoff.recipe import Words, load_recipe, read_recipe, shipped_recipes, trials, write_recipe
 from tuneoff.recipe.changes import differences_from_resolved
 from tuneoff.records import Resolved
 
@@ -65,7 +65,8 @@ TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
     ("change", "message"),
     [
         ({"prompt": "{dialog}"}, "the prompt must contain the input column: {dialogue}"),
-        ({"prompt": "{dialogue!r}"}, "a column is written {name}"),
+        ({"prompt": "{dialogue!r}"}, "a column is written {name}, without ':' or '!', got {dialogue…}"),
+        ({"prompt": "{dialogue} {}"}, "a column is written {name}, got {}"),
         ({"prompt": "{dialogue"}, "write {{ and }}"),
         ({"arms": {"x": {"method": "full", "learning_rate": 1.0, "tune": {"learning_rate": [1, 2]}}}}, "not both"),
         ({"arms": {"x": {"method": "none", "tune": {"learning_rate": [1, 2]}}}}, "takes no settings"),
@@ -158,6 +159,26 @@ def test_differences_name_what_changed(tmp_path: Path) -> None:
         "training.epochs: 2.0 → 3.0",
         "arms.lora.use_dora: (not there) → True",
     ]
+
+
+def test_keys_that_an_older_tuneoff_did_not_know_are_no_difference(tmp_path: Path) -> None:
+    recipe = load_recipe(valid(tmp_path)).recipe
+    older = recipe.model_dump(mode="json")
+    del older["evaluation"]["metrics"], older["words"], older["data"]["allow_overlap"]
+    resolved = Resolved.model_construct(recipe=older, directory=str(tmp_path))
+    assert differences_from_resolved(resolved, recipe) == []
+    other = load_recipe(valid(tmp_path), ["evaluation.metrics=[exact_match]"]).recipe
+    assert differences_from_resolved(resolved, other) == [
+        "evaluation.metrics: ['rouge1', 'rouge2', 'rougeL'] → ['exact_match']"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("noun", "plural"),
+    [("dialogue", "dialogues"), ("summary", "summaries"), ("essay", "essays"), ("box", "boxes"), ("class", "classes")],
+)
+def test_plurals_of_words(noun: str, plural: str) -> None:
+    assert Words(example=noun, output=noun).examples == Words(output=noun).outputs == plural
 
 
 def test_an_arm_that_trains_nothing_has_one_trial(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_filter_finds_words_and_worst_arms(opened: Opened) -> None:
     assert 0 < shown(page) < 100
     page.fill("#words", "no dialogue says this")
     assert shown(page) == 0
-    assert page.inner_text("#found") == "0 of 100 dialogues"
+    assert page.inner_text("#found") == "0 of 100 examples"
     page.fill("#words", "")
     page.select_option("#weak", "full")
     worst = page.locator("article:visible")

@@ -18,7 +18,7 @@ from tuneoff.report.card import Difference, Exported, Usage, Verification, model
 
 FORMATS = ("adapter", "merged", "ctranslate2", "onnx")
 VERIFICATION = Verification(
-    split="test", dialogues=20, same=18, same_in_fp32=20, empty=0, metric="ROUGE-1", score=0.7012, trial_score=0.7034,
+    split="test", examples=20, same=18, same_in_fp32=20, empty=0, metric="ROUGE-1", score=0.7012, trial_score=0.7034,
     agreement=0.97,
     first_difference=Difference(id="test_7", trial="#Person1# pays *5*", export="#Person1# pays\n6 <b>|x|</b>"),
 )  # fmt: skip

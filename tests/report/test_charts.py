@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from tuneoff.report.charts import Cost, against_cost
-from tuneoff.report.dialogues import marked
+from tuneoff.report.side_by_side import marked
 from tuneoff.report.svg import Axis, Drawing, around
 from tuneoff.score.evidence import Interval
 

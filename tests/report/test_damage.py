@@ -12,7 +12,7 @@ from tests.conftest import recipe_values
 from tests.report.made import made_run
 from tuneoff.errors import DamagedFileError, ForeignResultError, RecipeChangedError, RunFolderError, UnreadableFileError
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import Recipe, Trial, recipe_of
+from tuneoff.recipe import Recipe, Trial, Words, recipe_of
 from tuneoff.records import PartTime, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report
@@ -210,10 +210,10 @@ def test_what_no_result_hangs_on_may_change(run: RunFolder) -> None:
     recipe = recipe_of(run)
     origin = Resolved.read(run.resolved).origin
     training = recipe.training.model_copy(update={"checkpoint_minutes": 1.5, "report_to": ["tensorboard"]})
-    claim(run, recipe.model_copy(update={"training": training}))
+    claim(run, recipe.model_copy(update={"training": training, "words": Words(example="talk")}))
     resolved = Resolved.read(run.resolved)
     assert (recipe_of(run).training.checkpoint_minutes, recipe_of(run).training.report_to) == (1.5, ["tensorboard"])
-    assert resolved.origin == origin
+    assert resolved.origin == origin and compare(run)[0].words.examples == "talks"
     assert "checkpoint_minutes: 1.5" in run.recipe.read_text()
     claim(run, recipe_of(run))
 

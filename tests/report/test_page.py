@@ -106,7 +106,7 @@ def test_several_runs_on_one_page(tmp_path: Path) -> None:
     assert Tags(html).open == []
     assert "<title>monday, tuesday: full fine-tuning or a few weights?</title>" in html
     assert "monday/lora keeps " in html
-    assert "monday/full and tuesday/full wrote the same on all 60 dialogues" in html
+    assert "monday/full and tuesday/full wrote the same on all 60 examples" in html
     assert html.count('<th scope="row">') == 6 + 6 + 5  # arms, what they cost, and ratios to the first
 
 

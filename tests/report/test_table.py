@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tuneoff.folder import RunFolder
+from tuneoff.recipe import Words
 from tuneoff.records import Parameters
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.costs import Cost
@@ -45,6 +46,7 @@ def evidence(lora: float = 0.408) -> Evidence:
 
 COMPARISON = Comparison(
     run="runs/x",
+    words=Words(example="dialogue", output="summary"),
     metrics=["rouge1", "rouge2", "rougeL"],
     examples=500,
     references=1500,

@@ -23,7 +23,7 @@ COSTS: dict[Quantity, Ratio] = {
 def judged(
     levels: dict[str, float], *, seeds: int = 1, noise: float = 0.05, same: list[list[str]] | None = None, **more: Any
 ) -> str:
-    """The verdict on arms that score `levels` on 400 dialogues, as one text."""
+    """The verdict on arms that score `levels` on 400 examples, as one text."""
     random = np.random.default_rng(0)
     scores = random.normal(0, noise, (len(levels), seeds, 400))
     scores += np.array(list(levels.values()))[:, None, None] - scores.mean((1, 2), keepdims=True)
@@ -82,7 +82,7 @@ def test_what_is_kept_at_what_cost() -> None:
 
 def test_what_is_not_shown_says_what_would_show_it() -> None:
     text = judged({**ALL, "lora": 0.39}, noise=0.12)
-    assert "not shown to be within the 3 % margin: 400 dialogues could show 2.0 points, and" in text
+    assert "not shown to be within the 3 % margin: 400 examples could show 2.0 points, and" in text
     assert "shown to be within the 3 % margin (p" not in text
 
 
@@ -103,13 +103,13 @@ def test_to_keep_what_full_did_not_gain_is_no_merit(full: float, expected: str) 
 
 def test_an_adapter_that_does_nothing_is_called_that() -> None:
     text = judged(ALL, same=[["original", "lora"]])
-    assert "lora wrote exactly what original wrote on all 400 dialogues: what was trained changes nothing." in text
+    assert "lora wrote exactly what original wrote on all 400 examples: what was trained changes nothing." in text
     assert "lora keeps" not in text
 
 
 def test_two_identical_arms_are_not_compared() -> None:
     text = judged(ALL, same=[["full", "lora"]])
-    assert text.startswith("full and lora wrote the same on all 400 dialogues: there is no difference to judge.")
+    assert text.startswith("full and lora wrote the same on all 400 examples: there is no difference to judge.")
     assert "keeps" not in text.split(":")[0]
     assert "lora keeps" not in text
 
@@ -121,7 +121,7 @@ def test_without_full_fine_tuning_pairs_are_compared() -> None:
 
 
 def test_several_seeds_are_named() -> None:
-    assert "Over 3 seeds; intervals hold the spread over seeds and over dialogues." in judged(ALL, seeds=3)
+    assert "Over 3 seeds; intervals hold the spread over seeds and over examples." in judged(ALL, seeds=3)
 
 
 def test_one_arm_has_no_verdict() -> None:

@@ -1,4 +1,4 @@
-"""Our tests beside sacrebleu's paired tests (Post 2018) on the same per-dialogue scores."""
+"""Our tests beside sacrebleu's paired tests (Post 2018) on the same per-example scores."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from tuneoff.score.evidence import Evidence, weigh
 ARMS = ["original", "full", "lora"]
 
 
-def made(lora: float, dialogues: int = 500, seeds: int = 1, noise: float = 0.05) -> Evidence:
-    """Full fine-tuning scores 0.40, the original 0.20, LoRA `lora`; dialogues differ much more than arms do."""
+def made(lora: float, examples: int = 500, seeds: int = 1, noise: float = 0.05) -> Evidence:
+    """Full fine-tuning scores 0.40, the original 0.20, LoRA `lora`; examples differ much more than arms do."""
     random = np.random.default_rng(0)
-    hard = random.normal(0, 0.08, dialogues)
+    hard = random.normal(0, 0.08, examples)
     levels = np.array([0.20, 0.40, lora])[:, None, None]
-    scores = levels + hard + random.normal(0, noise, (3, seeds, dialogues))
+    scores = levels + hard + random.normal(0, noise, (3, seeds, examples))
     return weigh(
         {"rouge1": scores}, ARMS, list(range(seeds)), original="original", baseline="full", keep=0.97
     )  # fmt: skip
@@ -30,7 +30,7 @@ def test_differences_are_paired_signed_and_of_all_pairs() -> None:
     assert worse.difference.low < -0.04 < worse.difference.high < 0
     assert worse.p == pytest.approx(1 / 10_001)
     assert worse.p_holm >= worse.p
-    # Paired: the interval is that of the noise (0.05 · √2 / √500), not of the dialogues.
+    # Paired: the interval is that of the noise (0.05 · √2 / √500), not of the examples.
     width = worse.difference.high - worse.difference.low
     assert width == pytest.approx(2 * 1.96 * 0.05 * np.sqrt(2 / 500), rel=0.1)
     # Two-sided at 5 % over 3 pairs: 2.394, and 0.842 for 80 % of cases.
@@ -47,12 +47,12 @@ def test_non_inferiority_is_shown_only_well_above_the_margin(lora: float, holds:
     assert judged.margin == pytest.approx(0.012, rel=0.03)
 
 
-def test_few_dialogues_show_little_and_say_how_many_would_do() -> None:
-    (judged,) = made(0.40, dialogues=60).non_inferiority
+def test_few_examples_show_little_and_say_how_many_would_do() -> None:
+    (judged,) = made(0.40, examples=60).non_inferiority
     assert not judged.holds
     assert judged.provable > judged.margin
-    assert judged.dialogues_needed is not None
-    assert 100 < judged.dialogues_needed < 400
+    assert judged.examples_needed is not None
+    assert 100 < judged.examples_needed < 400
 
 
 def test_the_gain_is_no_share_of_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from tuneoff.errors import MetricError
+from tuneoff.score import metrics
 from tuneoff.score.metrics import check_metrics, find_metric, metrics_signature, shipped_metrics
 from tuneoff.score.metrics.numbers import last_number
 from tuneoff.score.metrics.words import words
@@ -174,3 +176,22 @@ def test_names_are_checked() -> None:
 def test_the_signature_of_several_says_what_they_share_once() -> None:
     scorers = [find_metric(name).prepare([["a"]]) for name in ("rouge1", "rougeL", "exact_match")]
     assert list(metrics_signature(scorers)) == ["metric", "version", "stem", "tok", "exact_match"]
+
+
+def test_a_file_among_the_metrics_is_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that docs/metrics.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "length.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+    metrics.shipped_metrics.cache_clear()
+    try:
+        assert figure("length", "three words here", "two words") == pytest.approx(2 / 3)
+    finally:
+        metrics.shipped_metrics.cache_clear()
+        sys.modules.pop(f"{metrics.__name__}.length", None)
+
+
+def test_every_metric_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [name for name in shipped_metrics() if f"`{name}`" not in page] == []

@@ -12,11 +12,11 @@ from tuneoff.score.spread import spread_of
 ARMS = ["original", "full", "lora"]
 
 
-def scores(deviation: float, *, lora: float = 0.40, seeds: int = 3, dialogues: int = 500, draw: int = 0) -> Array:
+def scores(deviation: float, *, lora: float = 0.40, seeds: int = 3, examples: int = 500, draw: int = 0) -> Array:
     """The original scores 0.20 at every seed; full fine-tuning 0.40, LoRA `lora`, their trainings `deviation` apart."""
     random = np.random.default_rng(draw)
-    values = random.normal(0, 0.08, dialogues) + random.normal(0, 0.04, (3, seeds, dialogues))
-    values += random.normal(0, 0.04, (3, 1, dialogues)) + np.array([0.20, 0.40, lora])[:, None, None]
+    values = random.normal(0, 0.08, examples) + random.normal(0, 0.04, (3, seeds, examples))
+    values += random.normal(0, 0.04, (3, 1, examples)) + np.array([0.20, 0.40, lora])[:, None, None]
     values[1:] += deviation * random.normal(size=(2, seeds, 1))  # the original is not trained
     values[0] = values[0, 0]
     return values
@@ -68,8 +68,8 @@ def test_the_spread_between_seeds_widens_intervals_and_raises_p() -> None:
 
 
 def test_three_seeds_a_point_apart_are_no_difference() -> None:
-    """5 % of 200 is 10, and 20 is 3.2 standard deviations above. Randomizing dialogues alone found many more."""
-    found = [evidence(scores(0.01, dialogues=200, draw=draw)) for draw in range(200)]
+    """5 % of 200 is 10, and 20 is 3.2 standard deviations above. Randomizing examples alone found many more."""
+    found = [evidence(scores(0.01, examples=200, draw=draw)) for draw in range(200)]
     assert sum(e.differences[2].p <= 0.05 for e in found) <= 20
     assert sum(not e.differences[1].difference.low <= 0.2 <= e.differences[1].difference.high for e in found) <= 20
     assert sum(not e.non_inferiority[0].kept.low <= 1 <= e.non_inferiority[0].kept.high for e in found) <= 20
@@ -77,7 +77,7 @@ def test_three_seeds_a_point_apart_are_no_difference() -> None:
 
 def test_p_and_intervals_agree() -> None:
     for draw in range(30):
-        found = evidence(scores(0.005, lora=0.39, dialogues=100, draw=draw))
+        found = evidence(scores(0.005, lora=0.39, examples=100, draw=draw))
         for d in found.differences:
             assert (d.p <= 0.05) == (not d.difference.low <= 0 <= d.difference.high)
         (judged,) = found.non_inferiority
@@ -103,7 +103,7 @@ def test_seeds_are_paired_between_arms() -> None:
 
 
 def test_an_arm_without_spread_between_seeds_adds_none() -> None:
-    values = scores(0.0, dialogues=200)
+    values = scores(0.0, examples=200)
     values[1:] = values[1:, :1]  # no arm is changed by a seed
     same = spread_of(values[1] - values[0])
     assert (same.training, same.interaction) == pytest.approx((0.0, 0.0))
@@ -121,9 +121,9 @@ def test_identical_arms_do_not_differ() -> None:
     assert judged.gained is None
 
 
-def test_more_dialogues_are_no_remedy_for_seeds() -> None:
-    assert evidence(scores(0.02)).non_inferiority[0].dialogues_needed is None
-    assert evidence(scores(0.0)).non_inferiority[0].dialogues_needed is not None
+def test_more_examples_are_no_remedy_for_seeds() -> None:
+    assert evidence(scores(0.02)).non_inferiority[0].examples_needed is None
+    assert evidence(scores(0.0)).non_inferiority[0].examples_needed is not None
 
 
 def test_the_parts_of_a_spread_are_those_it_was_made_of() -> None:
@@ -132,5 +132,5 @@ def test_the_parts_of_a_spread_are_those_it_was_made_of() -> None:
     spread = spread_of(values)
     assert spread.training * 40 == pytest.approx(0.02**2, rel=0.5)
     assert spread.interaction * 40 == pytest.approx(0.03**2, rel=0.05)
-    assert spread.dialogue == pytest.approx(0.05**2, rel=0.1)
+    assert spread.example == pytest.approx(0.05**2, rel=0.1)
     assert spread.freedom(2000) == pytest.approx(39, rel=0.2)

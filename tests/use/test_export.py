@@ -130,7 +130,7 @@ def test_a_decoder_only_model(
 
 def test_it_is_verified_in_a_process_of_its_own(run: RunFolder, tmp_path: Path) -> None:
     printed = export(run, "full", tmp_path / "it", "ctranslate2")
-    assert "verified on 5 test dialogues: 5 texts are the trial's" in printed
+    assert "verified on 5 test examples: 5 texts are the trial's" in printed
     verification = Verification.model_validate(
         json.loads((tmp_path / "it" / "export.json").read_text())["verification"]
     )
@@ -172,7 +172,7 @@ def test_nothing_is_left_of_an_export_that_writes_otherwise(
 ) -> None:
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(verify, "run_code", lambda code, folder, prompts, tell: ["Something else."] * len(prompts))
-    with pytest.raises(ExportError, match=r"is not kept: ROUGE-1 is \d+\.\d\d on 5 dialogues.*First at test_"):
+    with pytest.raises(ExportError, match=r"is not kept: ROUGE-1 is \d+\.\d\d on 5 examples.*First at test_"):
         export(run, "full", tmp_path / "out", "merged")
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
     assert not list((tmp_path / "out").iterdir())
@@ -198,7 +198,7 @@ def test_the_code_runs_where_it_lies_and_without_tuneoff(tmp_path: Path) -> None
         ({"same": 9, "score": 0.28, "agreement": 0.8}, None),  # rounding
         ({"same": 19, "empty": 1}, "1 of 20 texts are empty"),
         ({"same": 18, "score": 0.24}, None),
-        ({"same": 15, "score": 0.24}, "ROUGE-1 is 24.00 on 20 dialogues, and was 30.00"),
+        ({"same": 15, "score": 0.24}, "ROUGE-1 is 24.00 on 20 examples, and was 30.00"),
         ({"same": 2, "same_in_fp32": 20, "score": 0.24, "agreement": 0.4}, None),
         ({"same": 9, "agreement": 0.4}, "9 of 20 texts are the same, and they share 40 % of their words"),
     ],
@@ -206,7 +206,7 @@ def test_the_code_runs_where_it_lies_and_without_tuneoff(tmp_path: Path) -> None
 def test_what_fails(changed: dict[str, Any], reason: str | None) -> None:
     exact = {
         "split": "test",
-        "dialogues": 20,
+        "examples": 20,
         "same": 20,
         "same_in_fp32": None,
         "empty": 0,

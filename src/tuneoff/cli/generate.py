@@ -1,4 +1,4 @@
-"""`tuneoff generate`: what a finished arm writes for new dialogues."""
+"""`tuneoff generate`: what a finished arm writes for new inputs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def generate(
     arm: Annotated[str, typer.Option(help="Which arm writes.")] = ...,  # type: ignore[assignment]
     seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
 ) -> None:
-    """Write a line for each dialogue, in their order, as they come.
+    """Write a line for each input, in their order, as they come.
 
-    FILE holds text (dialogues with an empty line between them: a line of text comes out for each) or jsonl with the
+    FILE holds text (inputs with an empty line between them: a line of text comes out for each) or jsonl with the
     data's columns (the same objects come out, with `prediction`).
     """
     from tuneoff.errors import DataError
@@ -38,7 +38,7 @@ def generate(
         raise DataError(f"{file}: cannot read: {error.strerror}") from None
     with quiet():
         writer = Writer(finished)
-    given = read_given(lines, "standard input" if file == "-" else file, writer.columns)
+    given = read_given(lines, "standard input" if file == "-" else file, writer.columns, finished.recipe.data.input)
     while True:
         batch, bad = _take(given, finished.recipe.evaluation.batch_size)
         for one, written in zip(batch, writer.write([one.columns for one in batch]), strict=True):

@@ -12,7 +12,7 @@ def score(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="A metric; may be given several times.", show_default="those of the recipe"),
+        typer.Option(metavar="M", help="A metric; may be given several times.", show_default="those of the recipe"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of the table.")] = False,
 ) -> None:

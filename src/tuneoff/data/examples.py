@@ -1,4 +1,4 @@
-"""Rows → examples: checked, prompted, and with all references of one input together."""
+"""Rows → examples: checked, prompted, and with all references of one prompt together."""
 
 from __future__ import annotations
 
@@ -17,12 +17,21 @@ FEW = 0.05  # of the rows: so many that take several lines may be a mistake
 
 @dataclass(frozen=True)
 class Example:
-    """One dialogue: its prompt, and the reference summaries that go with it (one, in training)."""
+    """One prompt, and the references that go with it (one, in training).
+
+    Attributes:
+        id: The first row's column `id`, or else the example's number.
+        input: What a person is shown: the input column, or all of a prompt that has other columns, too.
+        prompt: What the model is given.
+        references: What it should write.
+        columns: The texts that stand in the prompt, by their columns.
+    """
 
     id: str
     input: str
     prompt: str
     references: tuple[str, ...]
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,16 +89,17 @@ def read_examples(
 ) -> Examples:
     """The first `limit` examples of `rows` (all with None).
 
-    With `group_references`, rows of the same input are references of one example, wherever they
-    stand; without, each row is an example. A bad row (unreadable, or a needed column that is
-    missing, null, no text, or empty) raises DataError with its place, or is counted.
+    With `group_references`, rows of the same prompt are references of one example, wherever they stand; without, each
+    row is an example. A bad row (unreadable, a column that is no text, or no input or target) raises DataError with its
+    place, or is counted. Other columns of the prompt may be empty, null or missing in a row.
     """
     reader = _Reader(input, target, prompt, skip_bad_rows)
     if group_references:
         groups: dict[str, list[dict[str, str]]] = {}
         for columns in reader.good(rows):
-            if columns[input] in groups or limit is None or len(groups) < limit:
-                groups.setdefault(columns[input], []).append(columns)
+            filled = prompt.fill(columns)
+            if filled in groups or limit is None or len(groups) < limit:
+                groups.setdefault(filled, []).append(columns)
         examples = [reader.example(number, group) for number, group in enumerate(groups.values())]
     else:
         examples = [
@@ -105,7 +115,8 @@ class _Reader:
 
     def __init__(self, input: str, target: str, prompt: Prompt, skip_bad_rows: bool) -> None:
         self._input, self._target, self._prompt = input, target, prompt
-        self._needed = list(dict.fromkeys([input, target, *prompt.columns]))
+        self._used = list(dict.fromkeys([input, target, *prompt.columns]))
+        self._alone = set(prompt.columns) == {input}
         self._skip = skip_bad_rows
         self._seen: set[bytes] = set()
         self.rows = 0
@@ -123,7 +134,7 @@ class _Reader:
                 self._count_duplicate(row)
                 yield {
                     **{k: v for k, v in row.columns.items() if k == "id"},
-                    **{k: row.columns[k] for k in self._needed},
+                    **{k: row.columns.get(k) or "" for k in self._used},
                 }
             elif self._skip:
                 self.skipped.append(f"{row.where} {problem}")
@@ -135,25 +146,27 @@ class _Reader:
 
     def example(self, number: int, rows: list[dict[str, str]]) -> Example:
         first = rows[0]
+        prompt = self._prompt.fill(first)
         return Example(
             id=str(first.get("id", number)),
-            input=first[self._input],
-            prompt=self._prompt.fill(first),
+            input=first[self._input] if self._alone else prompt,
+            prompt=prompt,
             references=tuple(row[self._target] for row in rows),
+            columns={name: first[name] for name in self._prompt.columns},
         )
 
     def _problem(self, row: Row) -> str | None:
-        for name in self._needed:
-            if name not in row.columns:
-                if self.rows == 1:  # the first row: a wrong name in the recipe, not a bad row
-                    raise DataError(f"the data has no column {name!r}; {nearest(name, row.columns)}")
-                return f"has no {name!r}"
-            value = row.columns[name]
+        for name in self._used:
+            if name not in row.columns and self.rows == 1:  # the first row: a wrong name in the recipe, not a bad row
+                raise DataError(f"the data has no column {name!r}; {nearest(name, row.columns)}")
+            value = row.columns.get(name)
             if value is None:
-                return f"has null in {name!r}"
+                if name in (self._input, self._target):
+                    return f"has null in {name!r}" if name in row.columns else f"has no {name!r}"
+                continue
             if not isinstance(value, str):
                 return f"has {type(value).__name__} in {name!r}, where text belongs"
-            if not value.strip():
+            if not value.strip() and name in (self._input, self._target):
                 return f"is empty in {name!r}"
             try:
                 value.encode()
@@ -162,6 +175,6 @@ class _Reader:
         return None
 
     def _count_duplicate(self, row: Row) -> None:
-        key = hashlib.sha256(json.dumps([row.columns[k] for k in self._needed]).encode()).digest()
+        key = hashlib.sha256(json.dumps([row.columns.get(k) for k in self._used]).encode()).digest()
         self.duplicates += key in self._seen
         self._seen.add(key)

@@ -23,6 +23,7 @@ from tuneoff.data.examples import Examples
 from tuneoff.data.positions import VirtualTokens, virtual_tokens
 from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
+from tuneoff.data.quality import check_overlap, data_warnings
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import Split, read_splits
 from tuneoff.data.tokens import Tokenization
@@ -70,6 +71,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     tell.phase("read data")
     source = open_source(recipe.data.model_copy(update={"revision": pins.data or recipe.data.revision}))
     splits = read_splits(recipe, source)
+    _refuse(check_overlap(splits, recipe.evaluation.split, recipe.data.allow_overlap))
     tell.phase("tokenise")
     texts = (text for e in splits["train"].examples for text in (e.prompt, *e.references)) if "train" in splits else ()
     tokenizer, tokenizer_path, tokenizer_revision = read_tokenizer(recipe, base, config, texts, pins)
@@ -164,6 +166,7 @@ def _warnings(
             warnings.append(
                 f"{split}: {count} of {total} inputs were longer than data.max_source_length and lost their end"
             )
+    warnings += data_warnings(splits, scored)
     references = [example.references for example in splits[scored].examples]
     found = [text for metric in metrics for text in metric.prepare(references).warnings]
     return [*warnings, *(f"{scored}: {text}" for text in dict.fromkeys(found))]

@@ -26,9 +26,9 @@ class Prompt:
         parts = list(Formatter().parse(self.template))
         return parts[-1][0] if parts[-1][1] is None else ""
 
-    def fill(self, columns: Mapping[str, str]) -> str:
-        """The prompt for one row. A brace inside a value stays as it is."""
+    def fill(self, columns: Mapping[str, str | None]) -> str:
+        """The prompt for one row, in which a column may be missing. A brace inside a value stays as it is."""
         return "".join(
-            literal + (columns[name] if name is not None else "")
+            literal + ((columns.get(name) or "") if name is not None else "")
             for literal, name, _, _ in Formatter().parse(self.template)
         )

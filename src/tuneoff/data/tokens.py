@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 2  # raise it when the tokens of the same text change
+FORMAT = 3  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
 KEPT = "tokens.json"
@@ -49,7 +49,7 @@ class Tokenization:
         return self._cached(examples, "training", progress)
 
     def for_generation(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
-        """Columns `id`, `input`, `references` and `input_ids` (the prompt alone), in the cache."""
+        """Columns `id`, `input`, `columns`, `references` and `input_ids` (the prompt alone), in the cache."""
         return self._cached(examples, "generation", progress)
 
     def prompts(self, texts: list[str]) -> list[list[int]]:
@@ -208,6 +208,7 @@ def _generation_row(example: Example, prompt: list[int]) -> dict[str, Any]:
     return {
         "id": example.id,
         "input": example.input,
+        "columns": example.columns,
         "references": list(example.references),
         "input_ids": prompt,
     }

@@ -1,7 +1,7 @@
 """A recipe: what to compare, as typed and checked values."""
 
 from tuneoff.recipe.load import LoadedRecipe, load_recipe, read_recipe, recipe_of, resolved_recipe, write_recipe
-from tuneoff.recipe.schema import Recipe
+from tuneoff.recipe.schema import Recipe, Words
 from tuneoff.recipe.shipped import shipped_recipes
 from tuneoff.recipe.trials import Trial, trials
 
@@ -9,6 +9,7 @@ __all__ = [
     "LoadedRecipe",
     "Recipe",
     "Trial",
+    "Words",
     "load_recipe",
     "read_recipe",
     "recipe_of",

@@ -4,6 +4,7 @@ setting of the method, and the method's own class checks it.
 
 from __future__ import annotations
 
+import re
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
@@ -57,7 +58,7 @@ class Splits(Spec):
 
 
 class Limit(Spec):
-    """The first N examples (dialogues, not rows) of a split; all where it is not given."""
+    """The first N examples (not rows) of a split; all where it is not given."""
 
     train: Annotated[int, Field(ge=1)] | None = None
     validation: Annotated[int, Field(ge=1)] | None = None
@@ -76,6 +77,7 @@ class DataSpec(Spec):
     limit: Limit = Limit()
     quoted_tsv: bool = False
     on_bad_row: Literal["error", "skip"] = "error"
+    allow_overlap: bool = False
     max_source_length: Annotated[int, Field(ge=8)] = 512
     max_target_length: Annotated[int, Field(ge=2)] = 128
 
@@ -164,6 +166,30 @@ class EvaluationSpec(Spec):
         return metrics
 
 
+class Words(Spec):
+    """The nouns, in the singular, by which the report calls an example of the data and what is written for it."""
+
+    example: Text = "example"
+    output: Text = "output"
+
+    @property
+    def examples(self) -> str:
+        """The plural of `example`."""
+        return _plural(self.example)
+
+    @property
+    def outputs(self) -> str:
+        """The plural of `output`."""
+        return _plural(self.output)
+
+
+def _plural(noun: str) -> str:
+    """Of a regular English noun."""
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if re.search(r"(s|x|z|ch|sh)$", noun) else f"{noun}s"
+
+
 class Recipe(Spec):
     """What to compare: one model, one data set, one prompt, and the arms."""
 
@@ -174,6 +200,7 @@ class Recipe(Spec):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0]
+    words: Words = Words()
 
     @field_validator("model", mode="before")
     @classmethod
@@ -195,8 +222,13 @@ class Recipe(Spec):
         except ValueError as error:
             raise ValueError(f"{error}; write {{{{ and }}}} for braces that are no column") from None
         for _, name, spec, conversion in fields:
-            if name is not None and (not name.isidentifier() or spec or conversion):
-                raise ValueError(f"a column is written {{name}}, got {{{name}}}; write {{{{ and }}}} for plain braces")
+            if name == "":
+                raise ValueError("a column is written {name}, got {}; write {{ and }} for plain braces")
+            if spec or conversion:
+                raise ValueError(
+                    f"a column is written {{name}}, without ':' or '!', got {{{name}…}}; "
+                    "write {{ and }} for plain braces"
+                )
         return prompt
 
     @model_validator(mode="after")

@@ -5,17 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tuneoff.errors import DamagedFileError
 from tuneoff.records.base import Record, read_text
 
 
 class Prediction(Record):
-    """One example: its references, what the arm wrote, and by metric a figure in 0…1 for each reference."""
+    """One example, what an arm wrote for it, and how that is scored.
+
+    Attributes:
+        id: Its `id` in the data, or else its number.
+        input: What a person is shown: the input column, or all of a prompt that has other columns, too.
+        columns: The columns of the prompt; empty in a run of an older tuneoff, of which `input` is the input column.
+        references: What should be written.
+        prediction: What was written.
+        truncated: Whether it was cut off at `max_new_tokens`.
+        scores: By metric, a figure in 0…1 for each reference.
+    """
 
     id: str
     input: str
+    columns: dict[str, str] = Field(default_factory=dict)
     references: list[str]
     prediction: str
     truncated: bool

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tuneoff.recipe import Words
 from tuneoff.report.svg import Axis, Drawing, Format, around
-from tuneoff.score.evidence import Interval
+from tuneoff.score.evidence import Interval, PairedDifference
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 300.0, 46.0, 12.0, 26.0, 44.0
 NEAR, LETTER = 50.0, 7.0  # pixels: between points whose names would meet; of a letter, at most
@@ -103,11 +104,11 @@ def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title
     return drawing.markup()
 
 
-def distributions(scores: Mapping[str, Sequence[float]], metric: str) -> Markup:
+def distributions(scores: Mapping[str, Sequence[float]], metric: str, words: Words) -> Markup:
     """How each arm's scores spread over the examples: a histogram a row, its mean marked."""
     left, row, bins = 110.0, 58.0, 40
     width = 2 * WIDTH
-    drawing = Drawing(width, row * len(scores) + 44, f"{metric} by example")
+    drawing = Drawing(width, row * len(scores) + 44, f"{metric} by {words.example}")
     x = Axis(0.0, 100.0, left, width - RIGHT)
     for n, (arm, values) in enumerate(scores.items()):
         base = row * (n + 1)
@@ -118,18 +119,19 @@ def distributions(scores: Mapping[str, Sequence[float]], metric: str) -> Markup:
         for k, count in enumerate(counts):
             start, end = x.at(100 * k / bins), x.at(100 * (k + 1) / bins)
             height = (row - 12) * count / max(counts)
-            hint = f"{arm}: {count} examples from {100 * k / bins:g} to {100 * (k + 1) / bins:g}"
+            hint = f"{arm}: {count} {words.examples} from {100 * k / bins:g} to {100 * (k + 1) / bins:g}"
             drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{n}", hint)
         mean = x.at(100 * sum(values) / len(values))
         drawing.line(mean, base - row + 10, mean, base, "mean")
-    drawing.across(x, row * len(scores) + 2, f"{metric} of an example (line: mean)", lambda v: f"{v:g}")
+    drawing.across(x, row * len(scores) + 2, f"{metric} by {words.example} (line: mean)", lambda v: f"{v:g}")
     return drawing.markup()
 
 
-def paired(differences: Sequence[float], metric: str, interval: Interval, arm: str, other: str, colour: int) -> Markup:
+def paired(differences: Sequence[float], metric: str, words: Words, mean: PairedDifference, colour: int) -> Markup:
     """How an arm's score differs from another's, example by example; the mean with its interval above."""
+    arm, other, interval = mean.arm, mean.other, mean.difference
     bins, edge = 31, 100 * max(0.05, *(abs(d) for d in differences))
-    drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by example")
+    drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by {words.example}")
     x = Axis(-edge, edge, 14, WIDTH - 14)
     counts = [0] * bins
     for d in differences:
@@ -138,7 +140,7 @@ def paired(differences: Sequence[float], metric: str, interval: Interval, arm: s
     for k, count in enumerate(counts):
         start, end = (x.at(-edge + 2 * edge * n / bins) for n in (k, k + 1))
         height = room * count / max(counts)
-        drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{colour}", f"{count} examples")
+        drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{colour}", f"{count} {words.examples}")
     drawing.line(x.at(0), 36, x.at(0), base, "mean")
     low, high = x.at(100 * interval.low), x.at(100 * interval.high)
     drawing.line(low, 30, high, 30, f"s{colour} thick")

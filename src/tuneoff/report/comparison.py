@@ -10,12 +10,12 @@ from pydantic import Field
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import recipe_of
+from tuneoff.recipe import Words, recipe_of
 from tuneoff.records import BUSY, Checks, Parameters, Range, Record, Resolved, Tuning, read_times
 from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
-from tuneoff.report.dialogues import spread
+from tuneoff.report.side_by_side import spread
 from tuneoff.score.evidence import Evidence, weigh
 from tuneoff.score.metrics import Metric, find_metrics
 from tuneoff.signature import signature_fields
@@ -86,6 +86,7 @@ class Comparison(Record):
 
     Attributes:
         run: Its folder.
+        words: What the recipe calls an example and an output.
         metrics: The metrics that every finished arm is scored by. The first is judged.
         examples: How many examples are scored.
         references: How many references they have in all.
@@ -103,6 +104,7 @@ class Comparison(Record):
     """
 
     run: str
+    words: Words = Words()
     metrics: list[str]
     examples: int | None
     references: int | None
@@ -145,6 +147,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     examples = references = None
     keep = []
     named: list[str] = []
+    words = []
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
@@ -152,6 +155,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         arms += read_arms(folder, recipe, resolved, told, prefix)
         keep.append(recipe.evaluation.keep)
         named += recipe.evaluation.metrics
+        words.append(recipe.words)
         if resolved is not None:
             told += resolved.warnings
             scored = resolved.data.get(recipe.evaluation.split)
@@ -163,6 +167,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     metrics = _metrics(finished, named)
     return arms, Comparison(
         run=", ".join(str(folder.path) for folder in folders),
+        words=words[0],
         metrics=[metric.name for metric in metrics],
         examples=examples,
         references=references,

@@ -19,7 +19,7 @@ from tuneoff.report.verdict import verdict
 from tuneoff.score.metrics import find_metric, find_metrics
 from tuneoff.units import NONE, count_text, duration_text
 
-DIALOGUE_LINES = 8
+INPUT_LINES = 8
 
 
 def print_comparison(comparison: Comparison, folder: RunFolder, console: Console) -> None:
@@ -36,7 +36,7 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
         console.print(Text(sentence))
     for number, sample in enumerate(comparison.samples, start=1):
         console.print()
-        console.print(_sample(sample, number))
+        console.print(_sample(sample, comparison.words.example, number))
     console.print()
     console.print(_places(comparison, folder), soft_wrap=True)
     if sentences:  # again, since it has scrolled away
@@ -93,13 +93,14 @@ def notes(comparison: Comparison) -> list[str]:
     """What the table's figures are, and what else must be known of them."""
     notes = []
     if comparison.examples:
-        notes.append(f"{_explained(comparison)} on {comparison.examples:,} examples{_references(comparison)}")
+        notes.append(
+            f"{_explained(comparison)} on {comparison.examples:,} {comparison.words.examples}{_references(comparison)}"
+        )
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:
-            notes.append(
-                f"{row.arm}: {row.empty_outputs} empty outputs, {row.truncated_outputs} cut off at max_new_tokens"
-            )
+            empty = f"{row.empty_outputs} empty {comparison.words.outputs}"
+            notes.append(f"{row.arm}: {empty}, {row.truncated_outputs} cut off at max_new_tokens")
     evidence = comparison.evidence
     if evidence is not None and len(evidence.seeds) > 1:
         judged = find_metric(comparison.metrics[0])
@@ -133,11 +134,11 @@ def _references(comparison: Comparison) -> str:
     return f" × {of_all} references (mean; {best}: best)"
 
 
-def _sample(sample: Sample, number: int) -> RenderableType:
+def _sample(sample: Sample, noun: str, number: int) -> RenderableType:
     lines = sample.input.splitlines()
-    shown = lines[:DIALOGUE_LINES]
-    if len(lines) > DIALOGUE_LINES:
-        more = len(lines) - DIALOGUE_LINES
+    shown = lines[:INPUT_LINES]
+    if len(lines) > INPUT_LINES:
+        more = len(lines) - INPUT_LINES
         shown.append(f"… ({more} more line{'s' if more > 1 else ''})")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True, max_width=16)
@@ -147,7 +148,7 @@ def _sample(sample: Sample, number: int) -> RenderableType:
     for arm, prediction in sample.predictions.items():
         grid.add_row(arm, Text(prediction or "(empty)"))
     return Group(
-        Text(f"── example {number}: {sample.id}", style="bold"),
+        Text(f"── {noun} {number}: {sample.id}", style="bold"),
         Padding(Text("\n".join(shown), style="dim"), (0, 0, 0, 2)),
         Padding(grid, (0, 0, 0, 2)),
     )

@@ -22,7 +22,10 @@ def verdict(comparison: Comparison) -> list[str]:
     rows = {row.arm: row for row in comparison.arms}
     original = next((row.arm for row in comparison.arms if row.method == "none" and row.arm in evidence.means), None)
     metric = find_metric(comparison.metrics[0])
-    said = [_same(group, original, evidence) for group in comparison.same_outputs]
+    said = [
+        _same(group, original, f"{evidence.examples:,} {comparison.words.examples}")
+        for group in comparison.same_outputs
+    ]
     judged = [
         j for j in evidence.non_inferiority if j.metric == metric.name and not _same_as(comparison, j.arm, j.baseline)
     ]
@@ -36,24 +39,24 @@ def verdict(comparison: Comparison) -> list[str]:
     if judged:
         said += _busy(comparison)
     if said and any(rows[arm].method != "none" for arm in evidence.means):
-        said.append(_scope(evidence))
+        said.append(_scope(evidence, comparison.words.examples))
     return said
 
 
 def _kept(judged: NonInferiority, metric: Metric, comparison: Comparison, evidence: Evidence) -> str:
-    margin = f"{100 * (1 - judged.keep):.3g} % margin"
+    margin, examples = f"{100 * (1 - judged.keep):.3g} % margin", comparison.words.examples
     if judged.holds:
         shown = f"shown to be within the {margin} (p {_p(judged.p_holm)})"
     elif judged.kept.high < judged.keep:
         shown = f"it keeps less than the {100 * judged.keep:.3g} % asked for"
     else:
         needed = (
-            f"{judged.dialogues_needed:,} would be needed"
-            if judged.dialogues_needed is not None
-            else f"more dialogues would not be enough with {len(evidence.seeds)} seeds: more seeds would be needed"
+            f"{judged.examples_needed:,} would be needed"
+            if judged.examples_needed is not None
+            else f"more {examples} would not be enough with {len(evidence.seeds)} seeds: more seeds would be needed"
         )
         shown = (
-            f"not shown to be within the {margin}: {evidence.dialogues:,} dialogues could show "
+            f"not shown to be within the {margin}: {evidence.examples:,} {examples} could show "
             f"{100 * judged.provable:.1f} points, and {needed}"
         )
     costs = _costs(comparison, judged.arm, judged.baseline)
@@ -122,25 +125,25 @@ def _compared(d: PairedDifference, metric: Metric) -> str:
     )
 
 
-def _same(group: list[str], original: str | None, evidence: Evidence) -> str:
+def _same(group: list[str], original: str | None, examples: str) -> str:
     others = [arm for arm in group if arm != original]
     if original in group:
         return (
-            f"{' and '.join(others)} wrote exactly what {original} wrote on all {evidence.dialogues:,} dialogues: "
+            f"{' and '.join(others)} wrote exactly what {original} wrote on all {examples}: "
             "what was trained changes nothing."
         )
     names = " and ".join(others)
-    return f"{names} wrote the same on all {evidence.dialogues:,} dialogues: there is no difference to judge."
+    return f"{names} wrote the same on all {examples}: there is no difference to judge."
 
 
 def _same_as(comparison: Comparison, arm: str, other: str) -> bool:
     return any(arm in group and other in group for group in comparison.same_outputs)
 
 
-def _scope(evidence: Evidence) -> str:
+def _scope(evidence: Evidence, examples: str) -> str:
     if len(evidence.seeds) == 1:
         return "One seed: this speaks of these checkpoints, not of the methods."
-    return f"Over {len(evidence.seeds)} seeds; intervals hold the spread over seeds and over dialogues."
+    return f"Over {len(evidence.seeds)} seeds; intervals hold the spread over seeds and over {examples}."
 
 
 def _turned(interval: Interval) -> Interval:

@@ -1,8 +1,8 @@
-"""Intervals and tests of means over several seeds and the same dialogues at each of them.
+"""Intervals and tests of means over several seeds and the same examples at each of them.
 
 Every training is a draw of its own, and two arms at one seed share the order of their examples: what is compared is
-the paired differences (S, N), seed by seed and dialogue by dialogue. Their mean is judged by Student's t with the error
-and the degrees of freedom of `Spread`, as in a mixed model with seeds and dialogues as crossed random factors (Baayen,
+the paired differences (S, N), seed by seed and example by example. Their mean is judged by Student's t with the error
+and the degrees of freedom of `Spread`, as in a mixed model with seeds and examples as crossed random factors (Baayen,
 Davidson and Bates 2008).
 
 Why not resample, as with one seed? Flipping the signs of three seeds has 8 outcomes, so that no two-sided p-value can
@@ -35,8 +35,8 @@ class Crossed:
 
     def interval(self, values: Array) -> tuple[float, float]:
         """The 95 % interval of the mean of `values` (S, N)."""
-        mean, spread, dialogues = float(values.mean()), spread_of(values), values.shape[1]
-        reach = upper_quantile(TAIL, spread.freedom(dialogues)) * spread.error(dialogues)
+        mean, spread, examples = float(values.mean()), spread_of(values), values.shape[1]
+        reach = upper_quantile(TAIL, spread.freedom(examples)) * spread.error(examples)
         return mean - reach, mean + reach
 
     def p_different(self, pairs: Sequence[tuple[int, int]]) -> Array:
@@ -92,7 +92,7 @@ def _p_different(values: Array) -> float:
 
 def _statistic(values: Array) -> tuple[float, float]:
     """The mean of `values` (S, N) over its standard error, and the degrees of freedom."""
-    mean, spread, dialogues = float(values.mean()), spread_of(values), values.shape[1]
-    error = spread.error(dialogues)
+    mean, spread, examples = float(values.mean()), spread_of(values), values.shape[1]
+    error = spread.error(examples)
     t = mean / error if error > 0 else math.copysign(math.inf, mean) if mean != 0 else 0.0
-    return t, spread.freedom(dialogues)
+    return t, spread.freedom(examples)

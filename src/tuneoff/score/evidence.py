@@ -1,4 +1,4 @@
-"""Per-dialogue scores of several arms → what they show: differences with intervals, tests, non-inferiority, power."""
+"""Per-example scores of several arms → what they show: differences with intervals, tests, non-inferiority, power."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from tuneoff.records import Record
 from tuneoff.score.crossed import Crossed
-from tuneoff.score.power import detectable_difference, dialogues_needed, provable_margin
+from tuneoff.score.power import detectable_difference, examples_needed, provable_margin
 from tuneoff.score.resampled import Resampled
 from tuneoff.score.resampling import Array, holm
 from tuneoff.score.spread import spread_of
@@ -28,10 +28,10 @@ class Interval(Record):
 
 
 class PairedDifference(Record):
-    """`arm` minus `other` on the same dialogues, in F-measure.
+    """`arm` minus `other` on the same examples, in the metric's figures.
 
     `p` is two-sided: by approximate randomization for one seed, by Student's t for several; `p_holm` is adjusted over
-    all pairs of arms of this metric. `detectable` is the true difference that these dialogues and seeds would find
+    all pairs of arms of this metric. `detectable` is the true difference that these examples and seeds would find
     after this adjustment in at least 80 % of cases.
     """
 
@@ -48,11 +48,11 @@ class NonInferiority(Record):
     """Whether `arm` keeps the share `keep` of the score of `baseline`.
 
     `kept` is the share that it has. `p` is that of mean(arm - keep · baseline) being at most 0; `holds` where `p_holm`,
-    adjusted over the arms of this metric, is at most 0.05. `margin` is what may be lost, in F-measure; `provable` the
-    margin that these dialogues and seeds would show for two equal arms in 80 % of cases after this adjustment, and
-    `dialogues_needed` how many dialogues would show `margin` with as many seeds: None where no number would, since
-    the trainings differ too much. `gained` is the share of the baseline's gain over the original that the arm has,
-    where there is an original and the gain is sure.
+    adjusted over the arms of this metric, is at most 0.05. `margin` is what may be lost, in the metric's figures;
+    `provable` the margin that these examples and seeds would show for two equal arms in 80 % of cases after this
+    adjustment, and `examples_needed` how many examples would show `margin` with as many seeds: None where no number
+    would, since the trainings differ too much. `gained` is the share of the baseline's gain over the original that the
+    arm has, where there is an original and the gain is sure.
     """
 
     metric: str
@@ -65,7 +65,7 @@ class NonInferiority(Record):
     holds: bool
     margin: float
     provable: float
-    dialogues_needed: int | None
+    examples_needed: int | None
     gained: Interval | None
 
 
@@ -75,7 +75,7 @@ class Evidence(Record):
     `resamples` is 0 for several seeds, whose intervals and tests resample nothing.
     """
 
-    dialogues: int
+    examples: int
     seeds: list[int]
     resamples: int
     means: dict[str, dict[str, Interval]]
@@ -93,10 +93,10 @@ def weigh(
     baseline: str | None,
     keep: float,
 ) -> Evidence:
-    """The evidence of `scores`: by metric, arrays (A, S, N) of `arms`, `seeds` and dialogues.
+    """The evidence of `scores`: by metric, arrays (A, S, N) of `arms`, `seeds` and examples.
 
     Non-inferiority is judged against `baseline`, for every arm but it and `original`. One seed's intervals and tests
-    are resampled over dialogues and speak of these checkpoints; those of several seeds know the spread between
+    are resampled over examples and speak of these checkpoints; those of several seeds know the spread between
     trainings, too (`crossed.py`), and speak of the methods.
     """
     means: dict[str, dict[str, Interval]] = {arm: {} for arm in arms}
@@ -113,7 +113,7 @@ def weigh(
         if baseline is not None:
             judged += _judged(metric, arms, values, inference, original, baseline, keep)
     return Evidence(
-        dialogues=next(iter(scores.values())).shape[2],
+        examples=next(iter(scores.values())).shape[2],
         seeds=list(seeds),
         resamples=RESAMPLES if len(seeds) == 1 else 0,
         means=means,
@@ -184,7 +184,7 @@ def _judged(
                 holds=bool(adjusted <= ALPHA),
                 margin=margin,
                 provable=provable_margin(spread, values.shape[2], len(judged)),
-                dialogues_needed=dialogues_needed(spread, margin, len(judged)),
+                examples_needed=examples_needed(spread, margin, len(judged)),
                 gained=gained,
             )
         )

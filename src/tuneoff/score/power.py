@@ -1,4 +1,4 @@
-"""What a test set can show: the smallest difference that it would find, and how many dialogues a margin needs.
+"""What a test set can show: the smallest difference that it would find, and how many examples a margin needs.
 
 At 80 % power and α = 0.05. A test's statistic is taken to be off the true difference by Student's t with the degrees
 of freedom of `Spread`: the normal approximation with one seed. In a family of m tests each is taken at α / m
@@ -13,26 +13,26 @@ from tuneoff.score.spread import Spread
 from tuneoff.score.student import upper_quantile
 
 POWER, ALPHA = 0.8, 0.05
-MOST = 10**9  # dialogues: what these do not show, no number does
+MOST = 10**9  # examples: what these do not show, no number does
 
 
-def detectable_difference(spread: Spread, dialogues: int, family: int) -> float:
-    """The true difference that a two-sided test on so many dialogues finds in 80 % of cases, among `family` tests."""
-    return _shown(spread, dialogues, ALPHA / 2 / family)
+def detectable_difference(spread: Spread, examples: int, family: int) -> float:
+    """The true difference that a two-sided test on so many examples finds in 80 % of cases, among `family` tests."""
+    return _shown(spread, examples, ALPHA / 2 / family)
 
 
-def provable_margin(spread: Spread, dialogues: int, family: int) -> float:
+def provable_margin(spread: Spread, examples: int, family: int) -> float:
     """The margin within which a one-sided test shows two equal arms to lie in 80 % of cases, among `family` tests."""
-    return _shown(spread, dialogues, ALPHA / family)
+    return _shown(spread, examples, ALPHA / family)
 
 
-def dialogues_needed(spread: Spread, margin: float, family: int) -> int | None:
-    """Dialogues for `provable_margin` to be `margin`. None where these seeds differ too much for any number of them."""
+def examples_needed(spread: Spread, margin: float, family: int) -> int | None:
+    """Examples for `provable_margin` to be `margin`. None where these seeds differ too much for any number of them."""
     quantiles = upper_quantile(ALPHA / family, math.inf) + upper_quantile(1 - POWER, math.inf)
     room = (margin / quantiles) ** 2 - spread.training
     if room <= 0:
         return None
-    enough = math.ceil((spread.interaction + spread.dialogue) / room)  # by normal quantiles: the fewest that could do
+    enough = math.ceil((spread.interaction + spread.example) / room)  # by normal quantiles: the fewest that could do
     if spread.seeds == 1:
         return enough
     few, enough = 1, max(2, enough)
@@ -46,6 +46,6 @@ def dialogues_needed(spread: Spread, margin: float, family: int) -> int | None:
     return enough
 
 
-def _shown(spread: Spread, dialogues: int, level: float) -> float:
-    freedom = spread.freedom(dialogues)
-    return (upper_quantile(level, freedom) + upper_quantile(1 - POWER, freedom)) * spread.error(dialogues)
+def _shown(spread: Spread, examples: int, level: float) -> float:
+    freedom = spread.freedom(examples)
+    return (upper_quantile(level, freedom) + upper_quantile(1 - POWER, freedom)) * spread.error(examples)

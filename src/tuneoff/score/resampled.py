@@ -1,4 +1,4 @@
-"""Intervals and tests of one seed's means, by resampling its dialogues."""
+"""Intervals and tests of one seed's means, by resampling its examples."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class Resampled:
 
     def share(self, part: Array, whole: Array) -> tuple[float, float]:
         """The 95 % percentile interval of `part` / `whole`, both (R), over the resamples that have a whole."""
-        some = whole != 0  # few dialogues of few scores may be drawn without any
+        some = whole != 0  # few examples of few scores may be drawn without any
         return self.interval(part[some] / whole[some])

@@ -1,7 +1,7 @@
-"""Resampling over dialogues: how sure a difference is, given this test set. numpy alone, and vectorised.
+"""Resampling over examples: how sure a difference is, given this test set. numpy alone, and vectorised.
 
-Every arm has answered the same dialogues, so all of it is paired:
-a resample takes the same dialogues of every arm.
+Every arm has answered the same examples, so all of it is paired:
+a resample takes the same examples of every arm.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-CELLS = 4_000_000  # of resamples × dialogues at once: 32 MB
+CELLS = 4_000_000  # of resamples × examples at once: 32 MB
 
 
 def bootstrap_means(scores: Array, resamples: int, seed: int) -> Array:
     """(R, A): each arm's mean in each of R bootstrap resamples (Efron 1979) of `scores` (A, N).
 
-    Dialogues are drawn with replacement. The resamples are the same for every arm.
+    Examples are drawn with replacement. The resamples are the same for every arm.
     """
     random = np.random.default_rng(seed)
-    dialogues = scores.shape[1]
-    chunks = _chunks(resamples, dialogues)
-    return np.concatenate([_counts(random, count, dialogues) @ scores.T / dialogues for count in chunks])
+    examples = scores.shape[1]
+    chunks = _chunks(resamples, examples)
+    return np.concatenate([_counts(random, count, examples) @ scores.T / examples for count in chunks])
 
 
 def randomization_p(differences: Array, resamples: int, seed: int) -> Array:
     """(P): two-sided p-values of paired differences (N, P) by approximate randomization (Noreen 1989).
 
-    Under the null hypothesis a dialogue's two scores could be exchanged, which turns the sign of its difference.
+    Under the null hypothesis an example's two scores could be exchanged, which turns the sign of its difference.
     p = (c + 1) / (R + 1), with c the resamples whose mean is at least as far from 0 as the one seen.
     """
     random = np.random.default_rng(seed)
-    dialogues = differences.shape[0]
+    examples = differences.shape[0]
     seen = np.abs(differences.sum(0)) * (1 - 1e-12)  # equal sums may differ in the last bits
     beyond = np.zeros(differences.shape[1])
-    for count in _chunks(resamples, dialogues):
-        signs = 2.0 * random.integers(0, 2, (count, dialogues), dtype=np.int8) - 1.0
+    for count in _chunks(resamples, examples):
+        signs = 2.0 * random.integers(0, 2, (count, examples), dtype=np.int8) - 1.0
         beyond += (np.abs(signs @ differences) >= seen).sum(0)
     return (beyond + 1) / (resamples + 1)
 

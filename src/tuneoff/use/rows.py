@@ -1,8 +1,9 @@
-"""What `tuneoff generate` reads: dialogues as plain text, or jsonl with the data's columns."""
+"""What `tuneoff generate` reads: inputs as plain text, or jsonl with the data's columns."""
 
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,32 +26,35 @@ class Given:
         return " ".join(prediction.split())
 
 
-def read_given(lines: Iterable[bytes], name: str, columns: Sequence[str]) -> Iterator[Given]:
+def read_given(lines: Iterable[bytes], name: str, columns: Sequence[str], input: str) -> Iterator[Given]:
     """Each input, as lines come: jsonl where the first begins with a brace, else text.
 
-    Text holds one dialogue, or several with an empty line between them. Raises DataError, with the line, for what is
-    neither, and for a row without text in one of `columns`.
+    Text holds one input, or several with an empty line between them. `columns` are the prompt's; those besides `input`
+    may be empty, null or missing in a row. Raises DataError, with the line, for what is neither, for a row without text
+    in `input`, and for a column that is no text.
     """
     stream = iter(lines)
     first = next((line for line in stream if line.strip()), None)
     if first is None:
-        raise DataError(f"{name} is empty: a dialogue as text, or jsonl with {', '.join(columns)}")
+        raise DataError(f"{name} is empty: an input as text, or jsonl with {', '.join(columns)}")
     whole = chain([first], stream)
-    if first.lstrip().startswith(b"{"):
-        yield from (Given(row, True) for row in _checked(whole, name, columns))
+    if first.removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
+        yield from (Given(row, True) for row in _checked(whole, name, columns, input))
     elif len(columns) > 1:
         raise DataError(f"{name}: the prompt has the columns {', '.join(columns)}: give jsonl with all of them")
     else:
         yield from (Given({columns[0]: text}, False) for text in _texts(whole, name))
 
 
-def _checked(lines: Iterable[bytes], name: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+def _checked(lines: Iterable[bytes], name: str, columns: Sequence[str], input: str) -> Iterator[dict[str, str]]:
     for row in read_jsonl(lines, name):
         if row.unreadable:
             raise DataError(f"{row.where} {row.unreadable}")
         for column in columns:
             value = row.columns.get(column)
-            if not isinstance(value, str) or not value.strip():
+            if value is None and column != input:
+                continue
+            if not isinstance(value, str) or (column == input and not value.strip()):
                 raise DataError(f"{row.where} has no text in {column!r}")
         yield row.columns
 

@@ -6,7 +6,7 @@ from tuneoff.records import Record
 
 
 class Difference(Record):
-    """A dialogue for which the export does not write what its trial wrote."""
+    """An example for which the export does not write what its trial wrote."""
 
     id: str
     trial: str
@@ -14,16 +14,16 @@ class Difference(Record):
 
 
 class Verification(Record):
-    """What the export wrote for some scored dialogues, beside its trial's own predictions. F-measures in 0…1.
+    """What the export wrote for some scored examples, beside its trial's own predictions. F-measures in 0…1.
 
-    `score` and `trial_score` are by the metric with the label `metric`, against the references, of the same dialogues;
+    `score` and `trial_score` are by the metric with the label `metric`, against the references, of the same examples;
     `agreement` is how many words the export's texts share with the trial's (token F1). `same_in_fp32` are the texts
     that the trial's weights write in fp32, where the export computes so and the trial did not; None where that explains
     nothing.
     """
 
     split: str
-    dialogues: int
+    examples: int
     same: int
     same_in_fp32: int | None
     empty: int
@@ -36,7 +36,7 @@ class Verification(Record):
     def lines(self) -> list[str]:
         """What is printed of it."""
         said = [
-            f"verified on {self.dialogues} {self.split} dialogues: {self.same} texts are the trial's, "
+            f"verified on {self.examples} {self.split} examples: {self.same} texts are the trial's, "
             f"{self.metric} {100 * self.score:.2f} (the trial's {100 * self.trial_score:.2f})"
         ]
         if self.same_in_fp32 is not None:

@@ -21,9 +21,9 @@ from tuneoff.report.arms import Arm
 from tuneoff.report.claims import claims
 from tuneoff.report.comparison import Comparison, compare, compare_runs
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
-from tuneoff.report.dialogues import side_by_side
 from tuneoff.report.markdown import code, plain
 from tuneoff.report.page.sections import sections
+from tuneoff.report.side_by_side import side_by_side
 from tuneoff.report.table import notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
 from tuneoff.score.evidence import Evidence
@@ -75,7 +75,8 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "sections": sections(arms, comparison),
         "differences": _differences(comparison.evidence),
         "claims": claims(comparison),
-        "dialogues": side_by_side(
+        "words": comparison.words,
+        "shown": side_by_side(
             {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
         ),
         "arms": [arm.name for arm in arms if arm.first],

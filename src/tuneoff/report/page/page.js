@@ -13,7 +13,7 @@ function filter() {
     article.hidden = !shown;
     count += shown;
   });
-  found.textContent = `${count} of ${articles.length} dialogues`;
+  found.textContent = `${count} of ${articles.length} ${found.dataset.noun}`;
 }
 if (words) {
   words.addEventListener("input", filter);

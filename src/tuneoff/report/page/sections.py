@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tuneoff.recipe import Words
 from tuneoff.records import TrialResult, read_history
 from tuneoff.report.alike import unlike_text
 from tuneoff.report.arms import Arm
@@ -31,7 +32,7 @@ class Section:
 
 
 def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
-    """Quality against cost, learning, memory, time, scores by dialogue, paired differences."""
+    """Quality against cost, learning, memory, time, scores by example, paired differences."""
     colours = {row.arm: n % 8 for n, row in enumerate(comparison.arms)}
     finished = {arm.name: arm.first for arm in arms if arm.first}
     metric = find_metric(comparison.metrics[0])
@@ -45,7 +46,7 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
         _learning(arms, colours),
         _memory(arms),
         _time(finished, comparison),
-        _spread(scores, metric),
+        _spread(scores, metric, comparison.words),
         _pairs(scores, metric, comparison, colours),
     ]
     return [section for section in made if section.charts]
@@ -135,9 +136,10 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
     return Section("Time by phase", words + _unlike(comparison), charts)
 
 
-def _spread(scores: Mapping[str, list[float]], metric: Metric) -> Section:
-    words = "On how many examples each arm scores how high."
-    return Section("Scores by example", words, [distributions(scores, metric.label)] if scores else [])
+def _spread(scores: Mapping[str, list[float]], metric: Metric, words: Words) -> Section:
+    told = f"On how many {words.examples} each arm scores how high."
+    charts = [distributions(scores, metric.label, words)] if scores else []
+    return Section(f"Scores by {words.example}", told, charts)
 
 
 def _pairs(
@@ -147,6 +149,8 @@ def _pairs(
     charts = []
     for d in [d for d in found if d.metric == metric.name][:PAIRS]:
         differences = [a - b for a, b in zip(scores[d.arm], scores[d.other], strict=True)]
-        charts.append(paired(differences, metric.label, d.difference, d.arm, d.other, colours[d.arm]))
-    words = "How two arms differ on each example. Above: the mean difference with its 95 % interval."
+        charts.append(paired(differences, metric.label, comparison.words, d, colours[d.arm]))
+    words = (
+        f"How two arms differ on each {comparison.words.example}. Above: the mean difference with its 95 % interval."
+    )
     return Section("Paired differences", words, charts)

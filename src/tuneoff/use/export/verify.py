@@ -11,23 +11,21 @@ from pathlib import Path
 from statistics import fmean
 
 from tuneoff.data.prompt import Prompt
-from tuneoff.data.sources import open_source
-from tuneoff.data.splits import read_split
 from tuneoff.decode.generate import generate
-from tuneoff.errors import DataError, ExportError
+from tuneoff.errors import ExportError
 from tuneoff.model.engines import engine_for
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
-from tuneoff.report.dialogues import spread
+from tuneoff.report.side_by_side import spread
 from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.score.metrics.squad import token_f1
 from tuneoff.use.export.merged import scored_dtype, scored_model
 from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
 
-DIALOGUES = 20
+EXAMPLES = 20
 # Rounding flips a token here and there, and a text goes on otherwise; a wrong model writes other texts throughout.
 EXACT, HALF, FALL, AGREEMENT = 0.9, 0.5, 0.05, 0.5
 
@@ -47,7 +45,7 @@ for prompt in task["prompts"]:
 
 
 def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, in_fp32: bool) -> Verification:
-    """Run `code` in `folder` for up to 20 scored dialogues, spread evenly, and compare. Raises ExportError.
+    """Run `code` in `folder` for up to 20 scored examples, spread evenly, and compare. Raises ExportError.
 
     It fails where `failure` says so, or where the code does not run at all. Where the code computes `in_fp32` and the
     trial did not, what differs is compared with what the trial's weights write in fp32.
@@ -70,19 +68,19 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
 
 
 def chosen(finished: Finished) -> list[Prediction]:
-    """The dialogues to verify on: every one, or 20 spread evenly. Raises DamagedFileError."""
+    """The examples to verify on: every one, or 20 spread evenly. Raises DamagedFileError."""
     scores = finished.result.scores
-    return spread(read_predictions(finished.trial.predictions, scores.examples if scores else None), DIALOGUES)
+    return spread(read_predictions(finished.trial.predictions, scores.examples if scores else None), EXAMPLES)
 
 
 def compare(split: str, metric: Metric, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
-    """`texts` beside what the trial wrote for the same dialogues, by the metric that is judged."""
+    """`texts` beside what the trial wrote for the same examples, by the metric that is judged."""
     score = metric.prepare([p.references for p in predictions]).score
     pairs = list(zip(predictions, texts, strict=True))
     differing = [Difference(id=p.id, trial=p.prediction, export=text) for p, text in pairs if text != p.prediction]
     return Verification(
         split=split,
-        dialogues=len(pairs),
+        examples=len(pairs),
         same=len(pairs) - len(differing),
         same_in_fp32=None,
         empty=sum(bool(p.prediction) and not text for p, text in pairs),
@@ -102,15 +100,15 @@ def failure(v: Verification) -> str | None:
     fewer than half of the texts are the same and the words are mostly others.
     """
     if v.empty:
-        return f"{v.empty} of {v.dialogues} texts are empty"
-    same = max(v.same, v.same_in_fp32 or 0) / v.dialogues
+        return f"{v.empty} of {v.examples} texts are empty"
+    same = max(v.same, v.same_in_fp32 or 0) / v.examples
     if same >= EXACT:
         return None
     if v.trial_score - v.score > FALL:
-        return f"{v.metric} is {100 * v.score:.2f} on {v.dialogues} dialogues, and was {100 * v.trial_score:.2f}"
+        return f"{v.metric} is {100 * v.score:.2f} on {v.examples} examples, and was {100 * v.trial_score:.2f}"
     if same < HALF and v.agreement < AGREEMENT:
         return (
-            f"{v.same} of {v.dialogues} texts are the same, and they share {100 * v.agreement:.0f} % of their words "
+            f"{v.same} of {v.examples} texts are the same, and they share {100 * v.agreement:.0f} % of their words "
             f"with the trial's, where {100 * AGREEMENT:.0f} % is asked for"
         )
     return None
@@ -160,14 +158,6 @@ def run_code(code: str, folder: Path, prompts: Sequence[str], tell: ProgressList
 
 
 def _prompts(recipe: Recipe, predictions: Sequence[Prediction]) -> list[str]:
-    """The prompts that the trial saw: a prediction holds the input alone, other columns are read from the data."""
+    """The prompts that the trial saw."""
     prompt = Prompt(recipe.prompt)
-    if set(prompt.columns) == {recipe.data.input}:
-        return [prompt.fill({recipe.data.input: p.input}) for p in predictions]
-    split = recipe.evaluation.split
-    name = getattr(recipe.data.splits, split)
-    prompts = {e.input: e.prompt for e in read_split(recipe, open_source(recipe.data), split, name).examples}
-    try:
-        return [prompts[p.input] for p in predictions]
-    except KeyError:
-        raise DataError(f"data, split {name!r}: not the data that the run was scored on") from None
+    return [prompt.fill(p.columns or {recipe.data.input: p.input}) for p in predictions]

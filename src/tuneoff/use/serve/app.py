@@ -94,7 +94,10 @@ def create_app(served: Served, weights_bytes: int, batches: Batches, limits: Lim
 
     @app.get("/api/examples", summary="Dialogues to try")
     async def examples() -> list[Example]:
-        return [Example(id=one.id, row={about.input: one.input}, references=one.references) for one in served.examples]
+        return [
+            Example(id=one.id, row=one.columns or {about.input: one.input}, references=one.references)
+            for one in served.examples
+        ]
 
     @app.get("/health", summary="Is it there")
     async def health() -> Health:

@@ -10,7 +10,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.recipe import recipe_of
 from tuneoff.records import Prediction, Resolved
 from tuneoff.report.arms import read_arms
-from tuneoff.report.dialogues import spread
+from tuneoff.report.side_by_side import spread
 from tuneoff.use.writer import Finished
 
 EXAMPLES = 12
@@ -19,7 +19,7 @@ EXAMPLES = 12
 @dataclass(frozen=True)
 class Served:
     """The arms of a run that are served, each at its first finished seed; the names of those that are not finished;
-    dialogues of the scored split, spread evenly over it, so that they are the same for every run on these data.
+    examples of the scored split, spread evenly over it, so that they are the same for every run on these data.
     """
 
     folder: RunFolder

@@ -77,7 +77,7 @@ class About(Message):
     run: str
     model: str
     columns: list[str] = Field(description="What each row must have: the columns of the prompt.")
-    input: str = Field(description="The column of the dialogue.")
+    input: str = Field(description="The column of the input.")
     prompt: str
     max_source_length: int = Field(description="Tokens of a prompt that a model is shown.")
     max_new_tokens: int
@@ -88,10 +88,10 @@ class About(Message):
 
 
 class Example(Message):
-    """A dialogue of the scored split, with what people wrote for it."""
+    """An example of the scored split with its references."""
 
     id: str
-    row: dict[str, str] = Field(description="The column of the dialogue; others of the prompt are not kept in a run.")
+    row: dict[str, str] = Field(description="The columns of the prompt.")
     references: list[str]
 
 

@@ -69,7 +69,7 @@ function press(button) {
 }
 
 function pick(example, button) {
-  for (const area of areas()) area.value = example.row[area.name] ?? ""; // a run keeps the dialogue's column alone
+  for (const area of areas()) area.value = example.row[area.name] ?? ""; // an older run has the input's column alone
   changed();
   picked = example;
   press(button);

@@ -1,4 +1,4 @@
-"""The dialogues of the report, side by side: which are shown, and which words a summary shares with its references."""
+"""Examples of the report, side by side: which are shown, and which words a text shares with its references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuneoff.records import Prediction
 from tuneoff.score.metrics import Metric
 from tuneoff.visible import visible
 
-SHOWN = 100
+MOST = 100
 LONGEST = 4000  # characters of a text that are shown
 WORD = re.compile(r"\w+")
 
@@ -32,8 +32,8 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Dialogue:
-    """One dialogue; `disagreement` is the distance of its best from its worst text, in points of that metric."""
+class Shown:
+    """One example as it is shown; `disagreement` is the distance of its best from its worst text, in points."""
 
     id: str
     input: str
@@ -42,14 +42,14 @@ class Dialogue:
     disagreement: float
 
 
-def side_by_side(predictions: Mapping[str, Sequence[Prediction]], metric: Metric) -> list[Dialogue]:
-    """At most `SHOWN` dialogues, most disagreed on first: half are those of all, half are spread over the rest."""
+def side_by_side(predictions: Mapping[str, Sequence[Prediction]], metric: Metric) -> list[Shown]:
+    """At most `MOST` examples, most disagreed on first: half are those of all, half are spread over the rest."""
     texts = zip(*predictions.values(), strict=True)
-    rows = [_dialogue(dict(zip(predictions, own, strict=True)), metric) for own in texts]
+    rows = [_shown(dict(zip(predictions, own, strict=True)), metric) for own in texts]
     rows.sort(key=lambda row: -row.disagreement)
-    if len(rows) > SHOWN:
-        first, rest = rows[: SHOWN // 2], rows[SHOWN // 2 :]
-        count = SHOWN - len(first)
+    if len(rows) > MOST:
+        first, rest = rows[: MOST // 2], rows[MOST // 2 :]
+        count = MOST - len(first)
         rows = first + spread(rest, count)
     return rows
 
@@ -60,10 +60,10 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def _dialogue(own: dict[str, Prediction], metric: Metric) -> Dialogue:
+def _shown(own: dict[str, Prediction], metric: Metric) -> Shown:
     first = next(iter(own.values()))
     scores = {arm: 100 * metric.of_example(p.scores[metric.name]) for arm, p in own.items()}
-    return Dialogue(
+    return Shown(
         id=first.id,
         input=clipped(first.input),
         references=[clipped(reference) for reference in first.references],
