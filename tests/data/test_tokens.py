@@ -16,7 +16,7 @@ TAIL = "\nSummary:"
 
 
 def examples(texts: list[tuple[str, str]]) -> Examples:
-    made = [Example(str(n), d, f"Sum:\n{d}{TAIL}", (s,)) for n, (d, s) in enumerate(texts)]
+    made = [Example(str(n), d, f"Sum:\n{d}{TAIL}", (s,), {"dialogue": d}) for n, (d, s) in enumerate(texts)]
     return Examples(made, len(made), 0, 0)
 
 
@@ -120,6 +120,14 @@ def test_no_eos_closes_the_cut_prompt_of_a_decoder_only_model(frame: str, tail: 
     assert len(kept) == 24
     assert work.tokenizer.eos_token_id not in kept
     assert work.tokenizer.decode(kept).endswith(tail)
+
+
+@pytest.mark.parametrize("frame", ["<s> $A </s>", "<s> $A", "$A"])
+def test_an_end_that_the_prompt_writes_stays(frame: str) -> None:
+    """As in DialoGPT's turns: `{dialogue}<|endoftext|>`."""
+    work = framed(frame, "causal", "")
+    [ids] = work.prompts(["How are you?</s>"])
+    assert ids[-1] == work.tokenizer.eos_token_id and ids.count(work.tokenizer.eos_token_id) == 1
 
 
 def test_a_cut_target_keeps_all_closing_tokens() -> None:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from tests.conftest import MODELS, dialogue
 from tuneoff.decode.generate import Generated, generate
+from tuneoff.decode.search import left_off, steering
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
 from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import train_tokenizer
@@ -77,3 +79,61 @@ def test_an_output_that_ends_is_not_truncated() -> None:
         report=lambda done, total: None,
     )  # fmt: skip
     assert not any(o.truncated for o in outputs)
+
+
+def written_with(kind: ModelClass, engine: str, beams: int, **own: Any) -> list[Generated]:
+    """What a model writes whose generation config has settings of its own."""
+    model, tokenizer, inputs = setup(kind)
+    for name, value in own.items():
+        setattr(model.generation_config, name, value)
+    return generate(
+        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=10, num_beams=beams, batch_size=4,
+        report=lambda done, total: None,
+    )  # fmt: skip
+
+
+BART = {"min_length": 9, "no_repeat_ngram_size": 2, "repetition_penalty": 5.0, "max_length": 3}
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("seq2seq", "plain"), ("seq2seq", "t5"), ("causal", "plain")])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_settings_that_the_recipe_does_not_ask_for_do_nothing(kind: ModelClass, engine: str, beams: int) -> None:
+    more = {**BART, "length_penalty": 3.0, "early_stopping": True, "exponential_decay_length_penalty": (2, 9.0)}
+    assert written_with(kind, engine, beams, **more) == run(kind, 4, beams, engine)
+
+
+def test_what_is_left_off_is_told() -> None:
+    config = GenerationConfig(min_length=56, no_repeat_ngram_size=0, length_penalty=2.0, forced_bos_token_id=0)
+    assert left_off(config, 1) == ["min_length 56"]
+    assert left_off(config, 4) == ["min_length 56", "length_penalty 2.0"]
+    assert steering(config) == ["forced_bos_token_id"]
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("seq2seq", "plain"), ("seq2seq", "t5"), ("causal", "plain")])
+@pytest.mark.parametrize("place", ["generation_config", "config", "list"])
+def test_a_text_ends_where_either_the_model_or_its_tokenizer_says(kind: ModelClass, engine: str, place: str) -> None:
+    """A fine-tuned model writes the end that its targets had, which is the tokenizer's."""
+    model, tokenizer, inputs = setup(kind)
+    first = run(kind, 4)[0]
+    assert first.truncated
+    ids = written_ids(model, tokenizer, inputs[0], kind)
+    end = ids[2]  # let the third token that it writes be an end
+    own = 399 if ids[2] != 399 else 398
+    if place == "config":
+        model.generation_config.eos_token_id, model.config.eos_token_id = None, end
+    else:
+        model.generation_config.eos_token_id = own if place == "generation_config" else [own, 397]
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    output = generate(
+        engine_for(engine, model, bf16=False), tokenizer, inputs[:1], max_new_tokens=10, num_beams=1, batch_size=4,
+        report=lambda done, total: None,
+    )[0]  # fmt: skip
+    assert not output.truncated and output.tokens == ids.index(end) + 1
+
+
+def written_ids(model: Any, tokenizer: Any, ids: list[int], kind: ModelClass) -> list[int]:
+    """The tokens of a greedy search."""
+    written = model.eval().generate(
+        torch.tensor([ids]), max_new_tokens=10, do_sample=False, pad_token_id=tokenizer.pad_token_id
+    )
+    return written[0, len(ids) if kind == "causal" else 1 :].tolist()

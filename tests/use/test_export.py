@@ -250,12 +250,13 @@ def test_what_a_format_cannot_follow_is_refused(
     finished = Finished(run, "lora")
     shutil.copytree(finished.resolved.model_path, tmp_path, dirs_exist_ok=True)
     (tmp_path / "generation_config.json").write_text(
-        '{"decoder_start_token_id": 0, "forced_bos_token_id": 0, "no_repeat_ngram_size": 3}'
+        '{"decoder_start_token_id": 0, "forced_bos_token_id": 0, "suppress_tokens": [7], "no_repeat_ngram_size": 3}'
     )
     finished.resolved = finished.resolved.model_copy(update={"model_path": str(tmp_path)})
-    with pytest.raises(ExportError, match="sets forced_bos_token_id, no_repeat_ngram_size, which the code for CTr"):
+    with pytest.raises(ExportError, match="sets forced_bos_token_id, suppress_tokens, which the code for CTr"):
         write_ctranslate2(finished, tmp_path / "new")
-    assert search_config(finished, scored_model(finished)).no_repeat_ngram_size == 3
+    search = search_config(finished, scored_model(finished))
+    assert (search.suppress_tokens, search.no_repeat_ngram_size) == ([7], 0)
     beams = finished.recipe.evaluation.model_copy(update={"num_beams": 4})
     finished.recipe = finished.recipe.model_copy(update={"evaluation": beams})
     with pytest.raises(ExportError, match="num_beams 4, and the code for ONNX Runtime searches greedily"):

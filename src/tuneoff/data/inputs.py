@@ -25,6 +25,7 @@ from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.quality import check_overlap, data_warnings
 from tuneoff.data.sources import open_source
+from tuneoff.data.specials import special_token_warnings
 from tuneoff.data.splits import Split, read_splits
 from tuneoff.data.tokens import Tokenization
 from tuneoff.errors import Problem, RecipeError
@@ -83,6 +84,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     extent = _extent(recipe, tokens)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
     warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
+    warnings += special_token_warnings(tokenizer, Prompt(recipe.prompt), splits)
     warnings += length_warnings(config, kind, extent, recipe.evaluation.max_new_tokens)
     return Inputs(
         config=config,

@@ -133,12 +133,21 @@ class Tokenization:
                 yield self._training_row(kept, labels)
             progress(min(start + CHUNK, total), total)
 
+    @property
+    def added_end(self) -> int:
+        """How many special tokens that the tokenizer adds are taken off a prompt's end, where its target goes on.
+
+        None of an encoder-decoder's. An end that the prompt itself writes stays.
+        """
+        return self._added(self._encode_whole)[1] if self.model_class == "causal" else 0
+
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        """Prompts with the tokenizer's own special tokens; for a decoder-only model without a closing EOS."""
+        """Prompts with the tokenizer's own special tokens; for a decoder-only model without those that end a text."""
+        added = self.added_end
+        return [ids[: len(ids) - added] for ids in self._encode_whole(texts)]
+
+    def _encode_whole(self, texts: list[str]) -> list[list[int]]:
         encoded: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
-        if self.model_class == "causal":
-            eos = self.tokenizer.eos_token_id
-            return [ids[:-1] if ids and ids[-1] == eos else ids for ids in encoded]
         return encoded
 
     def _encode_targets(self, texts: list[str] | tuple[str, ...]) -> list[list[int]]:

@@ -42,17 +42,17 @@ def generate(
     """What the engine's model writes for each of `inputs` (token ids of prompts), in their order.
 
     Greedy search, or beam search with `num_beams` > 1; never sampling. `report` is told the inputs done and in all
-    after each batch. An engine's own search is greedy alone, and is used where nothing in the model's generation config
-    steers that; otherwise transformers' `generate` writes.
+    after each batch. An engine's own search is greedy alone, and is used where the model needs no tokens forced or
+    forbidden (`search.steering`); otherwise transformers' `generate` writes.
     """
     model = engine.model.eval()
     device = next(model.parameters()).device
     kind = model_class(model.config)
     collate = collator_for(model, tokenizer, kind)
     settings = search_settings(model, tokenizer, max_new_tokens, num_beams)
-    plain_greedy = num_beams == 1 and not steering(model.generation_config)
+    plain_greedy = num_beams == 1 and not steering(settings)
     greedy = engine.greedy() if plain_greedy else None
-    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    ends = settings.eos_token_id
     outputs: list[Generated | None] = [None] * len(inputs)
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
     for start in range(0, len(order), batch_size):

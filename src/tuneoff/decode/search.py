@@ -1,4 +1,4 @@
-"""How texts are searched for: what the recipe says, and what the model's own generation config adds."""
+"""How texts are searched for: as the recipe says, and with what the model cannot do without."""
 
 from __future__ import annotations
 
@@ -7,36 +7,70 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-# Settings that change what greedy search writes, with the value that does not.
-STEERING: dict[str, Any] = {
-    "forced_bos_token_id": None, "forced_eos_token_id": None, "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0, "repetition_penalty": 1, "encoder_repetition_penalty": 1, "min_length": 0,
-    "min_new_tokens": 0, "suppress_tokens": [], "begin_suppress_tokens": [], "bad_words_ids": [], "sequence_bias": {},
-    "exponential_decay_length_penalty": None, "guidance_scale": 1,
+# Settings of a model's own generation config that change what is written, with the value that does not. They are not
+# used: whoever made the model chose them for other texts, and the recipe says how to search.
+LEFT_OFF: dict[str, Any] = {
+    "min_length": 0, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
+    "repetition_penalty": 1, "encoder_repetition_penalty": 1, "length_penalty": 1, "early_stopping": False,
+    "exponential_decay_length_penalty": (0, 1), "guidance_scale": 1,
 }  # fmt: skip
+# Tokens that the model must write or must not (the code of a language, padding): these are kept.
+STEERING: dict[str, Any] = {
+    "forced_bos_token_id": None, "forced_eos_token_id": None, "suppress_tokens": [], "begin_suppress_tokens": [],
+    "bad_words_ids": [], "sequence_bias": {},
+}  # fmt: skip
+OF_BEAMS = {"length_penalty", "early_stopping"}  # they do nothing where there is one
+OVERRULED = {"max_length", "max_new_tokens", "num_beams", "do_sample"}  # the recipe's own
+SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 
 
 def search_settings(
     model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, num_beams: int
 ) -> GenerationConfig:
-    """How `generate` searches. What it leaves open, transformers takes from the model's own generation config."""
+    """How `generate` searches, whole.
+
+    What is left off is set to do nothing, since transformers fills in what is not set from the model's own config.
+    """
     from transformers import GenerationConfig
 
     own = model.generation_config
-    return GenerationConfig(
+    config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         num_beams=num_beams,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
-        # A pretrained model may know more ends than its tokenizer (chat models do).
-        eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-        forced_bos_token_id=own.forced_bos_token_id,
-        forced_eos_token_id=own.forced_eos_token_id,
+        eos_token_id=_ends(own, model.config.get_text_config(decoder=True), tokenizer),
     )
+    config.update(**{name: LEFT_OFF[name] for name in _set(own, LEFT_OFF)})
+    dropped = LEFT_OFF.keys() | OVERRULED | SAMPLING
+    kept = {name: value for name, value in own.to_dict().items() if name not in dropped}
+    config.update(**kept, defaults_only=True, allow_custom_entries=True)
+    return config
+
+
+def _ends(*places: Any) -> list[int]:
+    """Every token that ends a text, by the model or by its tokenizer.
+
+    A model may know more ends than its tokenizer (chat models do), and a tokenizer another one than the model: targets
+    of training end in the tokenizer's.
+    """
+    found: list[int] = []
+    for place in places:
+        ids = getattr(place, "eos_token_id", None)
+        found += ids if isinstance(ids, list) else [] if ids is None else [ids]
+    return list(dict.fromkeys(found))
 
 
 def steering(config: GenerationConfig) -> list[str]:
-    """The settings of `config` that change what greedy search writes."""
-    return [name for name, idle in STEERING.items() if getattr(config, name, None) not in (None, idle)]
+    """The settings of `config` that change what greedy search writes, and are kept."""
+    return _set(config, STEERING)
+
+
+def left_off(config: GenerationConfig, num_beams: int) -> list[str]:
+    """The settings of a model's own `config` that would change what is written, and are not used: `min_length 56`."""
+    names = [name for name in _set(config, LEFT_OFF) if num_beams > 1 or name not in OF_BEAMS]
+    return [f"{name} {getattr(config, name)}" for name in names]
+
+
+def _set(config: GenerationConfig, idle: dict[str, Any]) -> list[str]:
+    return [name for name, value in idle.items() if getattr(config, name, None) not in (None, value)]

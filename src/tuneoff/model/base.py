@@ -9,7 +9,7 @@ from tuneoff.errors import ModelError, first_line, nearest
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ModelClass = Literal["seq2seq", "causal"]
 
@@ -33,19 +33,19 @@ def load_config(name: str, revision: str | None) -> PretrainedConfig:
     # T5 reads `tie_word_embeddings: false` as "do not scale", and ties all the same (transformers 5).
     config.untie_output = getattr(config, "scale_decoder_outputs", True) is False
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = _generation_start(name, revision)
+        settings = generation_config_of(name, revision)
+        config.decoder_start_token_id = settings.decoder_start_token_id if settings is not None else None
     return config
 
 
-def _generation_start(name: str, revision: str | None) -> int | None:
-    """The token that generation_config.json starts the decoder with; None where it names none, or is not there."""
+def generation_config_of(name: str, revision: str | None) -> GenerationConfig | None:
+    """What generation_config.json of a model says; None where there is no such file."""
     from transformers import GenerationConfig
 
     try:
-        settings = GenerationConfig.from_pretrained(name, revision=revision)
+        return GenerationConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError):  # transformers raises OSError where there is no such file
         return None
-    return settings.decoder_start_token_id
 
 
 def _commit(name: str, revision: str | None) -> str | None:

@@ -11,8 +11,9 @@ from uuid import uuid4
 from tuneoff.builtin import located
 from tuneoff.data.contents import hash_model, hash_tokenizer
 from tuneoff.data.inputs import Inputs
+from tuneoff.decode.search import left_off
 from tuneoff.folder import RunFolder
-from tuneoff.model.base import build_model
+from tuneoff.model.base import build_model, generation_config_of
 from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
@@ -66,10 +67,19 @@ def resolve(
         precision_reason=precision.reason,
         micro_batch=recipe.training.micro_batch or micro_batch,
         learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()},
-        warnings=inputs.warnings,
+        warnings=[*inputs.warnings, *_search_warnings(recipe, model)],
     )
     resolved.write(folder.resolved)
     return resolved
+
+
+def _search_warnings(recipe: Recipe, model: Location) -> list[str]:
+    """What the model's own generation config asks for, and is not done."""
+    own = generation_config_of(model.path, model.revision)
+    settings = left_off(own, recipe.evaluation.num_beams) if own is not None else []
+    if not settings:
+        return []
+    return [f"the model's own generation config sets {', '.join(settings)}: left off, the recipe does not ask for it"]
 
 
 def locate_model(recipe: Recipe, folder: RunFolder, inputs: Inputs, tell: ProgressListener) -> Location:

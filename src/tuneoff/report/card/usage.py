@@ -18,8 +18,8 @@ class Usage:
     """What the code must know. `base` and `revision` are of the original model that an adapter goes with.
 
     `tail_tokens` are the tokens at a prompt's end that truncation keeps, the tokenizer's closing ones among them;
-    `eos` the tokenizer's own end, `ends` all ids that end a text, `start` the id that begins one (encoder-decoder
-    models).
+    `added_end` those that the tokenizer adds at the end and that are taken off, `ends` all ids that end a text, `start`
+    the id that begins one (encoder-decoder models).
     """
 
     format: str
@@ -30,7 +30,7 @@ class Usage:
     tail_tokens: int
     max_new_tokens: int
     num_beams: int
-    eos: int
+    added_end: int
     ends: list[int]
     start: int | None
     dtype: str

@@ -169,7 +169,7 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
         tail_tokens=min(finished.tokenization.kept_tokens(), recipe.data.max_source_length - 1),
         max_new_tokens=recipe.evaluation.max_new_tokens,
         num_beams=recipe.evaluation.num_beams,
-        eos=finished.tokenizer.eos_token_id,
+        added_end=finished.tokenization.added_end,
         ends=ends if isinstance(ends, list) else [ends],
         start=start if start is not None else search.bos_token_id,
         dtype=str(scored_dtype(finished)).removeprefix("torch."),

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig
 
-SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
-
 
 def write_merged(finished: Finished, folder: Path) -> GenerationConfig:
     """Model, generation config and tokenizer as `save_pretrained` writes them. Raises ExportError, ModelError."""
@@ -60,12 +58,9 @@ def scored_dtype(finished: Finished) -> torch.dtype:
 
 
 def search_config(finished: Finished, model: Any) -> GenerationConfig:
-    """How the trial searched, whole: what it left to the model's own generation config is filled in from there."""
+    """How the trial searched."""
     evaluation = finished.recipe.evaluation
-    config = search_settings(model, finished.tokenizer, evaluation.max_new_tokens, evaluation.num_beams)
-    own = {name: value for name, value in model.generation_config.to_dict().items() if name not in SAMPLING}
-    config.update(**own, defaults_only=True, allow_custom_entries=True)
-    return config
+    return search_settings(model, finished.tokenizer, evaluation.max_new_tokens, evaluation.num_beams)
 
 
 def require_plain_search(finished: Finished, config: GenerationConfig, format: str) -> None:
