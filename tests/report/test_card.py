@@ -27,7 +27,7 @@ VERIFICATION = Verification(
 def usage(format: str = "merged", **changed: Any) -> Usage:
     values: dict[str, Any] = {
         "format": format, "model_class": "seq2seq", "prompt": "Sum:\n{dialogue}", "example": {"dialogue": "A: x"},
-        "max_source_length": 512, "tail_tokens": 5, "max_new_tokens": 64, "num_beams": 1, "eos": 1, "ends": [1],
+        "max_source_length": 512, "tail_tokens": 5, "max_new_tokens": 64, "num_beams": 1, "added_end": 0, "ends": [1],
         "start": 0, "dtype": "bfloat16", "base": None, "revision": None,
     }  # fmt: skip
     return Usage(**{**values, **changed})
@@ -138,6 +138,21 @@ def test_code_stands_whole_in_the_card_whatever_the_prompt(folder: RunFolder, fo
     text = card(folder, "lora", format, code=code).text
     shown = re.search(r"^(`{4,})python\n(.*?)^\1$", text, re.DOTALL | re.MULTILINE)
     assert shown is not None and shown[2] == code
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_columns_of_any_name_are_filled_in_the_code(format: str) -> None:
+    prompt, written = "{{x}} {text.en}\n{Dialogue Text}", []
+    code = usage_code(usage(format, prompt=prompt, example={"text.en": "a", "Dialogue Text": "b"}))
+    tail = code[code.index("filled = ") :]
+    exec(tail, {"PROMPT": prompt, "generate": lambda text: text, "print": written.append})
+    assert written == ["{x} a\nb"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_end_that_a_tokenizer_adds_is_taken_off_a_prompt(format: str) -> None:
+    assert "ids = ids[:-1]\n" in usage_code(usage(format, model_class="causal", added_end=1))
+    assert "ids = ids[:-" not in usage_code(usage(format, model_class="causal"))
 
 
 def test_an_adapter_is_put_on_its_base_at_its_commit() -> None:

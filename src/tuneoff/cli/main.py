@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from tuneoff.cli.data import data
 from tuneoff.cli.export import export
 from tuneoff.cli.generate import generate
 from tuneoff.cli.plan import plan
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(plan)
+app.command()(data)
 app.command()(show)
 app.command()(report)
 app.command()(score)

@@ -5,7 +5,7 @@ from tuneoff.records.checks import Agreement, Checks, Moved
 from tuneoff.records.history import read_history
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
-from tuneoff.records.run import FREE_OF_TRAINING, ChosenEngine, Resolved, RunMark, SplitStatistics
+from tuneoff.records.run import FREE_OF_TRAINING, ChosenEngine, Floor, Resolved, RunMark, SplitStatistics
 from tuneoff.records.times import BUSY, PartTime, read_times
 from tuneoff.records.trial import (
     Failure,
@@ -31,6 +31,7 @@ __all__ = [
     "Failure",
     "FailureKind",
     "Fit",
+    "Floor",
     "MachineLoad",
     "Memory",
     "Moved",

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tuneoff.errors import ForeignResultError
 from tuneoff.records.base import Record
 
@@ -27,6 +29,17 @@ class SplitStatistics(Record):
     target_tokens: int
     non_ascii_references: int
     content_sha256: str
+
+
+class Floor(Record):
+    """What texts that no model wrote score on the data: first sentences of the inputs, a constant, or references.
+
+    `scores` are the mean figures in 0…1 over `examples`, by metric.
+    """
+
+    name: str
+    examples: int
+    scores: dict[str, float]
 
 
 class RunMark(Record):
@@ -87,6 +100,7 @@ class Resolved(Record):
         learning_rates: Each arm's; None for an arm that trains nothing, and until the search of an arm with `tune` has
             chosen one.
         warnings: What the user should know of the data, a sentence each.
+        floors: What texts that no model wrote score on the data; empty in a run of an older tuneoff.
     """
 
     run: str | None = None
@@ -108,6 +122,7 @@ class Resolved(Record):
     micro_batch: int
     learning_rates: dict[str, float | None]
     warnings: list[str]
+    floors: list[Floor] = Field(default_factory=list)
 
     @property
     def sha256(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Words, recipe_of
-from tuneoff.records import BUSY, Checks, Parameters, Range, Record, Resolved, Tuning, read_times
+from tuneoff.records import BUSY, Checks, Floor, Parameters, Range, Record, Resolved, Tuning, read_times
 from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
@@ -95,6 +95,7 @@ class Comparison(Record):
         costs: Ratios of time and memory to those of the baseline.
         unlike: Fields of the environment in which arms differ.
         scored_differently: Why scores are not compared, where they are not: what differs in their signatures.
+        floors: What texts that no model wrote score on these data.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
         samples: Three examples with what each arm wrote.
@@ -113,6 +114,7 @@ class Comparison(Record):
     costs: list[Cost] = Field(default_factory=list)
     unlike: list[Unlike] = Field(default_factory=list)
     scored_differently: str | None = None
+    floors: list[Floor] = Field(default_factory=list)
     same_outputs: list[list[str]]
     tuning: list[Tuning]
     samples: list[Sample]
@@ -148,6 +150,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     keep = []
     named: list[str] = []
     words = []
+    floors: list[Floor] = []
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
@@ -158,6 +161,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         words.append(recipe.words)
         if resolved is not None:
             told += resolved.warnings
+            floors = floors or resolved.floors
             scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
         warnings += [warning for warning in told if warning not in warnings]
@@ -176,6 +180,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         costs=costs(arms),
         unlike=differing(arms),
         scored_differently=None if comparable else _what_differs(_signatures(finished)),
+        floors=floors,
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         samples=_samples(finished),

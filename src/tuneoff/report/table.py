@@ -67,6 +67,8 @@ def _table(comparison: Comparison) -> Table:
     table = _empty(table_columns(comparison))
     for row in comparison.arms:
         table.add_row(*table_cells(row, comparison), style=None if row.seeds else "bold red" if row.failures else "dim")
+    for cells in floor_cells(comparison):
+        table.add_row(*cells, style="dim")
     return table
 
 
@@ -89,6 +91,33 @@ def table_cells(row: ArmRow, comparison: Comparison) -> list[str]:
     ]
 
 
+def floor_cells(comparison: Comparison) -> list[list[str]]:
+    """The scores of texts that no model wrote, under `table_columns`; nothing before an arm has finished."""
+    if not any(row.seeds for row in comparison.arms):
+        return []
+    return [
+        [
+            floor.name,
+            NONE,
+            NONE,
+            *(f"{100 * floor.scores[name]:.2f}" if name in floor.scores else NONE for name in comparison.metrics),
+        ]
+        for floor in comparison.floors
+    ]
+
+
+def _floor_notes(comparison: Comparison) -> list[str]:
+    """What the rows are that belong to no arm."""
+    explained = {
+        "first sentences": "the input's first sentences, as many as have a reference's words",
+        "always the same": "the most frequent reference, whatever the input",
+        "one reference": "each reference as an answer to the others",
+    }
+    shown = [cells[0] for cells in floor_cells(comparison)]
+    told = "; ".join(f"{name}: {explained[name]}" for name in shown)
+    return [f"not written by a model: {told}"] if told else []
+
+
 def notes(comparison: Comparison) -> list[str]:
     """What the table's figures are, and what else must be known of them."""
     notes = []
@@ -96,6 +125,7 @@ def notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"{_explained(comparison)} on {comparison.examples:,} {comparison.words.examples}{_references(comparison)}"
         )
+    notes += _floor_notes(comparison)
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:

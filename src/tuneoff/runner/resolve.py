@@ -11,6 +11,7 @@ from uuid import uuid4
 from tuneoff.builtin import located
 from tuneoff.data.contents import hash_model, hash_tokenizer
 from tuneoff.data.inputs import Inputs
+from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.search import left_off
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import build_model, generation_config_of
@@ -18,7 +19,9 @@ from tuneoff.model.device import pick_device, pick_precision
 from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
-from tuneoff.records import ChosenEngine, Resolved
+from tuneoff.records import ChosenEngine, Floor, Resolved
+from tuneoff.score.floors import floors
+from tuneoff.score.metrics import find_metrics
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,17 @@ def resolve(
         micro_batch=recipe.training.micro_batch or micro_batch,
         learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()},
         warnings=[*inputs.warnings, *_search_warnings(recipe, model)],
+        floors=_floors(recipe, inputs, tell),
     )
     resolved.write(folder.resolved)
     return resolved
+
+
+def _floors(recipe: Recipe, inputs: Inputs, tell: ProgressListener) -> list[Floor]:
+    tell.phase("score what no model wrote")
+    rows = load_tokens(inputs.tokens[recipe.evaluation.split])
+    inputs_of = [columns[recipe.data.input] for columns in rows["columns"]]
+    return floors(list(zip(inputs_of, rows["references"], strict=True)), find_metrics(recipe.evaluation.metrics))
 
 
 def _search_warnings(recipe: Recipe, model: Location) -> list[str]:

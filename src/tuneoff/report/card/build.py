@@ -16,7 +16,7 @@ from tuneoff.report.card.records import Exported
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, fenced, plain, quoted
-from tuneoff.report.table import notes, table_cells, table_columns
+from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
 from tuneoff.score.metrics import Metric, find_metrics
 from tuneoff.units import bytes_text, count_text, duration_text
@@ -85,11 +85,13 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "prompt": fenced(recipe.prompt),
         "usage": fenced(usage, "python"),
         "install": INSTALL[exported.format],
+        "arms": len(comparison.arms),
         "columns": table_columns(comparison),
         "rows": [
             [f"**{plain(cell)}**" if row.arm == exported.arm else plain(cell) for cell in table_cells(row, comparison)]
             for row in comparison.arms
-        ],
+        ]
+        + [[plain(cell) for cell in cells] for cells in floor_cells(comparison)],
         "notes": notes(comparison),
         "cost_columns": COST_COLUMNS,
         "cost_rows": cost_rows(comparison),

@@ -37,6 +37,11 @@ class Usage:
     base: str | None
     revision: str | None
 
+    @property
+    def columns_are_names(self) -> bool:
+        """Whether Python's `format` takes the prompt: `{text.en}` would ask it for an attribute."""
+        return all(name.isidentifier() for name in self.example)
+
 
 def usage_code(usage: Usage) -> str:
     """A program, to be run in the export's folder, that defines `PROMPT` and `generate(prompt)` and prints a text."""

@@ -24,7 +24,7 @@ from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, plain
 from tuneoff.report.page.sections import sections
 from tuneoff.report.side_by_side import side_by_side
-from tuneoff.report.table import notes, table_cells, table_columns
+from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
 from tuneoff.score.evidence import Evidence
 from tuneoff.score.metrics import find_metric
@@ -68,6 +68,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "unfinished": comparison.unfinished,
         "columns": table_columns(comparison),
         "rows": [table_cells(row, comparison) for row in comparison.arms],
+        "floors": floor_cells(comparison),
         "notes": notes(comparison),
         "cost_columns": COST_COLUMNS,
         "cost_rows": cost_rows(comparison),

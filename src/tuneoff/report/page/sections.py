@@ -139,7 +139,7 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
 def _spread(scores: Mapping[str, list[float]], metric: Metric, words: Words) -> Section:
     told = f"On how many {words.examples} each arm scores how high."
     charts = [distributions(scores, metric.label, words)] if scores else []
-    return Section(f"Scores by {words.example}", told, charts)
+    return Section("Scores by example", told, charts)
 
 
 def _pairs(

@@ -1,0 +1,133 @@
+"""Examples as the model sees them: their tokens, which of them the loss sees, and what was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from tuneoff.data.inputs import Inputs
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.sources import open_source
+from tuneoff.data.splits import Split, read_split
+from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
+from tuneoff.errors import DataError, nearest
+from tuneoff.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BINS = 8  # of a histogram, at most
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Tokens in a row, as texts, that the loss sees or does not see. Together they are the model's input and target."""
+
+    tokens: list[str]
+    in_loss: bool
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One example.
+
+    Attributes:
+        id: Its `id` in the data, or else its number.
+        prompt: The whole prompt, as text.
+        references: What should be written.
+        segments: What the model sees of it: the prompt, and in training the target.
+        cut_tokens: How many of the prompt's tokens were cut.
+    """
+
+    id: str
+    prompt: str
+    references: tuple[str, ...]
+    segments: list[Segment]
+    cut_tokens: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """How many lengths lie from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    count: int
+
+
+@dataclass(frozen=True)
+class SplitPreview:
+    """Some examples of a split, spread evenly, and the lengths of all in tokens.
+
+    `target_lengths` is empty for the split that is scored, whose references no model sees.
+    """
+
+    split: Split
+    trained_on: bool
+    examples: list[Preview]
+    input_lengths: list[int]
+    target_lengths: list[int]
+
+
+def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPreview:
+    """`count` examples of `split` from what `read_inputs` made of the recipe. Raises DataError."""
+    if split not in inputs.tokens:
+        raise DataError(f"the recipe uses no split {split!r}; {nearest(split, inputs.tokens)}")
+    name = getattr(recipe.data.splits, split)
+    found = read_split(recipe, open_source(recipe.data), split, name).examples
+    rows = load_tokens(inputs.tokens[split])
+    tokenization = Tokenization(
+        inputs.tokenizer,
+        inputs.model_class,
+        Prompt(recipe.prompt).tail,
+        recipe.data.max_source_length,
+        recipe.data.max_target_length,
+    )
+    count = min(count, len(found))
+    places = [(2 * n + 1) * len(found) // (2 * count) for n in range(count)]
+    shown = []
+    for place in places:
+        example, row = found[place], rows[place]
+        [(kept, whole)] = tokenization.measured_prompts([example.prompt])
+        segments = _segments(inputs.tokenizer, row, causal=inputs.model_class == "causal")
+        shown.append(Preview(example.id, example.prompt, example.references, segments, whole - len(kept)))
+    trained = "labels" in rows.column_names
+    targets = [sum(label != IGNORED for label in labels) for labels in rows["labels"]] if trained else []
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    if trained and inputs.model_class == "causal":
+        lengths = [whole - target for whole, target in zip(lengths, targets, strict=True)]
+    return SplitPreview(split, trained, shown, lengths, targets)
+
+
+def histogram(lengths: Sequence[int]) -> list[Bin]:
+    """The lengths in up to 8 bins of equal and round width."""
+    top = max(lengths)
+    step = max(1, -(-(top + 1) // BINS))
+    round_step = next(unit * factor for unit in (1, 10, 100, 1000, 10_000) for factor in (1, 2, 5) if unit * factor >= step)
+    bins = range(0, top + 1, round_step)
+    return [Bin(low, low + round_step - 1, sum(low <= n < low + round_step for n in lengths)) for low in bins]
+
+
+def _segments(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], *, causal: bool) -> list[Segment]:
+    ids, labels = row["input_ids"], row.get("labels")
+    if labels is None:
+        return [Segment(token_texts(tokenizer, ids), False)]
+    if not causal:
+        return [Segment(token_texts(tokenizer, ids), False), Segment(token_texts(tokenizer, labels), True)]
+    texts = token_texts(tokenizer, ids)
+    runs = groupby(range(len(ids)), key=lambda n: labels[n] != IGNORED)
+    return [Segment([texts[n] for n in run], in_loss) for in_loss, run in runs]
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The text that each token adds to those before it; its name in the vocabulary where it ends no character."""
+    texts: list[str] = []
+    before = ""
+    for n in range(len(ids)):
+        whole = tokenizer.decode(ids[: n + 1], clean_up_tokenization_spaces=False)
+        added = whole[len(before) :] if whole.startswith(before) else ""
+        texts.append(added if added and "\ufffd" not in added else str(tokenizer.convert_ids_to_tokens(ids[n])))
+        before = whole
+    return texts
