@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_the_scored_split_has_no_target_and_what_is_cut_is_counted(data_folder: 
     assert shown.target_lengths == []
     for example in shown.examples:
         (seen,) = example.segments
-        whole = len(inputs.tokenizer(example.prompt)["input_ids"]) - 1  # its end is taken off
+        whole = len(inputs.tokenizer(example.prompt)["input_ids"])
         assert example.cut_tokens == max(0, whole - 24) and len(seen.tokens) == min(whole, 24)
 
 
@@ -70,4 +71,4 @@ def test_every_length_lies_in_one_of_at_most_eight_bins(lengths: list[int]) -> N
     bins = histogram(lengths)
     assert len(bins) <= 8 and sum(one.count for one in bins) == len(lengths)
     assert bins[0].low == 0 and bins[-1].low <= max(lengths) <= bins[-1].high
-    assert all(a.high + 1 == b.low for a, b in zip(bins, bins[1:], strict=False))
+    assert all(a.high + 1 == b.low for a, b in pairwise(bins))

@@ -27,6 +27,7 @@ VERIFICATION = Verification(
 def usage(format: str = "merged", **changed: Any) -> Usage:
     values: dict[str, Any] = {
         "format": format, "model_class": "seq2seq", "prompt": "Sum:\n{dialogue}", "example": {"dialogue": "A: x"},
+        "special_tokens": True,
         "max_source_length": 512, "tail_tokens": 5, "max_new_tokens": 64, "num_beams": 1, "added_end": 0, "ends": [1],
         "start": 0, "dtype": "bfloat16", "base": None, "revision": None,
     }  # fmt: skip

@@ -62,7 +62,9 @@ def _print_example(example: Preview, shown: SplitPreview, console: Console) -> N
     for segment in example.segments:
         told = "the loss sees" if segment.in_loss else "the loss does not see"
         count = len(segment.tokens)
-        console.print(Text(f"{count} token{'s' if count != 1 else ''} that {told}:", style="bold" if segment.in_loss else "dim"))
+        console.print(
+            Text(f"{count} token{'s' if count != 1 else ''} that {told}:", style="bold" if segment.in_loss else "dim")
+        )
         console.print(_tokens(segment.tokens, segment.in_loss), soft_wrap=False)
     if example.cut_tokens:
         console.print(f"{example.cut_tokens} tokens of the input were cut")
@@ -88,7 +90,9 @@ def _print_lengths(what: str, lengths: list[int], console: Console) -> None:
     from tuneoff.data.preview import histogram
 
     ordered = sorted(lengths)
-    console.print(f"{what} tokens: {ordered[0]} to {ordered[-1]}, half of them at most {ordered[(len(ordered) - 1) // 2]}")
+    console.print(
+        f"{what} tokens: {ordered[0]} to {ordered[-1]}, half of them at most {ordered[(len(ordered) - 1) // 2]}"
+    )
     bins = histogram(lengths)
     most = max(one.count for one in bins)
     width = len(str(bins[-1].high))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneoff.builtin import located
+from tuneoff.data.chat import chat_frame, check_chat
 from tuneoff.data.checks import (
     Extent,
     check_architecture,
@@ -33,7 +34,7 @@ from tuneoff.model.base import ModelClass, fit_config, model_class
 from tuneoff.model.methods import check_applies, check_method
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import Recipe
-from tuneoff.records import SplitStatistics
+from tuneoff.records import ChatFrame, SplitStatistics
 from tuneoff.score.metrics import Metric, check_metrics, find_metrics
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """`tokens` are the folders of the tokenised splits (data.tokens.load_tokens reads one)."""
+    """`tokens` are the folders of the tokenised splits (data.tokens.load_tokens reads one).
+
+    `chat` is what the model's chat template puts around each prompt; None where prompts are plain text.
+    """
 
     config: PretrainedConfig
     model_class: ModelClass
@@ -51,6 +55,7 @@ class Inputs:
     tokenizer_path: str
     tokenizer_revision: str | None
     data_revision: str | None
+    chat: ChatFrame | None
     tokens: dict[str, str]
     data: dict[str, SplitStatistics]
     warnings: list[str]
@@ -80,11 +85,13 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
         given = isinstance(recipe.model.config, str) or "vocab_size" in recipe.model.config
         fit_config(config, tokenizer, vocab_given=given)
     _refuse(check_start_token(config))
-    tokens, statistics = _tokenise(recipe, kind, tokenizer, splits, tell)
+    _refuse(check_chat(tokenizer, kind, recipe.chat))
+    chat = chat_frame(tokenizer, kind, recipe.chat)
+    tokens, statistics = _tokenise(recipe, kind, tokenizer, chat, splits, tell)
     extent = _extent(recipe, tokens)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
     warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
-    warnings += special_token_warnings(tokenizer, Prompt(recipe.prompt), splits)
+    warnings += special_token_warnings(tokenizer, Prompt(recipe.prompt) if chat is None else None, splits)
     warnings += length_warnings(config, kind, extent, recipe.evaluation.max_new_tokens)
     return Inputs(
         config=config,
@@ -94,6 +101,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
         tokenizer_path=tokenizer_path,
         tokenizer_revision=tokenizer_revision,
         data_revision=source.revision,
+        chat=chat,
         tokens=tokens,
         data=statistics,
         warnings=warnings,
@@ -141,13 +149,12 @@ def _tokenise(
     recipe: Recipe,
     kind: ModelClass,
     tokenizer: PreTrainedTokenizerBase,
+    chat: ChatFrame | None,
     splits: Mapping[Split, Examples],
     tell: ProgressListener,
 ) -> tuple[dict[str, str], dict[str, SplitStatistics]]:
     """The folder of each split's tokens, and what was read of it."""
-    tokenization = Tokenization(
-        tokenizer, kind, Prompt(recipe.prompt).tail, recipe.data.max_source_length, recipe.data.max_target_length
-    )
+    tokenization = Tokenization.of(recipe, tokenizer, kind, chat)
     tokens: dict[str, str] = {}
     statistics: dict[str, SplitStatistics] = {}
     for split, examples in splits.items():

@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.inputs import Inputs
-from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import Split, read_split
 from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
@@ -78,13 +77,7 @@ def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPr
     name = getattr(recipe.data.splits, split)
     found = read_split(recipe, open_source(recipe.data), split, name).examples
     rows = load_tokens(inputs.tokens[split])
-    tokenization = Tokenization(
-        inputs.tokenizer,
-        inputs.model_class,
-        Prompt(recipe.prompt).tail,
-        recipe.data.max_source_length,
-        recipe.data.max_target_length,
-    )
+    tokenization = Tokenization.of(recipe, inputs.tokenizer, inputs.model_class, inputs.chat)
     count = min(count, len(found))
     places = [(2 * n + 1) * len(found) // (2 * count) for n in range(count)]
     shown = []
@@ -105,7 +98,9 @@ def histogram(lengths: Sequence[int]) -> list[Bin]:
     """The lengths in up to 8 bins of equal and round width."""
     top = max(lengths)
     step = max(1, -(-(top + 1) // BINS))
-    round_step = next(unit * factor for unit in (1, 10, 100, 1000, 10_000) for factor in (1, 2, 5) if unit * factor >= step)
+    round_step = next(
+        unit * factor for unit in (1, 10, 100, 1000, 10_000) for factor in (1, 2, 5) if unit * factor >= step
+    )
     bins = range(0, top + 1, round_step)
     return [Bin(low, low + round_step - 1, sum(low <= n < low + round_step for n in lengths)) for low in bins]
 

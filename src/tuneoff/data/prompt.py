@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from tuneoff.recipe.schema import prompt_columns
+from tuneoff.records import ChatFrame
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,11 @@ class Prompt:
             literal + ((columns.get(name) or "") if name is not None else "")
             for literal, name, _, _ in Formatter().parse(self.template)
         )
+
+
+def around_template(chat: ChatFrame | None, template: str) -> str:
+    """`template` with a chat template's own text around it."""
+    if chat is None:
+        return template
+    before, after = (text.replace("{", "{{").replace("}", "}}") for text in (chat.before, chat.after))
+    return f"{before}{template.strip() if chat.strips else template}{after}"

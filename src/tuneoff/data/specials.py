@@ -16,11 +16,14 @@ SHORTEST = 3  # characters of a special token that nobody writes by chance
 
 
 def special_token_warnings(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, splits: Mapping[Split, Examples]
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt | None, splits: Mapping[Split, Examples]
 ) -> list[str]:
-    """What becomes of special tokens that the prompt or the data spell, a sentence each."""
+    """What becomes of special tokens that the prompt or the data spell, a sentence each.
+
+    `prompt` is None where a chat template begins it.
+    """
     specials = sorted({text for text in tokenizer.all_special_tokens if len(text) >= SHORTEST})
-    told = _doubled_beginning(tokenizer, prompt)
+    told = _doubled_beginning(tokenizer, prompt) if prompt is not None else []
     for split, examples in splits.items():
         for what, texts, becomes in (
             ("inputs", _inputs, "is read as that token"),

@@ -7,14 +7,17 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.cache import cache_folder, file_sha256
 from tuneoff.data.examples import Example, Examples
+from tuneoff.data.prompt import Prompt
 from tuneoff.errors import WriteError, disk_trouble
-from tuneoff.records import Record, SplitStatistics
+from tuneoff.recipe.schema import Recipe
+from tuneoff.records import ChatFrame, Record, SplitStatistics
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,6 +39,8 @@ class Tokenization:
     A prompt longer than `max_source_length` loses the end of its body. It keeps its tail (the text after
     the last column), which tells the model what to do, and the special tokens that the tokenizer ends a text
     with, as the tokenizer's own truncation does. A target that is cut keeps those special tokens, too.
+    With `chat`, the prompt is a user's turn, of which the chat template's own text is never cut, and the target ends as
+    the assistant's turn does.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -43,6 +48,20 @@ class Tokenization:
     tail: str
     max_source_length: int
     max_target_length: int
+    chat: ChatFrame | None = None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        tokenizer: PreTrainedTokenizerBase,
+        model_class: Literal["seq2seq", "causal"],
+        chat: ChatFrame | None,
+    ) -> Tokenization:
+        """That of a recipe's examples."""
+        data = recipe.data
+        tail = Prompt(recipe.prompt).tail
+        return cls(tokenizer, model_class, tail, data.max_source_length, data.max_target_length, chat)
 
     def for_training(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
         """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target."""
@@ -63,12 +82,14 @@ class Tokenization:
 
     def kept_tokens(self) -> int:
         """How many tokens at a prompt's end a cut keeps: those of the tail and the tokenizer's closing ones."""
+        if self.chat is not None:
+            return len(self._bare(f"{self.tail}{self.chat.after}"))
         opening, closing = self._added(self._encode)
         return len(self._encode([self.tail])[0]) - opening if self.tail else closing
 
     def _added(self, encode: Callable[[list[str]], list[list[int]]]) -> tuple[int, int]:
         """How many special tokens `encode` puts before and after a text."""
-        whole, bare = encode([PROBE])[0], self.tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+        whole, bare = encode([PROBE])[0], self._bare(PROBE)
         last = len(whole) - len(bare)
         before = next((n for n in range(last + 1) if whole[n : n + len(bare)] == bare), None)
         return (0, 0) if before is None else (before, last - before)
@@ -101,7 +122,8 @@ class Tokenization:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(self.tokenizer.get_vocab().items()))
         specials = json.dumps(self.tokenizer.special_tokens_map, default=str, sort_keys=True)
-        settings = (FORMAT, use, self.model_class, self.tail, self.max_source_length, self.max_target_length)
+        lengths = self.max_source_length, self.max_target_length
+        settings = (FORMAT, use, self.model_class, self.tail, *lengths, self.chat)
         added = self._encode([PROBE]) + self._encode_targets([PROBE])  # language codes among them
         for part in (repr(settings), vocabulary, specials, repr(added), examples.content_sha256):
             digest.update(part.encode())
@@ -139,7 +161,7 @@ class Tokenization:
 
         None of an encoder-decoder's. An end that the prompt itself writes stays.
         """
-        return self._added(self._encode_whole)[1] if self.model_class == "causal" else 0
+        return self._added(self._encode_whole)[1] if self.model_class == "causal" and self.chat is None else 0
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         """Prompts with the tokenizer's own special tokens; for a decoder-only model without those that end a text."""
@@ -147,16 +169,28 @@ class Tokenization:
         return [ids[: len(ids) - added] for ids in self._encode_whole(texts)]
 
     def _encode_whole(self, texts: list[str]) -> list[list[int]]:
-        encoded: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
+        whole = (
+            texts if self.chat is None else [self.chat.around(text) for text in texts]
+        )  # its special tokens are in it
+        encoded: list[list[int]] = self.tokenizer(whole, add_special_tokens=self.chat is None, verbose=False)[
+            "input_ids"
+        ]
         return encoded
+
+    def _bare(self, text: str) -> list[int]:
+        """The tokens of a text by itself."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
 
     def _encode_targets(self, texts: list[str] | tuple[str, ...]) -> list[list[int]]:
         if self.model_class == "seq2seq":
             encoded: list[list[int]] = self.tokenizer(text_target=list(texts), verbose=False)["input_ids"]
             return encoded
-        spaced = [" " + text.strip() for text in texts]  # the target goes on where the prompt ends
-        bare: list[list[int]] = self.tokenizer(spaced, add_special_tokens=False, verbose=False)["input_ids"]
-        return [[*ids, self.tokenizer.eos_token_id] for ids in bare]
+        begin = " " if self.chat is None else self.chat.answer_before  # the target goes on where the prompt ends
+        end = [self.tokenizer.eos_token_id] if self.chat is None else self.chat.end_ids
+        begun = [begin + text.strip() for text in texts]
+        bare: list[list[int]] = self.tokenizer(begun, add_special_tokens=False, verbose=False)["input_ids"]
+        return [[*ids, *end] for ids in bare]
 
     def _training_row(self, prompt: list[int], target: list[int]) -> dict[str, Any]:
         if self.model_class == "seq2seq":
@@ -168,7 +202,8 @@ class Tokenization:
         """Into the cache by a rename, so that a reader sees all of it or none."""
         temporary = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
-            dataset.save_to_disk(temporary)
+            with _without_bars():
+                dataset.save_to_disk(temporary)
             files = {path.name: file_sha256(path) for path in temporary.iterdir()}
             kept = KeptTokens(counts=counts, files=files)
             kept.write(temporary / KEPT)
@@ -193,6 +228,20 @@ class KeptTokens(Record):
 
     counts: dict[str, int]
     files: dict[str, str]
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the progress bars of datasets: ours tell how far it is."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    before = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not before:
+            enable_progress_bars()
 
 
 def _kept(folder: Path) -> KeptTokens | None:

@@ -12,6 +12,7 @@ from tuneoff.data.batches import collator_for
 from tuneoff.decode.search import search_settings, steering
 from tuneoff.model.base import model_class
 from tuneoff.model.engines import Engine
+from tuneoff.records import ChatFrame
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,18 +39,20 @@ def generate(
     num_beams: int,
     batch_size: int,
     report: Callable[[int, int], None],
+    chat: ChatFrame | None = None,
 ) -> list[Generated]:
     """What the engine's model writes for each of `inputs` (token ids of prompts), in their order.
 
-    Greedy search, or beam search with `num_beams` > 1; never sampling. `report` is told the inputs done and in all
-    after each batch. An engine's own search is greedy alone, and is used where the model needs no tokens forced or
-    forbidden (`search.steering`); otherwise transformers' `generate` writes.
+    Greedy search, or beam search with `num_beams` > 1; never sampling. With `chat`, a text ends where the assistant's
+    turn does, too. `report` is told the inputs done and in all after each batch. An engine's own search is greedy
+    alone, and is used where the model needs no tokens forced or forbidden (`search.steering`); otherwise transformers'
+    `generate` writes.
     """
     model = engine.model.eval()
     device = next(model.parameters()).device
     kind = model_class(model.config)
     collate = collator_for(model, tokenizer, kind)
-    settings = search_settings(model, tokenizer, max_new_tokens, num_beams)
+    settings = search_settings(model, tokenizer, max_new_tokens, num_beams, chat)
     plain_greedy = num_beams == 1 and not steering(settings)
     greedy = engine.greedy() if plain_greedy else None
     ends = settings.eos_token_id

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuneoff.records import ChatFrame
+
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -25,9 +27,13 @@ SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "eps
 
 
 def search_settings(
-    model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, num_beams: int
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    max_new_tokens: int,
+    num_beams: int,
+    chat: ChatFrame | None = None,
 ) -> GenerationConfig:
-    """How `generate` searches, whole.
+    """How `generate` searches, whole. The last token of an answer by `chat` is an end, too.
 
     What is left off is set to do nothing, since transformers fills in what is not set from the model's own config.
     """
@@ -39,7 +45,7 @@ def search_settings(
         num_beams=num_beams,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=_ends(own, model.config.get_text_config(decoder=True), tokenizer),
+        eos_token_id=_ends(own, model.config.get_text_config(decoder=True), tokenizer, chat),
     )
     config.update(**{name: LEFT_OFF[name] for name in _set(own, LEFT_OFF)})
     dropped = LEFT_OFF.keys() | OVERRULED | SAMPLING
@@ -56,7 +62,7 @@ def _ends(*places: Any) -> list[int]:
     """
     found: list[int] = []
     for place in places:
-        ids = getattr(place, "eos_token_id", None)
+        ids = place.end_ids[-1] if isinstance(place, ChatFrame) else getattr(place, "eos_token_id", None)
         found += ids if isinstance(ids, list) else [] if ids is None else [ids]
     return list(dict.fromkeys(found))
 

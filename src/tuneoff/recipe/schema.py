@@ -196,6 +196,7 @@ class Recipe(Spec):
     model: ModelSpec
     data: DataSpec
     prompt: Text
+    chat: Literal["auto", "on", "off"] = "auto"
     arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()

@@ -5,7 +5,7 @@ from tuneoff.records.checks import Agreement, Checks, Moved
 from tuneoff.records.history import read_history
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
-from tuneoff.records.run import FREE_OF_TRAINING, ChosenEngine, Floor, Resolved, RunMark, SplitStatistics
+from tuneoff.records.run import FREE_OF_TRAINING, ChatFrame, ChosenEngine, Floor, Resolved, RunMark, SplitStatistics
 from tuneoff.records.times import BUSY, PartTime, read_times
 from tuneoff.records.trial import (
     Failure,
@@ -26,6 +26,7 @@ __all__ = [
     "FREE_OF_TRAINING",
     "Advice",
     "Agreement",
+    "ChatFrame",
     "Checks",
     "ChosenEngine",
     "Failure",

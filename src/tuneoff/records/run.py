@@ -42,6 +42,28 @@ class Floor(Record):
     scores: dict[str, float]
 
 
+class ChatFrame(Record):
+    """What a chat template puts around a prompt that is a user's turn.
+
+    Attributes:
+        before: The text before the prompt: special tokens, the system's turn, the head of the user's.
+        after: The text after it: the end of the user's turn, the head of the assistant's.
+        answer_before: What an answer begins with, where the template writes more than it asks with: a space.
+        end_ids: The tokens that end the assistant's turn.
+        strips: Whether spaces around a turn are taken off.
+    """
+
+    before: str
+    after: str
+    answer_before: str = ""
+    end_ids: list[int]
+    strips: bool
+
+    def around(self, prompt: str) -> str:
+        """The whole text that the model is asked by."""
+        return f"{self.before}{prompt.strip() if self.strips else prompt}{self.after}"
+
+
 class RunMark(Record):
     """Which run a result is of: the run's own mark, and the hash of what it was resolved to (`Resolved.sha256`)."""
 
@@ -101,6 +123,7 @@ class Resolved(Record):
             chosen one.
         warnings: What the user should know of the data, a sentence each.
         floors: What texts that no model wrote score on the data; empty in a run of an older tuneoff.
+        chat: What the model's chat template puts around each prompt; None where prompts are plain text.
     """
 
     run: str | None = None
@@ -123,6 +146,7 @@ class Resolved(Record):
     learning_rates: dict[str, float | None]
     warnings: list[str]
     floors: list[Floor] = Field(default_factory=list)
+    chat: ChatFrame | None = None
 
     @property
     def sha256(self) -> str:

@@ -96,6 +96,7 @@ class Comparison(Record):
         unlike: Fields of the environment in which arms differ.
         scored_differently: Why scores are not compared, where they are not: what differs in their signatures.
         floors: What texts that no model wrote score on these data.
+        chat: Whether the model is asked by its own chat template.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
         samples: Three examples with what each arm wrote.
@@ -115,6 +116,7 @@ class Comparison(Record):
     unlike: list[Unlike] = Field(default_factory=list)
     scored_differently: str | None = None
     floors: list[Floor] = Field(default_factory=list)
+    chat: bool = False
     same_outputs: list[list[str]]
     tuning: list[Tuning]
     samples: list[Sample]
@@ -151,6 +153,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     named: list[str] = []
     words = []
     floors: list[Floor] = []
+    chat = False
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
@@ -162,6 +165,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         if resolved is not None:
             told += resolved.warnings
             floors = floors or resolved.floors
+            chat = chat or resolved.chat is not None
             scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
         warnings += [warning for warning in told if warning not in warnings]
@@ -181,6 +185,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         unlike=differing(arms),
         scored_differently=None if comparable else _what_differs(_signatures(finished)),
         floors=floors,
+        chat=chat,
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         samples=_samples(finished),

@@ -126,6 +126,8 @@ def notes(comparison: Comparison) -> list[str]:
             f"{_explained(comparison)} on {comparison.examples:,} {comparison.words.examples}{_references(comparison)}"
         )
     notes += _floor_notes(comparison)
+    if comparison.chat:
+        notes.append("asked by the model's own chat template: the prompt is the user's turn")
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 
@@ -62,6 +63,7 @@ class TrialEvaluation(TrialProcess):
                 num_beams=evaluation.num_beams,
                 batch_size=evaluation.batch_size,
                 report=self._timed_batches(),
+                chat=resolved.chat,
             )
         memory = self._meter.end_phase()
         self._times.flush()
@@ -144,9 +146,15 @@ class TrialEvaluation(TrialProcess):
                 "n": len(predictions),
                 "split": evaluation.split,
                 "data": self._resolved.data[evaluation.split].content_sha256[:12],
+                **self._chat_signature(),
                 "search": "greedy" if evaluation.num_beams == 1 else f"beam{evaluation.num_beams}",
                 "max_new_tokens": evaluation.max_new_tokens,
                 "precision": self._precision.name,
                 "seed": self._trial.seed,
             }
         )
+
+    def _chat_signature(self) -> dict[str, str]:
+        """Which chat template the model was asked by, where it was."""
+        chat = self._resolved.chat
+        return {} if chat is None else {"chat": hashlib.sha256(chat.model_dump_json().encode()).hexdigest()[:8]}

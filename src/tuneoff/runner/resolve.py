@@ -72,6 +72,7 @@ def resolve(
         learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()},
         warnings=[*inputs.warnings, *_search_warnings(recipe, model)],
         floors=_floors(recipe, inputs, tell),
+        chat=inputs.chat,
     )
     resolved.write(folder.resolved)
     return resolved

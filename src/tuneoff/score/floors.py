@@ -50,9 +50,7 @@ def lead(text: str, length: float) -> str:
     return " ".join(kept)
 
 
-def _scored(
-    name: str, asked: Sequence[Asked], answer: Callable[[str], str], scorers: dict[Metric, Scorer]
-) -> Floor:
+def _scored(name: str, asked: Sequence[Asked], answer: Callable[[str], str], scorers: dict[Metric, Scorer]) -> Floor:
     scores = {
         metric.name: fmean(metric.of_example(scorer.score(answer(text), own)) for text, own in asked)
         for metric, scorer in scorers.items()

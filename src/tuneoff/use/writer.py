@@ -70,10 +70,7 @@ class Finished:
 
     @cached_property
     def tokenization(self) -> Tokenization:
-        data, prompt = self.recipe.data, Prompt(self.recipe.prompt)
-        return Tokenization(
-            self.tokenizer, self.resolved.model_class, prompt.tail, data.max_source_length, data.max_target_length
-        )
+        return Tokenization.of(self.recipe, self.tokenizer, self.resolved.model_class, self.resolved.chat)
 
     def model(self) -> Any:
         """A transformers model, or peft's around one, on this machine's device and in the trial's precision."""
@@ -143,6 +140,7 @@ class Writer:
             num_beams=evaluation.num_beams,
             batch_size=evaluation.batch_size,
             report=report,
+            chat=self._finished.resolved.chat,
         )
         return [
             Written(o.text, o.truncated, o.tokens, prompt_tokens=length, read_tokens=len(ids))

@@ -17,6 +17,9 @@ HERE = Path(__file__).parent / "usage"
 class Usage:
     """What the code must know. `base` and `revision` are of the original model that an adapter goes with.
 
+    `prompt` is the template of all that the model is given, a chat template's text included. `special_tokens` says
+    whether the tokenizer adds its special tokens: a chat template has them already.
+
     `tail_tokens` are the tokens at a prompt's end that truncation keeps, the tokenizer's closing ones among them;
     `added_end` those that the tokenizer adds at the end and that are taken off, `ends` all ids that end a text, `start`
     the id that begins one (encoder-decoder models).
@@ -25,6 +28,7 @@ class Usage:
     format: str
     model_class: Literal["seq2seq", "causal"]
     prompt: str
+    special_tokens: bool
     example: dict[str, str]
     max_source_length: int
     tail_tokens: int

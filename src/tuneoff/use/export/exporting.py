@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneoff.data.prompt import Prompt
+from tuneoff.data.prompt import Prompt, around_template
 from tuneoff.errors import ExportError, TuneoffError, WriteError, disk_trouble, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
@@ -163,7 +163,8 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
     return Usage(
         format=format,
         model_class=resolved.model_class,
-        prompt=recipe.prompt,
+        prompt=around_template(resolved.chat, recipe.prompt),
+        special_tokens=resolved.chat is None,
         example={**dict.fromkeys(prompt.columns, "…"), recipe.data.input: EXAMPLE},
         max_source_length=recipe.data.max_source_length,
         tail_tokens=min(finished.tokenization.kept_tokens(), recipe.data.max_source_length - 1),

@@ -60,7 +60,9 @@ def scored_dtype(finished: Finished) -> torch.dtype:
 def search_config(finished: Finished, model: Any) -> GenerationConfig:
     """How the trial searched."""
     evaluation = finished.recipe.evaluation
-    return search_settings(model, finished.tokenizer, evaluation.max_new_tokens, evaluation.num_beams)
+    return search_settings(
+        model, finished.tokenizer, evaluation.max_new_tokens, evaluation.num_beams, finished.resolved.chat
+    )
 
 
 def require_plain_search(finished: Finished, config: GenerationConfig, format: str) -> None:

@@ -52,7 +52,8 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     """
     predictions = chosen(finished)
     prompts = _prompts(finished.recipe, predictions)
-    texts = run_code(code, folder, prompts, tell)
+    chat = finished.resolved.chat
+    texts = run_code(code, folder, [chat.around(p) for p in prompts] if chat is not None else prompts, tell)
     evaluation = finished.recipe.evaluation
     verification = compare(evaluation.split, find_metric(evaluation.metrics[0]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
@@ -127,6 +128,7 @@ def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
         num_beams=evaluation.num_beams,
         batch_size=evaluation.batch_size,
         report=lambda *_: None,
+        chat=finished.resolved.chat,
     )
     return [output.text for output in outputs]
 

@@ -1,0 +1,74 @@
+"""A model's own chat template around a prompt: the prompt is the user's turn, the target the assistant's.
+
+An instruct model that is asked otherwise goes on with the text in place of answering it. What the template puts around
+a turn is found by rendering two marks, once, so that prompts, targets and exported code need no template engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuneoff.errors import ModelError, Problem, first_line
+from tuneoff.records import ChatFrame
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ASKED, ANSWERED = "[the-prompt]", "[the-answer]"
+
+
+def chat_frame(
+    tokenizer: PreTrainedTokenizerBase, kind: Literal["seq2seq", "causal"], chat: Literal["auto", "on", "off"]
+) -> ChatFrame | None:
+    """What the tokenizer's template puts around a prompt and after an answer; None where prompts are plain text.
+
+    Thinking is switched off where the template offers it. Raises ModelError where the template cannot be used.
+    """
+    if chat == "off" or kind == "seq2seq" or tokenizer.chat_template is None:
+        return None
+    asked = _rendered(tokenizer, {"role": "user", "content": f"\t{ASKED}\t"}, add_generation_prompt=True)
+    before, found, after = asked.partition(ASKED)
+    if not found:
+        raise ModelError("the chat template does not show the user's turn. Set chat: off to ask with plain text")
+    keeps_spaces = before.endswith("\t") and after.startswith("\t")
+    if keeps_spaces:
+        before, after = before[:-1], after[1:]
+    whole = _rendered(tokenizer, {"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED})
+    until, found, end = whole.rpartition(ANSWERED)
+    prompt = f"{before}{ASKED}{after}"
+    return ChatFrame(
+        before=before,
+        after=after,
+        answer_before=until.removeprefix(prompt) if until.startswith(prompt) else "",
+        end_ids=_end(tokenizer, end if found else ""),
+        strips=not keeps_spaces,
+    )
+
+
+def check_chat(tokenizer: PreTrainedTokenizerBase, kind: Literal["seq2seq", "causal"], chat: str) -> list[Problem]:
+    """What is wrong where the recipe asks for a chat template."""
+    if chat != "on":
+        return []
+    if kind == "seq2seq":
+        return [Problem(("chat",), "an encoder-decoder has no chat template; leave it out, or set chat: off")]
+    if tokenizer.chat_template is None:
+        return [Problem(("chat",), "the model's tokenizer has no chat template; leave it out, or set chat: off")]
+    return []
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, *messages: dict[str, str], **options: Any) -> str:
+    try:
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, enable_thinking=False, **options)
+    except Exception as error:  # a template may raise whatever it likes
+        raise ModelError(
+            f"the model's chat template cannot be used: {first_line(error)} Set chat: off to ask with plain text"
+        ) from error
+    return str(text)
+
+
+def _end(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens that end an answer: those after it up to the first special one, or else the tokenizer's own end."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    place = next((n for n, token in enumerate(ids) if token in special), None)
+    return [int(tokenizer.eos_token_id)] if place is None else ids[: place + 1]
