@@ -11,7 +11,7 @@ from statistics import mean
 import yaml
 from generate import HERE, OUT, read_sketches
 
-from tuneoff.score.rouge import rouge
+from tuneoff.score.metrics import find_metric
 
 SPLITS = ("train", "validation", "test", "handwritten")
 METRICS = ("rouge1", "rouge2", "rougeL")
@@ -49,8 +49,9 @@ def novel_bigrams(rows: Rows) -> float:
 
 def lead(rows: Rows, turns: int) -> list[float]:
     """ROUGE F × 100 of the first turns, tags included, as the summary; mean over references, then dialogues."""
-    scores = [rouge(" ".join(d.split("\n")[:turns]), [row["summary"] for row in group]) for d, group in rows.items()]
-    return [100 * mean(mean(score[metric]) for score in scores) for metric in METRICS]
+    pairs = [(" ".join(d.split("\n")[:turns]), [row["summary"] for row in group]) for d, group in rows.items()]
+    scorers = [find_metric(name).prepare([own for _, own in pairs]) for name in METRICS]
+    return [100 * mean(mean(scorer.score(text, own)) for text, own in pairs) for scorer in scorers]
 
 
 def agreement(split: str, rows: Rows) -> float:
@@ -62,7 +63,8 @@ def agreement(split: str, rows: Rows) -> float:
     if split != "handwritten":
         shared = yaml.safe_load((HERE / "slots.yaml").read_text(encoding="utf-8"))
         groups = [sketch.outcomes[0]["summary"] for sketch in read_sketches(HERE / "sketches" / split, shared)]
-    return 100 * mean(rouge(a, [b])["rouge1"][0] for group in groups for a, b in permutations(group, 2))
+    rouge1 = find_metric("rouge1").prepare(groups)
+    return 100 * mean(rouge1.score(a, [b])[0] for group in groups for a, b in permutations(group, 2))
 
 
 def overlap(rows: Rows, trained: Rows) -> tuple[float, float]:
