@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import dialogue
-from tuneoff.data.chat import chat_frame, check_chat
+from tuneoff.data.chat import chat_frame, check_chat, check_room
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.prompt import Prompt, around_template
 from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
@@ -72,6 +72,19 @@ def test_the_template_is_never_cut() -> None:
     assert len(ids) == 200
     assert text.startswith("<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\nSum up:\nHello")
     assert text.endswith("\nBe short.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+def test_a_length_without_room_for_the_input_is_refused() -> None:
+    assert check_room(tokenization(CHATML)) == []
+    (problem,) = check_room(tokenization(CHATML, source=40))
+    assert str(problem).startswith("data.max_source_length: 40 tokens leave no room beside the chat template")
+
+
+def test_no_prompt_changes_from_day_to_day() -> None:
+    today = "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+    made = tokenizer(today + "{{ date_string }}{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    frame = chat_frame(made, "causal", "auto")
+    assert frame is not None and frame.before == "26 Jul 2024"
 
 
 def test_the_frame_says_whether_spaces_are_kept_and_what_ends_a_turn() -> None:

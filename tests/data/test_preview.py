@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.conftest import recipe_values
 from tuneoff.data.inputs import Inputs, read_inputs
 from tuneoff.data.preview import histogram, preview, token_texts
+from tuneoff.data.sources import open_source
+from tuneoff.data.splits import Split, read_split
 from tuneoff.errors import DataError
 from tuneoff.recipe import Recipe
 from tuneoff.runner.events import Reporter
@@ -23,6 +25,10 @@ def read(data_folder: Path, kind: str, **data: object) -> tuple[Recipe, Inputs]:
     values["data"] |= data
     recipe = Recipe.model_validate(values)
     return recipe, read_inputs(recipe, None, Reporter(io.StringIO()))
+
+
+def prompts(recipe: Recipe, split: Split) -> dict[str, str]:
+    return {e.id: e.prompt for e in read_split(recipe, open_source(recipe.data), split, split).examples}
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "causal"])
@@ -36,7 +42,9 @@ def test_the_segments_are_the_prompt_and_what_the_loss_sees(kind: str, data_fold
         end = inputs.tokenizer.eos_token
         assert "".join(learnt.tokens).strip() == f"{example.references[0]}{end}"
         text = "".join(seen.tokens)
-        assert text.removesuffix(end) == example.prompt and text.endswith(end) == (kind == "seq2seq")
+        assert text.removesuffix(end) == prompts(recipe, "train")[example.id] and text.endswith(end) == (
+            kind == "seq2seq"
+        )
         assert example.cut_tokens == 0
     assert len(shown.input_lengths) == len(shown.target_lengths) == inputs.data["train"].examples
     assert sum(shown.target_lengths) == inputs.data["train"].target_tokens
@@ -49,7 +57,7 @@ def test_the_scored_split_has_no_target_and_what_is_cut_is_counted(data_folder: 
     assert shown.target_lengths == []
     for example in shown.examples:
         (seen,) = example.segments
-        whole = len(inputs.tokenizer(example.prompt)["input_ids"])
+        whole = len(inputs.tokenizer(prompts(recipe, "test")[example.id])["input_ids"])
         assert example.cut_tokens == max(0, whole - 24) and len(seen.tokens) == min(whole, 24)
 
 

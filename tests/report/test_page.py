@@ -60,7 +60,7 @@ def test_the_markdown_has_verdict_table_and_signature(tmp_path: Path) -> None:
     assert "lora keeps " in text
     assert re.search(r"^\| lora \| 3\.54 M \| 1\.41% \|", text, re.M)
     assert re.search(r"^\| lora − full \| ROUGE-1 \| [+-]\d", text, re.M)
-    assert "signature: `metric:rouge_score|n:60`" in text
+    assert "signature: `metric:rouge_score|n:60|tok:ascii`" in text
 
 
 def test_any_text_is_inert(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_other_metrics_stand_beside_those_of_the_recipe(tmp_path: Path) -> None:
         predictions = read_predictions(folder.trial(row.arm, 0).predictions)
         assert row.scores["token_f1"] == pytest.approx(sum(p.scores["token_f1"][0] for p in predictions) / 60)
         assert table_cells(row, after)[-2] == f"{100 * row.scores['token_f1']:.2f}"
-    assert after.signature == ("token_f1:squad|exact_match:squad|metric:rouge_score|n:60")
+    assert after.signature == ("token_f1:squad|exact_match:squad|metric:rouge_score|n:60|tok:ascii")
     assert {d.metric for d in after.evidence.differences} == set(after.metrics)  # type: ignore[union-attr]
 
 

@@ -14,6 +14,10 @@ from tuneoff.records import ChatFrame
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tuneoff.data.tokens import Tokenization
+
+DAY = "26 Jul 2024"  # for templates that ask for one, as Llama 3's: with today's, prompts would change from day to day
+LONGEST = 100_000  # characters around a turn
 ASKED, ANSWERED = "[the-prompt]", "[the-answer]"
 
 
@@ -56,13 +60,30 @@ def check_chat(tokenizer: PreTrainedTokenizerBase, kind: Literal["seq2seq", "cau
     return []
 
 
+def check_room(tokenization: Tokenization) -> list[Problem]:
+    """What is wrong where the template and the prompt's last words leave no room for the input."""
+    chat, most = tokenization.chat, tokenization.max_source_length
+    if chat is None:
+        return []
+    head = len(tokenization.tokenizer(chat.before, add_special_tokens=False, verbose=False)["input_ids"])
+    taken = head + tokenization.kept_tokens()
+    if taken < most:
+        return []
+    told = f"{most} tokens leave no room beside the chat template and the prompt's last words, which take {taken}"
+    return [Problem(("data", "max_source_length"), told)]
+
+
 def _rendered(tokenizer: PreTrainedTokenizerBase, *messages: dict[str, str], **options: Any) -> str:
     try:
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False, enable_thinking=False, **options)
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, enable_thinking=False, date_string=DAY, **options
+        )
     except Exception as error:  # a template may raise whatever it likes
         raise ModelError(
             f"the model's chat template cannot be used: {first_line(error)} Set chat: off to ask with plain text"
         ) from error
+    if len(text) > LONGEST:
+        raise ModelError("the model's chat template writes without end. Set chat: off to ask with plain text")
     return str(text)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneoff.builtin import located
-from tuneoff.data.chat import chat_frame, check_chat
+from tuneoff.data.chat import chat_frame, check_chat, check_room
 from tuneoff.data.checks import (
     Extent,
     check_architecture,
@@ -155,6 +155,7 @@ def _tokenise(
 ) -> tuple[dict[str, str], dict[str, SplitStatistics]]:
     """The folder of each split's tokens, and what was read of it."""
     tokenization = Tokenization.of(recipe, tokenizer, kind, chat)
+    _refuse(check_room(tokenization))
     tokens: dict[str, str] = {}
     statistics: dict[str, SplitStatistics] = {}
     for split, examples in splits.items():

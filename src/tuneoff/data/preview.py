@@ -34,14 +34,12 @@ class Preview:
 
     Attributes:
         id: Its `id` in the data, or else its number.
-        prompt: The whole prompt, as text.
         references: What should be written.
         segments: What the model sees of it: the prompt, and in training the target.
         cut_tokens: How many of the prompt's tokens were cut.
     """
 
     id: str
-    prompt: str
     references: tuple[str, ...]
     segments: list[Segment]
     cut_tokens: int
@@ -85,7 +83,7 @@ def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPr
         example, row = found[place], rows[place]
         [(kept, whole)] = tokenization.measured_prompts([example.prompt])
         segments = _segments(inputs.tokenizer, row, causal=inputs.model_class == "causal")
-        shown.append(Preview(example.id, example.prompt, example.references, segments, whole - len(kept)))
+        shown.append(Preview(example.id, example.references, segments, whole - len(kept)))
     trained = "labels" in rows.column_names
     targets = [sum(label != IGNORED for label in labels) for labels in rows["labels"]] if trained else []
     lengths = [len(ids) for ids in rows["input_ids"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tuneoff.data.examples import Example, Examples
@@ -12,7 +12,7 @@ from tuneoff.errors import Problem
 MOST = 0.05  # of the scored examples: more that are trained on, too, need data.allow_overlap
 TELLING = 0.01  # of the examples: fewer that share a run of words, or have a target of one word, are no news
 RUN, STRIDE = 12, 5  # words of a run that is looked for, every so many words: each shared run of 16 words is found
-RARE = 2  # a run that more of the scored examples have is a phrase of the data, and no sign of overlap
+COMMON = -1  # a run that several of the scored examples have is a phrase of the data, and no sign of overlap
 CONTAINED = 0.5  # of the targets, from which on it is told that they stand in their inputs
 SHORT = 3  # words of a target that may stand in its input by chance
 CONSTANT = 0.9  # of the targets that are one and the same
@@ -63,24 +63,22 @@ def _shares_runs(splits: Mapping[Split, Examples], scored: Split, known: set[str
     """The other scored examples that have a rare run of words in common with a training example's columns."""
     if "train" not in splits:
         return []
-    owners: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
-    for place, example in enumerate(splits[scored].examples):
-        for run in _runs(example, 1):
-            owners[run].add(place)
-    rare = {run: places for run, places in owners.items() if len(places) <= RARE}
+    examples = splits[scored].examples
+    owners: dict[int, int] = {}  # of the hash of each run: the example, or none where more have it
+    for place, example in enumerate(examples):
+        for run in set(_runs(example, 1)):
+            owners[run] = place if run not in owners else COMMON
     met: set[int] = set()
     for example in splits["train"].examples:
-        for run in _runs(example, STRIDE):
-            met |= rare.get(run, set())
-    examples = splits[scored].examples
-    return [examples[place] for place in sorted(met) if examples[place].id not in known]
+        met.update(owners.get(run, COMMON) for run in _runs(example, STRIDE))
+    return [examples[place] for place in sorted(met - {COMMON}) if examples[place].id not in known]
 
 
-def _runs(example: Example, stride: int) -> Iterator[tuple[str, ...]]:
+def _runs(example: Example, stride: int) -> Iterator[int]:
     for text in example.columns.values():
         words = text.lower().split()
         for start in range(0, len(words) - RUN + 1, stride):
-            yield tuple(words[start : start + RUN])
+            yield hash(tuple(words[start : start + RUN]))
 
 
 def _oddities(examples: Sequence[Example]) -> list[str]:

@@ -22,7 +22,8 @@ def special_token_warnings(
 
     `prompt` is None where a chat template begins it.
     """
-    specials = sorted({text for text in tokenizer.all_special_tokens if len(text) >= SHORTEST})
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    specials = sorted({text for text in (*tokenizer.all_special_tokens, *added) if len(text) >= SHORTEST})
     told = _doubled_beginning(tokenizer, prompt) if prompt is not None else []
     for split, examples in splits.items():
         for what, texts, becomes in (

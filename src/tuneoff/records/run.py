@@ -152,8 +152,10 @@ class Resolved(Record):
     def sha256(self) -> str:
         """The hash of what its results hang on: the recipe, and model, tokenizer and data wherever they lie."""
         training = {key: self.recipe["training"][key] for key in self.recipe["training"] if key not in FREE_OF_TRAINING}
+        data = {key: value for key, value in self.recipe["data"].items() if key != "allow_overlap"}
+        known = {key: value for key, value in self.recipe.items() if key != "words"}
         parts = [
-            {**{key: value for key, value in self.recipe.items() if key != "words"}, "training": training},
+            {**known, "training": training, "data": data},
             [self.model_revision, self.model_sha256, self.tokenizer_revision, self.tokenizer_sha256],
             {split: found.content_sha256 for split, found in self.data.items()},
         ]

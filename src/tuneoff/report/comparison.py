@@ -17,8 +17,8 @@ from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
 from tuneoff.report.side_by_side import spread
 from tuneoff.score.evidence import Evidence, weigh
-from tuneoff.score.metrics import Metric, find_metrics
-from tuneoff.signature import signature_fields
+from tuneoff.score.metrics import Metric, find_metrics, is_metric
+from tuneoff.signature import signature, signature_fields
 
 SAMPLES = 3
 
@@ -142,6 +142,10 @@ def compare_runs(folders: Sequence[RunFolder]) -> tuple[Comparison, list[Arm]]:
     arms, comparison = _compare(folders, prefixes=[f"{name}/" for name in names])
     if comparison.scored_differently is not None:
         raise RunFolderError(f"these runs cannot be compared: {comparison.scored_differently}")
+    if not comparison.metrics:
+        raise RunFolderError(
+            "these runs cannot be compared: they have no metric in common. `tuneoff score RUN --metric M` adds one"
+        )
     return comparison, arms
 
 
@@ -170,9 +174,9 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
             examples, references = (scored.examples, scored.references) if scored else (None, None)
         warnings += [warning for warning in told if warning not in warnings]
     finished = [arm for arm in arms if arm.done]
-    signatures = set(_signatures(finished).values())
-    comparable = len(signatures) <= 1
     metrics = _metrics(finished, named)
+    signatures = _signatures(finished, metrics)
+    comparable = all(fields == next(iter(signatures.values())) for fields in signatures.values())
     return arms, Comparison(
         run=", ".join(str(folder.path) for folder in folders),
         words=words[0],
@@ -183,13 +187,13 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         evidence=_evidence(finished, metrics, max(keep)) if comparable else None,
         costs=costs(arms),
         unlike=differing(arms),
-        scored_differently=None if comparable else _what_differs(_signatures(finished)),
+        scored_differently=None if comparable else _what_differs(signatures),
         floors=floors,
         chat=chat,
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         samples=_samples(finished),
-        signature=signatures.pop() if len(signatures) == 1 else None,
+        signature=signature(next(iter(signatures.values()))) if signatures and comparable else None,
         unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],
         warnings=warnings,
     )
@@ -314,26 +318,33 @@ def _samples(arms: Sequence[Arm]) -> list[Sample]:
     ]
 
 
-def _unseeded(signature: str | None) -> str:
-    """All of a signature but the seed: trials of one comparison share it."""
-    return (signature or "").rpartition("|seed:")[0]
+def _signatures(arms: Sequence[Arm], metrics: Sequence[Metric]) -> dict[str, dict[str, str]]:
+    """What each trial's scores by `metrics` depend on, under the name of its arm (with its seed, where it has several).
 
-
-def _signatures(arms: Sequence[Arm]) -> dict[str, str]:
-    """The signature of each trial, under the name of its arm (with its seed, where it has several)."""
+    Trials of one comparison share all of it but the seed, which is left out.
+    """
     return {
-        arm.name if len(arm.done) == 1 else f"{arm.name} (seed {seed})": _unseeded(result.signature)
+        arm.name if len(arm.done) == 1 else f"{arm.name} (seed {seed})": _compared_fields(result.signature, metrics)
         for arm in arms
         for seed, result in arm.done.items()
         if result.signature
     }
 
 
-def _what_differs(signatures: dict[str, str]) -> str:
+def _compared_fields(signature: str, metrics: Sequence[Metric]) -> dict[str, str]:
+    """The fields of a signature but the seed and those of metrics that are not compared."""
+    fields = signature_fields(signature)
+    if fields.get("metric") == "rouge_score":
+        fields.setdefault("tok", "ascii")  # an older tuneoff had no other, and did not say so
+    compared = {metric.name for metric in metrics}
+    others = {name for name in fields if is_metric(name) and name.replace(".", ":") not in compared}
+    return {name: value for name, value in fields.items() if name != "seed" and name not in others - compared}
+
+
+def _what_differs(signatures: dict[str, dict[str, str]]) -> str:
     """The first two arms whose signatures differ, and the fields in which they do."""
-    (one, first), *others = signatures.items()
-    other, second = next((name, text) for name, text in others if text != first)
-    before, after = signature_fields(first), signature_fields(second)
+    (one, before), *others = signatures.items()
+    other, after = next((name, fields) for name, fields in others if fields != before)
     fields = [
         f"{key} ({before.get(key, 'none')} and {after.get(key, 'none')})"
         for key in {**before, **after}

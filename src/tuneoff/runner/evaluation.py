@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from tuneoff.data.contents import require_saved
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
+from tuneoff.decode.search import left_off
 from tuneoff.folder import TrialFolder, write_lines
 from tuneoff.measure import allocator
 from tuneoff.measure.environment import describe_environment
@@ -33,6 +34,7 @@ class TrialEvaluation(TrialProcess):
         super().__init__(resolved, trial, folder, report, stop)
         self._times = self._part_times(folder.batch_times)
         self._metrics = find_metrics(self._recipe.evaluation.metrics)
+        self._left_off: list[str] = []
 
     def run(self) -> TrialResult:
         """Evaluate what `trained.json` says was trained, or the original model, and write the trial's result."""
@@ -51,6 +53,7 @@ class TrialEvaluation(TrialProcess):
             engine = engine_for(self._engine_name, model, bf16=self._precision.name == "bf16")
         with self._phase("tokenise"):
             test = load_tokens(resolved.tokens[evaluation.split])
+        self._left_off = left_off(model.generation_config, evaluation.num_beams)
         allocator.quick()
         self._times.begin(0)
         self._meter.start_phase()
@@ -146,7 +149,7 @@ class TrialEvaluation(TrialProcess):
                 "n": len(predictions),
                 "split": evaluation.split,
                 "data": self._resolved.data[evaluation.split].content_sha256[:12],
-                **self._chat_signature(),
+                **self._search_signature(),
                 "search": "greedy" if evaluation.num_beams == 1 else f"beam{evaluation.num_beams}",
                 "max_new_tokens": evaluation.max_new_tokens,
                 "precision": self._precision.name,
@@ -154,7 +157,11 @@ class TrialEvaluation(TrialProcess):
             }
         )
 
-    def _chat_signature(self) -> dict[str, str]:
-        """Which chat template the model was asked by, where it was."""
-        chat = self._resolved.chat
-        return {} if chat is None else {"chat": hashlib.sha256(chat.model_dump_json().encode()).hexdigest()[:8]}
+    def _search_signature(self) -> dict[str, str]:
+        """Which chat template the model was asked by, and what its own config asks for and was left off."""
+        chat, fields = self._resolved.chat, {}
+        if chat is not None:
+            fields["chat"] = hashlib.sha256(chat.model_dump_json().encode()).hexdigest()[:8]
+        if self._left_off:
+            fields["left_off"] = "+".join(setting.replace(" ", "=") for setting in self._left_off)
+        return fields

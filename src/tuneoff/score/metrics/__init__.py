@@ -19,6 +19,7 @@ __all__ = [
     "check_metrics",
     "find_metric",
     "find_metrics",
+    "is_metric",
     "metrics_signature",
     "shipped_metrics",
 ]
@@ -42,6 +43,11 @@ def find_metric(name: str) -> Metric:
         return own_metric(name)
     hint = f"{nearest(name, shipped_metrics())} A function of your own is named as module:function"
     raise MetricError(f"there is no metric {name!r}; {hint}")
+
+
+def is_metric(field: str) -> bool:
+    """Whether a field of a signature is of the metric of that name, or of the user's own `module.function`."""
+    return field in shipped_metrics() or "." in field
 
 
 def find_metrics(names: Iterable[str]) -> list[Metric]:

@@ -22,6 +22,7 @@ def parsed(text: str) -> Any:
     block = _BLOCK.match(text)
     try:
         value = json.loads(block[1] if block else text)
+        json.dumps(value, allow_nan=False)  # NaN is read and is no JSON; a number of thousands of digits is neither
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) else None
@@ -36,7 +37,7 @@ def fields(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for inner in value:
             yield from fields(inner, f"{path}[]")
     else:
-        yield path, json.dumps(float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+        yield path, json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def field_f1(text: str, reference: str) -> float:

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from tuneoff.score.metrics.base import Metric, References, Scorer
-from tuneoff.score.metrics.squad import normalised
+
+_BETWEEN = re.compile(r"[\s_-]+")
+_AROUND = " .,:;!?\"'`*()[]"  # what a model may write around a label, unless it belongs to one
+
+
+def label_text(text: str) -> str:
+    """A label as it is compared: in any case, with spaces for hyphens and underscores."""
+    return _BETWEEN.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
 def _prepare(references: References) -> Scorer:
-    labels = {normalised(text): text for own in references for text in own}
-    named = {label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)") for label in labels if label}
+    labels = {label_text(text) for own in references for text in own} - {""}
+    named = [
+        (label, re.compile(rf"(?<!\w){re.escape(label)}(?!\w)")) for label in sorted(labels, key=len, reverse=True)
+    ]
 
     def label_of(text: str) -> str | None:
         """The label that `text` is, or else the only one that it names; a longer label hides those within it."""
-        text = normalised(text)
-        if text in labels:
-            return text
-        for label in sorted(named, key=len, reverse=True):
-            rest = named[label].sub(" ", text)
+        text = label_text(text)
+        for whole in (text, text.strip(_AROUND)):
+            if whole in labels:
+                return whole
+        found = []
+        for label, pattern in named:
+            rest = pattern.sub(" ", text)
             if rest != text:
-                return None if any(other.search(rest) for other in named.values()) else label
-        return None
+                found.append(label)
+                text = rest
+        return found[0] if len(found) == 1 else None
 
     def score(text: str, own: Sequence[str]) -> list[float]:
         label = label_of(text)
-        return [float(label is not None and label == normalised(reference)) for reference in own]
+        return [float(label is not None and label == label_text(reference)) for reference in own]
 
     count = len(labels)
     many = f"accuracy: the references are {count:,} different labels, more than half as many as there are examples"

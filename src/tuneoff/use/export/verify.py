@@ -12,14 +12,14 @@ from statistics import fmean
 
 from tuneoff.data.prompt import Prompt
 from tuneoff.decode.generate import generate
-from tuneoff.errors import ExportError
+from tuneoff.errors import DataError, ExportError
 from tuneoff.model.engines import engine_for
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
 from tuneoff.report.side_by_side import spread
-from tuneoff.score.metrics import Metric, find_metric
+from tuneoff.score.metrics import Metric, Scorer, find_metric
 from tuneoff.score.metrics.squad import token_f1
 from tuneoff.use.export.merged import scored_dtype, scored_model
 from tuneoff.use.quiet import quiet
@@ -55,7 +55,9 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     chat = finished.resolved.chat
     texts = run_code(code, folder, [chat.around(p) for p in prompts] if chat is not None else prompts, tell)
     evaluation = finished.recipe.evaluation
-    verification = compare(evaluation.split, find_metric(evaluation.metrics[0]), predictions, texts)
+    every = read_predictions(finished.trial.predictions)
+    metric = find_metric(evaluation.metrics[0])
+    verification = compare(evaluation.split, metric, metric.prepare([p.references for p in every]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
         exact = written_in_fp32(finished, prompts)
         same = sum(text == other for text, other in zip(texts, exact, strict=True))
@@ -74,9 +76,11 @@ def chosen(finished: Finished) -> list[Prediction]:
     return spread(read_predictions(finished.trial.predictions, scores.examples if scores else None), EXAMPLES)
 
 
-def compare(split: str, metric: Metric, predictions: Sequence[Prediction], texts: Sequence[str]) -> Verification:
+def compare(
+    split: str, metric: Metric, scorer: Scorer, predictions: Sequence[Prediction], texts: Sequence[str]
+) -> Verification:
     """`texts` beside what the trial wrote for the same examples, by the metric that is judged."""
-    score = metric.prepare([p.references for p in predictions]).score
+    score = scorer.score
     pairs = list(zip(predictions, texts, strict=True))
     differing = [Difference(id=p.id, trial=p.prediction, export=text) for p, text in pairs if text != p.prediction]
     return Verification(
@@ -105,7 +109,7 @@ def failure(v: Verification) -> str | None:
     same = max(v.same, v.same_in_fp32 or 0) / v.examples
     if same >= EXACT:
         return None
-    if v.trial_score - v.score > FALL:
+    if v.trial_score - v.score > FALL + 1e-9:
         return f"{v.metric} is {100 * v.score:.2f} on {v.examples} examples, and was {100 * v.trial_score:.2f}"
     if same < HALF and v.agreement < AGREEMENT:
         return (
@@ -162,4 +166,9 @@ def run_code(code: str, folder: Path, prompts: Sequence[str], tell: ProgressList
 def _prompts(recipe: Recipe, predictions: Sequence[Prediction]) -> list[str]:
     """The prompts that the trial saw."""
     prompt = Prompt(recipe.prompt)
+    if set(prompt.columns) != {recipe.data.input} and not all(p.columns for p in predictions):
+        raise DataError(
+            "an older tuneoff kept the input column alone of a prompt that has others, so that no export of this run "
+            "can be verified: run the recipe again"
+        )
     return [prompt.fill(p.columns or {recipe.data.input: p.input}) for p in predictions]
