@@ -76,7 +76,7 @@ def test_other_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
         ((run, "--arm", "lora", "--seed", "7"), "has no seed 7; the choices are: 0"),
         ((tmp_path, "--arm", "lora"), "is not the folder of a run"),
         ((run, tmp_path / "nowhere.txt", "--arm", "lora"), "cannot read: No such file or directory"),
-        ((run, "--arm", "lora"), "is empty: a dialogue as text, or jsonl with dialogue"),
+        ((run, "--arm", "lora"), "is empty: an input as text, or jsonl with dialogue"),
     ):
         _, told = generate(*arguments, given=" \n", mistake=True)
         assert message in told and "\n" not in told

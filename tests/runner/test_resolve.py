@@ -303,7 +303,7 @@ def test_what_a_run_is_told_while_it_is_resolved(data_folder: Path, tmp_path: Pa
     recipe, folder = begin(recipe_values(data_folder), tmp_path)
     resolved_for(recipe, folder, Reporter(stream))
     phases = [json.loads(line)["text"] for line in stream.getvalue().splitlines() if '"phase"' in line]
-    assert phases == ["check", "read data", "tokenise", "build model", "hash model"]
+    assert phases == ["check", "read data", "tokenise", "build model", "hash model", "score what no model wrote"]
 
 
 def test_a_run_in_bf16_does_not_go_on_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
