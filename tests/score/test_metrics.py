@@ -208,3 +208,10 @@ def test_a_file_among_the_metrics_is_a_metric(tmp_path: Path, monkeypatch: pytes
 def test_every_metric_is_on_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert [name for name in shipped_metrics() if f"`{name}`" not in page] == []
+
+
+def test_only_what_the_compared_metrics_depend_on_is_compared() -> None:
+    both = find_metric("rouge1"), find_metric("lab.scores:own")
+    fields = metrics.compared_fields("metric:rouge_score|lab.scores.own:1234|token_f1:squad|n:3|seed:7", both)
+    assert fields == {"metric": "rouge_score", "lab.scores.own": "1234", "n": "3", "tok": "ascii"}
+    assert "lab.scores.own" not in metrics.compared_fields("lab.scores.own:1234|n:3", both[:1])

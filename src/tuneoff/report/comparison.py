@@ -17,8 +17,8 @@ from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
 from tuneoff.report.side_by_side import spread
 from tuneoff.score.evidence import Evidence, weigh
-from tuneoff.score.metrics import Metric, find_metrics, is_metric
-from tuneoff.signature import signature, signature_fields
+from tuneoff.score.metrics import Metric, compared_fields, find_metrics
+from tuneoff.signature import signature
 
 SAMPLES = 3
 
@@ -324,21 +324,11 @@ def _signatures(arms: Sequence[Arm], metrics: Sequence[Metric]) -> dict[str, dic
     Trials of one comparison share all of it but the seed, which is left out.
     """
     return {
-        arm.name if len(arm.done) == 1 else f"{arm.name} (seed {seed})": _compared_fields(result.signature, metrics)
+        arm.name if len(arm.done) == 1 else f"{arm.name} (seed {seed})": compared_fields(result.signature, metrics)
         for arm in arms
         for seed, result in arm.done.items()
         if result.signature
     }
-
-
-def _compared_fields(signature: str, metrics: Sequence[Metric]) -> dict[str, str]:
-    """The fields of a signature but the seed and those of metrics that are not compared."""
-    fields = signature_fields(signature)
-    if fields.get("metric") == "rouge_score":
-        fields.setdefault("tok", "ascii")  # an older tuneoff had no other, and did not say so
-    compared = {metric.name for metric in metrics}
-    others = {name for name in fields if is_metric(name) and name.replace(".", ":") not in compared}
-    return {name: value for name, value in fields.items() if name != "seed" and name not in others - compared}
 
 
 def _what_differs(signatures: dict[str, dict[str, str]]) -> str:

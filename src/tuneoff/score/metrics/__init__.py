@@ -11,15 +11,16 @@ from functools import cache
 from tuneoff.errors import MetricError, Problem, nearest
 from tuneoff.score.metrics.base import Metric, References, Scorer
 from tuneoff.score.metrics.own import own_metric
+from tuneoff.signature import signature_fields
 
 __all__ = [
     "Metric",
     "References",
     "Scorer",
     "check_metrics",
+    "compared_fields",
     "find_metric",
     "find_metrics",
-    "is_metric",
     "metrics_signature",
     "shipped_metrics",
 ]
@@ -45,11 +46,6 @@ def find_metric(name: str) -> Metric:
     raise MetricError(f"there is no metric {name!r}; {hint}")
 
 
-def is_metric(field: str) -> bool:
-    """Whether a field of a signature is of the metric of that name, or of the user's own `module.function`."""
-    return field in shipped_metrics() or "." in field
-
-
 def find_metrics(names: Iterable[str]) -> list[Metric]:
     """Those of several names, in their order. Raises MetricError."""
     return [find_metric(name) for name in names]
@@ -69,3 +65,13 @@ def check_metrics(names: Iterable[str]) -> list[Problem]:
 def metrics_signature(scorers: Iterable[Scorer]) -> dict[str, str]:
     """The fields of a signature that several scorers add to it; what they share stands once."""
     return {key: value for scorer in scorers for key, value in scorer.signature.items()}
+
+
+def compared_fields(signature: str, metrics: Iterable[Metric]) -> dict[str, str]:
+    """What scores by `metrics` depend on: the fields of a trial's signature but its seed and those of other metrics."""
+    fields = signature_fields(signature)
+    if fields.get("metric") == "rouge_score":
+        fields.setdefault("tok", "ascii")  # an older tuneoff had no other, and did not say so
+    compared = {metric.name.replace(":", ".") for metric in metrics}
+    others = {name for name in fields if name in shipped_metrics() or "." in name} - compared
+    return {name: value for name, value in fields.items() if name != "seed" and name not in others}
