@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import dialogue
-from tuneoff.data.chat import chat_frame, check_chat, check_room
+from tuneoff.data.chat import chat_frame, check_chat
+from tuneoff.data.checks import check_room
 from tuneoff.data.examples import Example, Examples
-from tuneoff.data.prompt import Prompt, around_template
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.rendering import TemplateRendering
 from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
 from tuneoff.errors import ModelError
 from tuneoff.model.tokenizer import train_tokenizer
@@ -39,9 +41,9 @@ def tokenizer(template: str | None) -> Any:
 
 def tokenization(template: str, source: int = 256) -> Tokenization:
     made = tokenizer(template)
-    return Tokenization(
-        made, "causal", Prompt("Sum up:\n{d}\nBe short.").tail, source, 40, chat_frame(made, "causal", "auto")
-    )
+    frame = chat_frame(made, "causal", "auto")
+    rendering = TemplateRendering(Prompt("Sum up:\n{d}\nBe short."), None, frame)
+    return Tokenization(made, "causal", rendering, source, 40, frame)
 
 
 PROMPT, ANSWER = "Sum up:\n#Person1#: Hello!\nBe short.", "#Person1# says hello."
@@ -54,9 +56,9 @@ def test_prompts_and_targets_are_what_the_template_renders(template: str) -> Non
     rendered = work.tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
     )
-    [ids] = work.prompts([PROMPT])
+    [(ids, _)] = work.prompts([{"d": "#Person1#: Hello!"}])
     assert work.tokenizer.decode(ids) == rendered
-    examples = Examples([Example("0", PROMPT, PROMPT, (f" {ANSWER} ",), {"d": "x"})], 1, 0, 0)
+    examples = Examples([Example("0", PROMPT, PROMPT, (f" {ANSWER} ",), {"d": "#Person1#: Hello!"})], 1, 0, 0)
     row = load_tokens(work.for_training(examples, lambda *_: None)[0])[0]
     learnt = [token for token in row["labels"] if token != IGNORED]
     assert row["input_ids"] == ids + learnt
@@ -67,7 +69,7 @@ def test_prompts_and_targets_are_what_the_template_renders(template: str) -> Non
 
 def test_the_template_is_never_cut() -> None:
     work = tokenization(CHATML, source=200)
-    [ids] = work.prompts([f"Sum up:\n{'Hello there. ' * 99}\nBe short."])
+    [(ids, _)] = work.prompts([{"d": "Hello there. " * 99}])
     text = work.tokenizer.decode(ids)
     assert len(ids) == 200
     assert text.startswith("<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\nSum up:\nHello")
@@ -77,7 +79,9 @@ def test_the_template_is_never_cut() -> None:
 def test_a_length_without_room_for_the_input_is_refused() -> None:
     assert check_room(tokenization(CHATML)) == []
     (problem,) = check_room(tokenization(CHATML, source=40))
-    assert str(problem).startswith("data.max_source_length: 40 tokens leave no room beside the chat template")
+    assert str(problem).startswith(
+        "data.max_source_length: 40 tokens leave no room for the texts: the prompt and the ch"
+    )
 
 
 def test_no_prompt_changes_from_day_to_day() -> None:
@@ -93,9 +97,6 @@ def test_the_frame_says_whether_spaces_are_kept_and_what_ends_a_turn() -> None:
     assert (chatml.strips, inst.strips) == (False, True)
     made = tokenizer(CHATML)
     assert chatml.end_ids == [made.convert_tokens_to_ids("<|im_end|>")] and inst.end_ids[-1] == made.eos_token_id
-    template = "Sum {{up}} {d}\n"
-    for frame in (chatml, inst):
-        assert Prompt(around_template(frame, template)).fill({"d": "x"}) == frame.around("Sum {up} x\n")
 
 
 def test_where_prompts_stay_plain() -> None:

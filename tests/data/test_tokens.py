@@ -9,6 +9,8 @@ from tokenizers.processors import TemplateProcessing
 
 from tests.conftest import dialogue
 from tuneoff.data.examples import Example, Examples
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.rendering import TemplateRendering
 from tuneoff.data.tokens import IGNORED, Tokenization, keep_tail, load_tokens
 from tuneoff.model.tokenizer import train_tokenizer
 
@@ -27,7 +29,8 @@ def some() -> Examples:
 
 def tokenization(some: Examples, model_class: Any, source: int = 64, target: int = 40) -> Tokenization:
     texts = [t for e in some.examples for t in (e.prompt, *e.references)]
-    return Tokenization(train_tokenizer(texts, 400, model_class), model_class, TAIL, source, target)
+    rendering = TemplateRendering(Prompt(f"Sum:\n{{dialogue}}{TAIL}"))
+    return Tokenization(train_tokenizer(texts, 400, model_class), model_class, rendering, source, target)
 
 
 def quiet(done: int, total: int) -> None:
@@ -85,7 +88,7 @@ def framed(frame: str, model_class: Any, tail: str, source: int = 24, target: in
     tokenizer.add_special_tokens({"bos_token": "<s>", "additional_special_tokens": ["<lang>"]})
     names = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>", "<lang>")]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=frame, special_tokens=names)
-    return Tokenization(tokenizer, model_class, tail, source, target)
+    return Tokenization(tokenizer, model_class, TemplateRendering(Prompt(f"{{text}}{tail}")), source, target)
 
 
 FRAMES = ["$A </s>", "<s> $A </s>", "$A </s> <lang>", "<lang> $A </s>", "$A"]  # T5, BART, mBART, NLLB, none
@@ -95,16 +98,18 @@ FRAMES = ["$A </s>", "<s> $A </s>", "$A </s> <lang>", "<lang> $A </s>", "$A"]  #
 def test_a_cut_prompt_without_a_tail_is_what_the_tokenizer_s_own_truncation_gives(frame: str) -> None:
     work = framed(frame, "seq2seq", "")
     text = "summarize: " + "She went to the market. " * 9
-    assert work.prompts([text]) == [work.tokenizer(text, truncation=True, max_length=24)["input_ids"]]
+    [(ids, whole)] = work.prompts([{"text": text}])
+    assert ids == work.tokenizer(text, truncation=True, max_length=24)["input_ids"]
+    assert whole == len(work.tokenizer(text)["input_ids"])
 
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_a_cut_prompt_keeps_its_tail_and_the_tokenizer_s_closing_tokens_and_no_more(frame: str) -> None:
     work = framed(frame, "seq2seq", TAIL)
     body = "She went to the market. " * 9
-    [kept] = work.prompts([body + TAIL])
+    [(kept, _)] = work.prompts([{"text": body}])
     opening, closing = (part.split() for part in frame.split("$A"))
-    room = 24 - work.kept_tokens() - len(opening)
+    room = 24 - len(work.tokenizer(TAIL, add_special_tokens=False)["input_ids"]) - len(opening) - len(closing)
     begun = work.tokenizer(body, add_special_tokens=False)["input_ids"][:room]
     bare = [*begun, *work.tokenizer(TAIL, add_special_tokens=False)["input_ids"]]
     ids = work.tokenizer.convert_tokens_to_ids
@@ -116,7 +121,7 @@ def test_a_cut_prompt_keeps_its_tail_and_the_tokenizer_s_closing_tokens_and_no_m
 @pytest.mark.parametrize("tail", ["", TAIL])
 def test_no_eos_closes_the_cut_prompt_of_a_decoder_only_model(frame: str, tail: str) -> None:
     work = framed(frame, "causal", tail)
-    [kept] = work.prompts(["She went to the market. " * 9 + tail])
+    [(kept, _)] = work.prompts([{"text": "She went to the market. " * 9}])
     assert len(kept) == 24
     assert work.tokenizer.eos_token_id not in kept
     assert work.tokenizer.decode(kept).endswith(tail)
@@ -126,7 +131,7 @@ def test_no_eos_closes_the_cut_prompt_of_a_decoder_only_model(frame: str, tail: 
 def test_an_end_that_the_prompt_writes_stays(frame: str) -> None:
     """As in DialoGPT's turns: `{dialogue}<|endoftext|>`."""
     work = framed(frame, "causal", "")
-    [ids] = work.prompts(["How are you?</s>"])
+    [(ids, _)] = work.prompts([{"text": "How are you?</s>"}])
     assert ids[-1] == work.tokenizer.eos_token_id and ids.count(work.tokenizer.eos_token_id) == 1
 
 

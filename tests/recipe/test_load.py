@@ -51,11 +51,16 @@ training:
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(tmp_path, text))
     message = str(caught.value)
-    assert "mine.yaml:2: data.input: is missing" in message
     assert "mine.yaml:2: data.inptu: no such key; did you mean 'input'?" in message
     assert "mine.yaml:5: arms.full: method 'full' needs a `learning_rate`" in message
     assert "mine.yaml:7: training.epoch: no such key; did you mean 'epochs'?" in message
     assert "mine.yaml:8: training.precision: input should be 'bf16' or 'fp32', got 'fp64'" in message
+
+
+def test_yaml_s_on_and_off_are_no_booleans(tmp_path: Path) -> None:
+    text = "model: m\ndata: {source: x}\nchat: off\narms: {a: {method: none}}\n"
+    assert load_recipe(write(tmp_path, text)).recipe.chat == "off"
+    assert load_recipe(write(tmp_path, text), ["chat=on"]).recipe.chat == "on"
 
 
 TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
@@ -65,6 +70,13 @@ TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
     ("change", "message"),
     [
         ({"prompt": "{dialog}"}, "the prompt must contain the input column: {dialogue}"),
+        ({"data": {"source": "x", "input": "dialogue"}}, "give both `input` and `target`"),
+        ({"data": {"source": "x", "input": "a", "target": "b", "messages": "m"}}, "not both"),
+        ({"data": {"source": "x", "input": "dialogue", "target": "b", "train_on": "all"}}, "`train_on` is for conv"),
+        ({"data": {"source": "x", "input": "dialogue", "target": "b", "truncate": "c"}}, "no column of the prompt"),
+        ({"data": {"source": "x"}}, "conversations are asked as they are, without a `prompt`"),
+        ({"data": {"source": "x", "messages": "m"}}, "conversations are asked as they are, without a `prompt`"),
+        ({"prompt": None}, "`prompt` is missing"),
         ({"prompt": "{dialogue!r}"}, "a column is written {name}, without ':' or '!', got {dialogue…}"),
         ({"prompt": "{dialogue} {}"}, "a column is written {name}, got {}"),
         ({"prompt": "{dialogue"}, "write {{ and }}"),

@@ -26,9 +26,9 @@ VERIFICATION = Verification(
 
 def usage(format: str = "merged", **changed: Any) -> Usage:
     values: dict[str, Any] = {
-        "format": format, "model_class": "seq2seq", "prompt": "Sum:\n{dialogue}", "example": {"dialogue": "A: x"},
-        "special_tokens": True,
-        "max_source_length": 512, "tail_tokens": 5, "max_new_tokens": 64, "num_beams": 1, "added_end": 0, "ends": [1],
+        "format": format, "model_class": "seq2seq", "template": "Sum:\n{dialogue}", "columns": ["dialogue"],
+        "input": "dialogue", "example": "A: x", "truncate": None, "chat": None, "day": "", "max_source_length": 512,
+        "max_new_tokens": 64, "num_beams": 1, "added_end": 0, "ends": [1],
         "start": 0, "dtype": "bfloat16", "base": None, "revision": None,
     }  # fmt: skip
     return Usage(**{**values, **changed})
@@ -130,8 +130,8 @@ def test_an_arm_that_was_not_trained_is_not_called_so(folder: RunFolder) -> None
 @pytest.mark.parametrize("model_class", ["seq2seq", "causal"])
 def test_code_stands_whole_in_the_card_whatever_the_prompt(folder: RunFolder, format: str, model_class: str) -> None:
     nasty = 'Sum """ \\ ```up```\n{{not a column}} é🎈\n{dialogue}\n{topic}\nSummary:'
-    example = {"dialogue": "A: \"x\"\nB: '''", "topic": "…"}
-    code = usage_code(usage(format, model_class=model_class, prompt=nasty, example=example))
+    columns, example = ["dialogue", "topic"], "A: \"x\"\nB: '''"
+    code = usage_code(usage(format, model_class=model_class, template=nasty, columns=columns, example=example))
     values = {t.id: ast.literal_eval(n.value) for n in ast.parse(code).body if isinstance(n, ast.Assign)
               for t in n.targets if isinstance(t, ast.Name) and t.id == "PROMPT"}  # fmt: skip
     assert values == {"PROMPT": nasty}
@@ -139,21 +139,6 @@ def test_code_stands_whole_in_the_card_whatever_the_prompt(folder: RunFolder, fo
     text = card(folder, "lora", format, code=code).text
     shown = re.search(r"^(`{4,})python\n(.*?)^\1$", text, re.DOTALL | re.MULTILINE)
     assert shown is not None and shown[2] == code
-
-
-@pytest.mark.parametrize("format", FORMATS)
-def test_columns_of_any_name_are_filled_in_the_code(format: str) -> None:
-    prompt, written = "{{x}} {text.en}\n{Dialogue Text}", []
-    code = usage_code(usage(format, prompt=prompt, example={"text.en": "a", "Dialogue Text": "b"}))
-    tail = code[code.index("filled = ") :]
-    exec(tail, {"PROMPT": prompt, "generate": lambda text: text, "print": written.append})
-    assert written == ["{x} a\nb"]
-
-
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_end_that_a_tokenizer_adds_is_taken_off_a_prompt(format: str) -> None:
-    assert "ids = ids[:-1]\n" in usage_code(usage(format, model_class="causal", added_end=1))
-    assert "ids = ids[:-" not in usage_code(usage(format, model_class="causal"))
 
 
 def test_an_adapter_is_put_on_its_base_at_its_commit() -> None:

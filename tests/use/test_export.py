@@ -88,7 +88,7 @@ def used(folder: Path, prompts: list[str], monkeypatch: pytest.MonkeyPatch) -> l
         patch.chdir(folder)
         patch.setitem(sys.modules, "tuneoff", None)
         exec(code[1], names)
-    return [names["generate"](names["PROMPT"].format(dialogue=prompt)) for prompt in prompts]
+    return [names["generate"]({"dialogue": prompt}) for prompt in prompts]
 
 
 @pytest.mark.parametrize(

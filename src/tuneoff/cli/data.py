@@ -107,4 +107,5 @@ def _counts(statistics: SplitStatistics) -> str:
     for name in ("skipped_rows", "duplicate_rows", "truncated_inputs", "truncated_targets"):
         count = getattr(statistics, name)
         parts += [f"{count:,} {name.replace('_', ' ').replace('truncated', 'cut')}"] if count else []
-    return ", ".join(parts)
+    layout = f"conversations as {statistics.layout}: " if statistics.layout is not None else ""
+    return layout + ", ".join(parts)

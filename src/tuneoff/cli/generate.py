@@ -23,7 +23,7 @@ def generate(
     """Write a line for each input, in their order, as they come.
 
     FILE holds text (inputs with an empty line between them: a line of text comes out for each) or jsonl with the
-    data's columns (the same objects come out, with `prediction`).
+    data's columns or conversations (the same objects come out, with `prediction`).
     """
     from tuneoff.errors import DataError
     from tuneoff.folder import RunFolder
@@ -38,10 +38,10 @@ def generate(
         raise DataError(f"{file}: cannot read: {error.strerror}") from None
     with quiet():
         writer = Writer(finished)
-    given = read_given(lines, "standard input" if file == "-" else file, writer.columns, finished.recipe.data.input)
+    given = read_given(lines, "standard input" if file == "-" else file, finished.recipe)
     while True:
         batch, bad = _take(given, finished.recipe.evaluation.batch_size)
-        for one, written in zip(batch, writer.write([one.columns for one in batch]), strict=True):
+        for one, written in zip(batch, writer.write([one.asked for one in batch]), strict=True):
             line = one.line(written.text)
             typer.echo(visible(line) if sys.stdout.isatty() else line)
         sys.stdout.flush()

@@ -6,7 +6,8 @@ a turn is found by rendering two marks, once, so that prompts, targets and expor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from tuneoff.errors import ModelError, Problem, first_line
 from tuneoff.records import ChatFrame
@@ -14,11 +15,9 @@ from tuneoff.records import ChatFrame
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tuneoff.data.tokens import Tokenization
-
 DAY = "26 Jul 2024"  # for templates that ask for one, as Llama 3's: with today's, prompts would change from day to day
-LONGEST = 100_000  # characters around a turn
-ASKED, ANSWERED = "[the-prompt]", "[the-answer]"
+LONGEST = 100_000  # characters around turns
+ASKED, ANSWERED, SAID = "[the-prompt]", "[the-answer]", "[the-system]"
 
 
 def chat_frame(
@@ -30,14 +29,15 @@ def chat_frame(
     """
     if chat == "off" or kind == "seq2seq" or tokenizer.chat_template is None:
         return None
-    asked = _rendered(tokenizer, {"role": "user", "content": f"\t{ASKED}\t"}, add_generation_prompt=True)
+    asked = render(tokenizer, [{"role": "user", "content": f"\t{ASKED}\t"}])
     before, found, after = asked.partition(ASKED)
     if not found:
         raise ModelError("the chat template does not show the user's turn. Set chat: off to ask with plain text")
     keeps_spaces = before.endswith("\t") and after.startswith("\t")
     if keeps_spaces:
         before, after = before[:-1], after[1:]
-    whole = _rendered(tokenizer, {"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED})
+    answered = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
+    whole = render(tokenizer, answered, asks=False)
     until, found, end = whole.rpartition(ANSWERED)
     prompt = f"{before}{ASKED}{after}"
     return ChatFrame(
@@ -46,7 +46,17 @@ def chat_frame(
         answer_before=until.removeprefix(prompt) if until.startswith(prompt) else "",
         end_ids=_end(tokenizer, end if found else ""),
         strips=not keeps_spaces,
+        takes_system=_takes_system(tokenizer),
     )
+
+
+def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the template shows what a system says; Gemma's refuses it."""
+    try:
+        text = render(tokenizer, [{"role": "system", "content": SAID}, {"role": "user", "content": ASKED}])
+    except ModelError:
+        return False
+    return SAID in text
 
 
 def check_chat(tokenizer: PreTrainedTokenizerBase, kind: Literal["seq2seq", "causal"], chat: str) -> list[Problem]:
@@ -60,29 +70,20 @@ def check_chat(tokenizer: PreTrainedTokenizerBase, kind: Literal["seq2seq", "cau
     return []
 
 
-def check_room(tokenization: Tokenization) -> list[Problem]:
-    """What is wrong where the template and the prompt's last words leave no room for the input."""
-    chat, most = tokenization.chat, tokenization.max_source_length
-    if chat is None:
-        return []
-    head = len(tokenization.tokenizer(chat.before, add_special_tokens=False, verbose=False)["input_ids"])
-    taken = head + tokenization.kept_tokens()
-    if taken < most:
-        return []
-    told = f"{most} tokens leave no room beside the chat template and the prompt's last words, which take {taken}"
-    return [Problem(("data", "max_source_length"), told)]
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], *, asks: bool = True) -> str:
+    """Messages by the tokenizer's chat template; with `asks`, up to where the assistant's next turn begins.
 
-
-def _rendered(tokenizer: PreTrainedTokenizerBase, *messages: dict[str, str], **options: Any) -> str:
+    Thinking is switched off where the template offers it. Raises ModelError where the template cannot be used.
+    """
     try:
         text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, enable_thinking=False, date_string=DAY, **options
+            list(messages), tokenize=False, add_generation_prompt=asks, enable_thinking=False, date_string=DAY
         )
     except Exception as error:  # a template may raise whatever it likes
         raise ModelError(
             f"the model's chat template cannot be used: {first_line(error)} Set chat: off to ask with plain text"
         ) from error
-    if len(text) > LONGEST:
+    if len(text) > LONGEST + sum(len(message["content"]) for message in messages):
         raise ModelError("the model's chat template writes without end. Set chat: off to ask with plain text")
     return str(text)
 

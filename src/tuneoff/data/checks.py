@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.positions import NO_VIRTUAL, ModelKind, Positions, VirtualTokens, positions
-from tuneoff.data.tokens import load_tokens
+from tuneoff.data.rendering import TemplateRendering
+from tuneoff.data.tokens import Tokenization, load_tokens
 from tuneoff.errors import Problem, nearest
 
 if TYPE_CHECKING:
@@ -169,6 +170,19 @@ def _adapter_config(name: str, revision: str | None) -> Path | None:
     except (OSError, ValueError):  # no such repository, or no way to it: loading the config says so
         return None
     return Path(found) if found is not None else None
+
+
+def check_room(tokenization: Tokenization) -> list[Problem]:
+    """What is wrong where the words of the prompt and of a chat template leave no room for the data's texts."""
+    if not isinstance(tokenization.rendering, TemplateRendering):
+        return []  # what a conversation takes is told with its place
+    empty = tokenization.rendering.text(dict.fromkeys(tokenization.rendering.columns, ""))
+    taken, most = tokenization.length(empty), tokenization.max_source_length
+    if taken < most:
+        return []
+    what = "the prompt" if tokenization.chat is None else "the prompt and the chat template"
+    told = f"{most} tokens leave no room for the texts: {what} take {taken} without them"
+    return [Problem(("data", "max_source_length"), told)]
 
 
 def check_architecture(config: PretrainedConfig) -> list[Problem]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from tuneoff.data.conversations import Turn, as_turns, shown
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.rows import Row
 from tuneoff.errors import DataError, nearest
@@ -21,10 +22,11 @@ class Example:
 
     Attributes:
         id: The first row's column `id`, or else the example's number.
-        input: What a person is shown: the input column, or all of a prompt that has other columns, too.
-        prompt: What the model is given.
+        input: What a person is shown: the input column, all of a prompt that has other columns, or a conversation.
+        prompt: What the model is given; of a conversation its turns (`conversations.as_text`).
         references: What it should write.
         columns: The texts that stand in the prompt, by their columns.
+        turns: Of a conversation, all that was said before the answer.
     """
 
     id: str
@@ -32,6 +34,12 @@ class Example:
     prompt: str
     references: tuple[str, ...]
     columns: dict[str, str] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """The data's own texts that the model is shown."""
+        return [turn.content for turn in self.turns] if self.turns else list(self.columns.values())
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Examples:
         duplicate_rows: How many were there before.
         skipped_places: Where those stand that were left out, and what is wrong with each.
         long_rows: Where those stand that take several lines of their file, and how many: `a.csv:12 (4 lines)`.
+        layout: How rows hold conversations, for people; None where they are texts.
     """
 
     examples: list[Example]
@@ -53,6 +62,7 @@ class Examples:
     duplicate_rows: int
     skipped_places: list[str] = field(default_factory=list)
     long_rows: list[str] = field(default_factory=list)
+    layout: str | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -82,7 +92,7 @@ def read_examples(
     *,
     input: str,
     target: str,
-    prompt: Prompt,
+    prompt: Prompt | None,
     group_references: bool,
     limit: int | None,
     skip_bad_rows: bool,
@@ -91,13 +101,14 @@ def read_examples(
 
     With `group_references`, rows of the same prompt are references of one example, wherever they stand; without, each
     row is an example. A bad row (unreadable, a column that is no text, or no input or target) raises DataError with its
-    place, or is counted. Other columns of the prompt may be empty, null or missing in a row.
+    place, or is counted. Other columns of the prompt may be empty, null or missing in a row. Without a prompt, `input`
+    holds conversations (`conversations.as_text`).
     """
     reader = _Reader(input, target, prompt, skip_bad_rows)
     if group_references:
         groups: dict[str, list[dict[str, str]]] = {}
         for columns in reader.good(rows):
-            filled = prompt.fill(columns)
+            filled = reader.prompt.fill(columns)
             if filled in groups or limit is None or len(groups) < limit:
                 groups.setdefault(filled, []).append(columns)
         examples = [reader.example(number, group) for number, group in enumerate(groups.values())]
@@ -113,10 +124,11 @@ def read_examples(
 class _Reader:
     """Checks rows one by one and counts what it saw."""
 
-    def __init__(self, input: str, target: str, prompt: Prompt, skip_bad_rows: bool) -> None:
-        self._input, self._target, self._prompt = input, target, prompt
-        self._used = list(dict.fromkeys([input, target, *prompt.columns]))
-        self._alone = set(prompt.columns) == {input}
+    def __init__(self, input: str, target: str, prompt: Prompt | None, skip_bad_rows: bool) -> None:
+        self._input, self._target, self._conversations = input, target, prompt is None
+        self.prompt = Prompt(f"{{{input}}}") if prompt is None else prompt
+        self._used = list(dict.fromkeys([input, target, *self.prompt.columns]))
+        self._alone = set(self.prompt.columns) == {input}
         self._skip = skip_bad_rows
         self._seen: set[bytes] = set()
         self.rows = 0
@@ -146,13 +158,15 @@ class _Reader:
 
     def example(self, number: int, rows: list[dict[str, str]]) -> Example:
         first = rows[0]
-        prompt = self._prompt.fill(first)
+        prompt = self.prompt.fill(first)
+        turns = as_turns(prompt) if self._conversations else []
         return Example(
             id=str(first.get("id", number)),
-            input=first[self._input] if self._alone else prompt,
+            input=shown(turns) if turns else first[self._input] if self._alone else prompt,
             prompt=prompt,
             references=tuple(row[self._target] for row in rows),
-            columns={name: first[name] for name in self._prompt.columns},
+            columns={name: first[name] for name in self.prompt.columns},
+            turns=tuple(turns),
         )
 
     def _problem(self, row: Row) -> str | None:

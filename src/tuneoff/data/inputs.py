@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneoff.builtin import located
-from tuneoff.data.chat import chat_frame, check_chat, check_room
+from tuneoff.data.chat import chat_frame, check_chat
 from tuneoff.data.checks import (
     Extent,
     check_architecture,
     check_lengths,
     check_model_folder,
+    check_room,
     check_start_token,
     check_training,
     check_vocabulary,
@@ -91,7 +92,8 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     extent = _extent(recipe, tokens)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
     warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
-    warnings += special_token_warnings(tokenizer, Prompt(recipe.prompt) if chat is None else None, splits)
+    plain = Prompt(recipe.prompt) if chat is None and recipe.prompt is not None else None
+    warnings += special_token_warnings(tokenizer, plain, splits)
     warnings += length_warnings(config, kind, extent, recipe.evaluation.max_new_tokens)
     return Inputs(
         config=config,
@@ -173,9 +175,7 @@ def _warnings(
         warnings += [f"{split}: {warning}" for warning in examples.warnings]
         if statistics[split].truncated_inputs:
             count, total = statistics[split].truncated_inputs, statistics[split].examples
-            warnings.append(
-                f"{split}: {count} of {total} inputs were longer than data.max_source_length and lost their end"
-            )
+            warnings.append(f"{split}: {count} of {total} inputs were longer than data.max_source_length and were cut")
     warnings += data_warnings(splits, scored)
     references = [example.references for example in splits[scored].examples]
     found = [text for metric in metrics for text in metric.prepare(references).warnings]

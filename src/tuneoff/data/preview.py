@@ -81,7 +81,7 @@ def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPr
     shown = []
     for place in places:
         example, row = found[place], rows[place]
-        [(kept, whole)] = tokenization.measured_prompts([example.prompt])
+        [(kept, whole)] = tokenization.prompts([example.columns])
         segments = _segments(inputs.tokenizer, row, causal=inputs.model_class == "causal")
         shown.append(Preview(example.id, example.references, segments, whole - len(kept)))
     trained = "labels" in rows.column_names

@@ -75,7 +75,7 @@ def _shares_runs(splits: Mapping[Split, Examples], scored: Split, known: set[str
 
 
 def _runs(example: Example, stride: int) -> Iterator[int]:
-    for text in example.columns.values():
+    for text in example.texts:
         words = text.lower().split()
         for start in range(0, len(words) - RUN + 1, stride):
             yield hash(tuple(words[start : start + RUN]))
@@ -102,7 +102,7 @@ def _oddities(examples: Sequence[Example]) -> list[str]:
 
 def _is_within(target: str, example: Example) -> bool:
     plain = _plain(target)
-    return len(plain.split()) >= SHORT and any(plain in _plain(text) for text in example.columns.values())
+    return len(plain.split()) >= SHORT and any(plain in _plain(text) for text in example.texts)
 
 
 def _contradictions(examples: Sequence[Example]) -> list[Example]:

@@ -20,7 +20,7 @@ def special_token_warnings(
 ) -> list[str]:
     """What becomes of special tokens that the prompt or the data spell, a sentence each.
 
-    `prompt` is None where a chat template begins it.
+    `prompt` is None where a chat template begins it, and for conversations.
     """
     added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
     specials = sorted({text for text in (*tokenizer.all_special_tokens, *added) if len(text) >= SHORTEST})
@@ -41,7 +41,7 @@ def special_token_warnings(
 
 
 def _inputs(example: Example) -> Iterable[str]:
-    return example.columns.values()
+    return example.texts
 
 
 def _targets(example: Example) -> Iterable[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
+from tuneoff.data.conversations import MESSAGES, TARGET, as_rows
 from tuneoff.data.examples import Examples, read_examples
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import Source
@@ -18,17 +20,21 @@ def read_split(recipe: Recipe, source: Source, split: Split, name: str) -> Examp
 
     Raises DataError.
     """
-    data = recipe.data
+    data, rows, layout = recipe.data, source.rows(name), None
     try:
-        return read_examples(
-            source.rows(name),
-            input=data.input,
-            target=data.target,
-            prompt=Prompt(recipe.prompt),
+        if data.has_conversations:
+            train_on = "last" if split == recipe.evaluation.split else data.train_on
+            layout, rows = as_rows(rows, data.messages, train_on)
+        found = read_examples(
+            rows,
+            input=data.input or MESSAGES,
+            target=data.target or TARGET,
+            prompt=Prompt(recipe.prompt) if recipe.prompt is not None else None,
             group_references=split == recipe.evaluation.split,
             limit=getattr(data.limit, split),
             skip_bad_rows=data.on_bad_row == "skip",
         )
+        return replace(found, layout=layout)
     except DataError as error:
         raise DataError(f"data, split {name!r}: {error}") from None
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.cache import cache_folder, file_sha256
 from tuneoff.data.examples import Example, Examples
-from tuneoff.data.prompt import Prompt
-from tuneoff.errors import WriteError, disk_trouble
+from tuneoff.data.rendering import Rendering, rendering_of
+from tuneoff.errors import DataError, ModelError, WriteError, disk_trouble
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChatFrame, Record, SplitStatistics
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 3  # raise it when the tokens of the same text change
+FORMAT = 4  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
 KEPT = "tokens.json"
@@ -36,16 +36,14 @@ class Tokenization:
 
     `seq2seq`: the prompt is the encoder's input, the target the decoder's labels. `causal`: prompt
     and target are one sequence that ends in EOS, and the prompt's labels are ignored.
-    A prompt longer than `max_source_length` loses the end of its body. It keeps its tail (the text after
-    the last column), which tells the model what to do, and the special tokens that the tokenizer ends a text
-    with, as the tokenizer's own truncation does. A target that is cut keeps those special tokens, too.
-    With `chat`, the prompt is a user's turn, of which the chat template's own text is never cut, and the target ends as
-    the assistant's turn does.
+    Where a row would take more than `max_source_length` tokens, `rendering` cuts its texts, so that the words of the
+    recipe's prompt, a chat template's and the special tokens around them stay. A target that is cut keeps the special
+    tokens that end it. With `chat`, the target ends as the assistant's turn does.
     """
 
     tokenizer: PreTrainedTokenizerBase
     model_class: Literal["seq2seq", "causal"]
-    tail: str
+    rendering: Rendering
     max_source_length: int
     max_target_length: int
     chat: ChatFrame | None = None
@@ -59,9 +57,8 @@ class Tokenization:
         chat: ChatFrame | None,
     ) -> Tokenization:
         """That of a recipe's examples."""
-        data = recipe.data
-        tail = Prompt(recipe.prompt).tail
-        return cls(tokenizer, model_class, tail, data.max_source_length, data.max_target_length, chat)
+        data, rendering = recipe.data, rendering_of(recipe, tokenizer, chat)
+        return cls(tokenizer, model_class, rendering, data.max_source_length, data.max_target_length, chat)
 
     def for_training(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
         """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target."""
@@ -71,21 +68,37 @@ class Tokenization:
         """Columns `id`, `input`, `columns`, `references` and `input_ids` (the prompt alone), in the cache."""
         return self._cached(examples, "generation", progress)
 
-    def prompts(self, texts: list[str]) -> list[list[int]]:
-        """The token ids of prompts, each as in `for_generation`."""
-        return [ids for ids, _ in self.measured_prompts(texts)]
+    def prompts(self, rows: Sequence[Mapping[str, str | None]]) -> list[tuple[list[int], int]]:
+        """The token ids that a model is asked by for each row, and how many they were before it was cut.
 
-    def measured_prompts(self, texts: list[str]) -> list[tuple[list[int], int]]:
-        """The token ids of prompts, each with the number of tokens that it had before it was cut."""
-        kept = self.kept_tokens()
-        return [(keep_tail(ids, self.max_source_length, kept)[0], len(ids)) for ids in self._encode(texts)]
+        Raises DataError where a row cannot be cut to the length.
+        """
+        encoded = self._encode([self.rendering.text(row) for row in rows])
+        return [(self._fitted(row, ids), len(ids)) for row, ids in zip(rows, encoded, strict=True)]
 
-    def kept_tokens(self) -> int:
-        """How many tokens at a prompt's end a cut keeps: those of the tail and the tokenizer's closing ones."""
-        if self.chat is not None:
-            return len(self._bare(f"{self.tail}{self.chat.after}"))
-        opening, closing = self._added(self._encode)
-        return len(self._encode([self.tail])[0]) - opening if self.tail else closing
+    def length(self, text: str) -> int:
+        """How many tokens a model is asked by with this text."""
+        return len(self._encode([text])[0])
+
+    def _fitted(self, row: Mapping[str, str | None], ids: list[int]) -> list[int]:
+        """`ids`, or those of the row with its texts cut until they are at most `max_source_length`."""
+        while len(ids) > self.max_source_length:
+            cut = self.rendering.shorter(row, len(ids) - self.max_source_length, self._spans)
+            if cut is None:
+                raise DataError(
+                    f"{self.max_source_length} tokens (data.max_source_length) leave no room for the texts: the prompt "
+                    f"and the chat template take {len(ids)} without them"
+                )
+            row, [ids] = cut, self._encode([self.rendering.text(cut)])
+        return ids
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in `text` each of its tokens begins and ends, in characters; about where, by a slow tokenizer."""
+        if self.tokenizer.is_fast:
+            made = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            return [(int(start), int(end)) for start, end in made["offset_mapping"]]
+        count = len(self._bare(text))
+        return [(n * len(text) // count, (n + 1) * len(text) // count) for n in range(count)]
 
     def _added(self, encode: Callable[[list[str]], list[list[int]]]) -> tuple[int, int]:
         """How many special tokens `encode` puts before and after a text."""
@@ -114,6 +127,7 @@ class Tokenization:
             duplicate_rows=examples.duplicate_rows,
             non_ascii_references=sum(not reference.isascii() for reference in references),
             content_sha256=examples.content_sha256,
+            layout=examples.layout,
             **kept.counts,
         )
 
@@ -123,7 +137,7 @@ class Tokenization:
         vocabulary = backend.to_str() if backend is not None else json.dumps(sorted(self.tokenizer.get_vocab().items()))
         specials = json.dumps(self.tokenizer.special_tokens_map, default=str, sort_keys=True)
         lengths = self.max_source_length, self.max_target_length
-        settings = (FORMAT, use, self.model_class, self.tail, *lengths, self.chat)
+        settings = (FORMAT, use, self.model_class, self.rendering.key, *lengths, self.chat)
         added = self._encode([PROBE]) + self._encode_targets([PROBE])  # language codes among them
         for part in (repr(settings), vocabulary, specials, repr(added), examples.content_sha256):
             digest.update(part.encode())
@@ -133,17 +147,15 @@ class Tokenization:
     def _rows(
         self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
     ) -> Iterator[dict[str, Any]]:
-        kept_tokens = self.kept_tokens()
         _, closing = self._added(self._encode_targets)
         closing = max(closing, 1)  # EOS stays
         total = len(examples.examples)
         for start in range(0, total, CHUNK):
             chunk = examples.examples[start : start + CHUNK]
-            prompts = self._encode([example.prompt for example in chunk])
+            prompts = self._prompts_of(chunk)
             targets = self._encode_targets([example.references[0] for example in chunk])
-            for example, prompt, target in zip(chunk, prompts, targets, strict=True):
-                kept, cut = keep_tail(prompt, self.max_source_length, kept_tokens)
-                counts["truncated_inputs"] += cut
+            for example, (kept, whole), target in zip(chunk, prompts, targets, strict=True):
+                counts["truncated_inputs"] += whole > self.max_source_length
                 counts["input_tokens"] += len(kept)
                 if use == "generation":
                     counts["target_tokens"] += sum(map(len, self._encode_targets(example.references)))
@@ -154,6 +166,18 @@ class Tokenization:
                 counts["target_tokens"] += len(labels)
                 yield self._training_row(kept, labels)
             progress(min(start + CHUNK, total), total)
+
+    def _prompts_of(self, examples: Sequence[Example]) -> list[tuple[list[int], int]]:
+        """`prompts` of examples. Raises DataError, which names the first that the model cannot be asked."""
+        try:
+            return self.prompts([example.columns for example in examples])
+        except (DataError, ModelError):
+            for example in examples:
+                try:
+                    self.prompts([example.columns])
+                except (DataError, ModelError) as error:
+                    raise DataError(f"example {example.id}: {error}") from error
+            raise
 
     @property
     def added_end(self) -> int:
@@ -169,13 +193,9 @@ class Tokenization:
         return [ids[: len(ids) - added] for ids in self._encode_whole(texts)]
 
     def _encode_whole(self, texts: list[str]) -> list[list[int]]:
-        whole = (
-            texts if self.chat is None else [self.chat.around(text) for text in texts]
-        )  # its special tokens are in it
-        encoded: list[list[int]] = self.tokenizer(whole, add_special_tokens=self.chat is None, verbose=False)[
-            "input_ids"
-        ]
-        return encoded
+        """Texts with the tokenizer's special tokens; a chat template has written them."""
+        encoded = self.tokenizer(texts, add_special_tokens=self.chat is None, verbose=False)
+        return list(encoded["input_ids"])
 
     def _bare(self, text: str) -> list[int]:
         """The tokens of a text by itself."""

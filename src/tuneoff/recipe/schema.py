@@ -66,13 +66,21 @@ class Limit(Spec):
 
 
 class DataSpec(Spec):
-    """Where the examples come from, which columns matter, and how long they may be (in tokens)."""
+    """Where the examples come from, which columns matter, and how long they may be (in tokens).
+
+    Rows are texts (`input` and `target`, put into the recipe's prompt), or conversations: in the column `messages`, or
+    where that is not given in whatever layout the data have. Of a conversation, `train_on` says which of the
+    assistant's turns are targets of training. `truncate` is the column that is cut where a prompt is too long.
+    """
 
     source: Text | dict[Literal["train", "validation", "test"], Text]
     config: Text | None = None
     revision: Text | None = None
-    input: Text
-    target: Text
+    input: Text | None = None
+    target: Text | None = None
+    messages: Text | None = None
+    train_on: Literal["last", "all"] = "last"
+    truncate: Text | None = None
     splits: Splits = Splits()
     limit: Limit = Limit()
     quoted_tsv: bool = False
@@ -86,6 +94,21 @@ class DataSpec(Spec):
         if isinstance(self.source, dict) and not {"train", "test"} <= self.source.keys():
             raise ValueError("a source given as files needs `train` and `test` (and may have `validation`)")
         return self
+
+    @model_validator(mode="after")
+    def _texts_or_conversations(self) -> Self:
+        if (self.input is None) != (self.target is None):
+            raise ValueError("give both `input` and `target`, or neither where the data are conversations")
+        if self.input is not None and self.messages is not None:
+            raise ValueError("give `input` and `target` (texts), or `messages` (conversations), not both")
+        if self.input is not None and self.train_on != "last":
+            raise ValueError("`train_on` is for conversations, and `input` and `target` say that these are texts")
+        return self
+
+    @property
+    def has_conversations(self) -> bool:
+        """Whether rows are conversations, and not texts for a prompt."""
+        return self.input is None
 
 
 class TuneSpec(Spec):
@@ -195,7 +218,7 @@ class Recipe(Spec):
 
     model: ModelSpec
     data: DataSpec
-    prompt: Text
+    prompt: Text | None = None
     chat: Literal["auto", "on", "off"] = "auto"
     arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
     training: TrainingSpec = TrainingSpec()
@@ -208,6 +231,11 @@ class Recipe(Spec):
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @field_validator("chat", mode="before")
+    @classmethod
+    def _yaml_reads_on_and_off_as_booleans(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
@@ -217,7 +245,9 @@ class Recipe(Spec):
 
     @field_validator("prompt")
     @classmethod
-    def _plain_fields(cls, prompt: str) -> str:
+    def _plain_fields(cls, prompt: str | None) -> str | None:
+        if prompt is None:
+            return None
         try:
             fields = list(Formatter().parse(prompt))
         except ValueError as error:
@@ -234,8 +264,18 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _prompt_shows_input(self) -> Self:
-        if self.data.input not in prompt_columns(self.prompt):
-            raise ValueError(f"the prompt must contain the input column: {{{self.data.input}}}")
+        data = self.data
+        if data.has_conversations and self.prompt is not None:
+            raise ValueError(
+                "conversations are asked as they are, without a `prompt`; for a prompt name data.input and data.target"
+            )
+        if not data.has_conversations and self.prompt is None:
+            raise ValueError(f'`prompt` is missing, e.g. "{{{data.input}}}"; conversations alone have none')
+        columns = prompt_columns(self.prompt) if self.prompt is not None else []
+        if data.input is not None and data.input not in columns:
+            raise ValueError(f"the prompt must contain the input column: {{{data.input}}}")
+        if data.truncate is not None and data.truncate not in columns:
+            raise ValueError(f"data.truncate is {data.truncate!r}, which is no column of the prompt")
         if self.evaluation.split == "validation" and self.data.splits.validation is None:
             raise ValueError("evaluation.split is 'validation', and data.splits.validation is null")
         return self

@@ -16,7 +16,10 @@ FREE_OF_TRAINING = ("checkpoint_minutes", "report_to")  # settings of training t
 
 
 class SplitStatistics(Record):
-    """What was read of one split. Tokens are those that the model sees, after truncation."""
+    """What was read of one split. Tokens are those that the model sees, after truncation.
+
+    `layout` is how rows hold conversations, for people; None where they are texts.
+    """
 
     rows: int
     examples: int
@@ -29,6 +32,7 @@ class SplitStatistics(Record):
     target_tokens: int
     non_ascii_references: int
     content_sha256: str
+    layout: str | None = None
 
 
 class Floor(Record):
@@ -51,6 +55,7 @@ class ChatFrame(Record):
         answer_before: What an answer begins with, where the template writes more than it asks with: a space.
         end_ids: The tokens that end the assistant's turn.
         strips: Whether spaces around a turn are taken off.
+        takes_system: Whether a system may say something; otherwise its words stand in the user's first turn.
     """
 
     before: str
@@ -58,6 +63,7 @@ class ChatFrame(Record):
     answer_before: str = ""
     end_ids: list[int]
     strips: bool
+    takes_system: bool = True
 
     def around(self, prompt: str) -> str:
         """The whole text that the model is asked by."""

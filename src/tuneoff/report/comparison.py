@@ -97,6 +97,7 @@ class Comparison(Record):
         scored_differently: Why scores are not compared, where they are not: what differs in their signatures.
         floors: What texts that no model wrote score on these data.
         chat: Whether the model is asked by its own chat template.
+        layout: How the data hold conversations, for people; None where they are texts.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
         samples: Three examples with what each arm wrote.
@@ -117,6 +118,7 @@ class Comparison(Record):
     scored_differently: str | None = None
     floors: list[Floor] = Field(default_factory=list)
     chat: bool = False
+    layout: str | None = None
     same_outputs: list[list[str]]
     tuning: list[Tuning]
     samples: list[Sample]
@@ -157,7 +159,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     named: list[str] = []
     words = []
     floors: list[Floor] = []
-    chat = False
+    chat, layout = False, None
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
@@ -172,6 +174,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
             chat = chat or resolved.chat is not None
             scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
+            layout = layout or (scored.layout if scored else None)
         warnings += [warning for warning in told if warning not in warnings]
     finished = [arm for arm in arms if arm.done]
     metrics = _metrics(finished, named)
@@ -190,6 +193,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         scored_differently=None if comparable else _what_differs(signatures),
         floors=floors,
         chat=chat,
+        layout=layout,
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         samples=_samples(finished),

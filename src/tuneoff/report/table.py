@@ -126,8 +126,7 @@ def notes(comparison: Comparison) -> list[str]:
             f"{_explained(comparison)} on {comparison.examples:,} {comparison.words.examples}{_references(comparison)}"
         )
     notes += _floor_notes(comparison)
-    if comparison.chat:
-        notes.append("asked by the model's own chat template: the prompt is the user's turn")
+    notes += _asked(comparison)
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:
@@ -146,6 +145,14 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")
     return notes
+
+
+def _asked(comparison: Comparison) -> list[str]:
+    """How the model is asked, where it is not by a prompt alone."""
+    if comparison.layout is not None:
+        by = "by the model's own chat template" if comparison.chat else "as plain text"
+        return [f"conversations as {comparison.layout}, asked {by}"]
+    return ["asked by the model's own chat template: the prompt is the user's turn"] if comparison.chat else []
 
 
 def _explained(comparison: Comparison) -> str:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from tuneoff.builtin import located
 from tuneoff.data.contents import hash_model, hash_tokenizer
+from tuneoff.data.conversations import MESSAGES, last_question
 from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.search import left_off
@@ -81,7 +82,8 @@ def resolve(
 def _floors(recipe: Recipe, inputs: Inputs, tell: ProgressListener) -> list[Floor]:
     tell.phase("score what no model wrote")
     rows = load_tokens(inputs.tokens[recipe.evaluation.split])
-    inputs_of = [columns[recipe.data.input] for columns in rows["columns"]]
+    column = recipe.data.input
+    inputs_of = [columns[column] if column else last_question(columns[MESSAGES]) for columns in rows["columns"]]
     return floors(list(zip(inputs_of, rows["references"], strict=True)), find_metrics(recipe.evaluation.metrics))
 
 

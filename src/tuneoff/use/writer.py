@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.contents import require_same_model, require_saved
-from tuneoff.data.prompt import Prompt
 from tuneoff.data.tokens import Tokenization
 from tuneoff.decode.generate import Generated, generate
 from tuneoff.errors import RunFolderError, nearest
@@ -117,8 +116,7 @@ class Writer:
 
     def __init__(self, finished: Finished, model: Any = None) -> None:
         self._finished, self._tokenization = finished, finished.tokenization
-        self._prompt = Prompt(finished.recipe.prompt)
-        self.columns = self._prompt.columns
+        self.columns = self._tokenization.rendering.columns
         model = finished.model() if model is None else model
         name = finished.resolved.engines[finished.name].name
         model = merged_for_generation(model, name, keep=True)
@@ -127,11 +125,15 @@ class Writer:
     def write(
         self, rows: Sequence[Mapping[str, str]], report: Callable[[int, int], None] = lambda *_: None
     ) -> list[Written]:
-        """The texts for rows that have the prompt's columns, in their order."""
+        """The texts for rows that have the prompt's columns, in their order.
+
+        A conversation stands in the column `messages`: what the user says, or JSON of messages with role and content.
+        Raises DataError where a row cannot be put into the model's words.
+        """
         if not rows:
             return []
         evaluation = self._finished.recipe.evaluation
-        prompts = self._tokenization.measured_prompts([self._prompt.fill(row) for row in rows])
+        prompts = self._tokenization.prompts(rows)
         outputs = generate(
             self._engine,
             self._tokenization.tokenizer,

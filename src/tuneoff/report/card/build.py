@@ -73,6 +73,7 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
     comparison, _ = compare(folder)
     resolved = Resolved.read(folder.resolved)
     model, data = model_origin(recipe, resolved), _data_origin(recipe, resolved)
+    by_transformers = "from transformers import" in usage  # for its chat template, where the format does without
     values = {
         "title": f"{exported.run}: {exported.arm}",
         "model": model,
@@ -82,9 +83,12 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "figures": ", ".join(f"{metric.label} {100 * value:.2f}" for metric, value in _figures(result)),
         "explained": "; ".join(dict.fromkeys(metric.explained for metric, _ in _figures(result))),
         "recipe": recipe,
-        "prompt": fenced(recipe.prompt),
+        "prompt": fenced(recipe.prompt) if recipe.prompt is not None else None,
+        "layout": comparison.layout,
         "usage": fenced(usage, "python"),
-        "install": INSTALL[exported.format],
+        "install": INSTALL[exported.format].replace(
+            "tokenizers", "transformers jinja2" if by_transformers else "tokenizers"
+        ),
         "arms": len(comparison.arms),
         "columns": table_columns(comparison),
         "rows": [
@@ -139,7 +143,7 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
     from huggingface_hub import EvalResult, ModelCardData
 
     figures = _figures(result)
-    summarises = "summar" in recipe.prompt.lower() or "summar" in recipe.data.target.lower()
+    summarises = any("summar" in (text or "").lower() for text in (recipe.prompt, recipe.data.target))
     task = "summarization" if summarises else "text-generation"
     return ModelCardData(
         model_name=f"{exported.run}-{exported.arm}",

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tuneoff.records import ChatFrame
+
 HERE = Path(__file__).parent / "usage"
 
 
@@ -17,21 +19,25 @@ HERE = Path(__file__).parent / "usage"
 class Usage:
     """What the code must know. `base` and `revision` are of the original model that an adapter goes with.
 
-    `prompt` is the template of all that the model is given, a chat template's text included. `special_tokens` says
-    whether the tokenizer adds its special tokens: a chat template has them already.
+    `template` is the prompt's, with its `columns`, of which `input` is shown with the text `example`; None for
+    conversations. `truncate` is the column that is cut where the prompt is too long, or None for the longest. `chat` is
+    what the model's chat template puts around a turn; it writes the special tokens, too. `day` is what a template is
+    told that asks for the date.
 
-    `tail_tokens` are the tokens at a prompt's end that truncation keeps, the tokenizer's closing ones among them;
-    `added_end` those that the tokenizer adds at the end and that are taken off, `ends` all ids that end a text, `start`
-    the id that begins one (encoder-decoder models).
+    `added_end` are the tokens that the tokenizer adds at a prompt's end and that are taken off, `ends` all ids that end
+    a text, `start` the id that begins one (encoder-decoder models).
     """
 
     format: str
     model_class: Literal["seq2seq", "causal"]
-    prompt: str
-    special_tokens: bool
-    example: dict[str, str]
+    template: str | None
+    columns: list[str]
+    input: str | None
+    example: str
+    truncate: str | None
+    chat: ChatFrame | None
+    day: str
     max_source_length: int
-    tail_tokens: int
     max_new_tokens: int
     num_beams: int
     added_end: int
@@ -44,11 +50,19 @@ class Usage:
     @property
     def columns_are_names(self) -> bool:
         """Whether Python's `format` takes the prompt: `{text.en}` would ask it for an attribute."""
-        return all(name.isidentifier() for name in self.example)
+        return all(name.isidentifier() for name in self.columns)
+
+    @property
+    def by_transformers(self) -> bool:
+        """Whether the code has the tokenizer from transformers, which alone knows chat templates."""
+        return self.format in ("adapter", "merged") or (self.template is None and self.chat is not None)
 
 
 def usage_code(usage: Usage) -> str:
-    """A program, to be run in the export's folder, that defines `PROMPT` and `generate(prompt)` and prints a text."""
+    """A program, to be run in the export's folder, that defines `generate` and prints a text.
+
+    `generate` takes a dict of the prompt's columns, or a list of messages.
+    """
     return _environment().get_template(f"{usage.format}.py.j2").render(use=usage)
 
 

@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneoff.data.prompt import Prompt, around_template
+from tuneoff.data.chat import DAY
+from tuneoff.data.prompt import Prompt
 from tuneoff.errors import ExportError, TuneoffError, WriteError, disk_trouble, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
@@ -158,16 +159,19 @@ def _publish(temporary: Path, to: Path) -> None:
 def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
     """What the code must know of the trial to write what it wrote."""
     recipe, resolved = finished.recipe, finished.resolved
-    origin, prompt = model_origin(recipe, resolved), Prompt(recipe.prompt)
+    origin = model_origin(recipe, resolved)
     ends, start = search.eos_token_id, search.decoder_start_token_id
     return Usage(
         format=format,
         model_class=resolved.model_class,
-        prompt=around_template(resolved.chat, recipe.prompt),
-        special_tokens=resolved.chat is None,
-        example={**dict.fromkeys(prompt.columns, "…"), recipe.data.input: EXAMPLE},
+        template=recipe.prompt,
+        columns=list(dict.fromkeys(Prompt(recipe.prompt).columns)) if recipe.prompt is not None else [],
+        input=recipe.data.input,
+        example=EXAMPLE,
+        truncate=recipe.data.truncate,
+        chat=resolved.chat,
+        day=DAY,
         max_source_length=recipe.data.max_source_length,
-        tail_tokens=min(finished.tokenization.kept_tokens(), recipe.data.max_source_length - 1),
         max_new_tokens=recipe.evaluation.max_new_tokens,
         num_beams=recipe.evaluation.num_beams,
         added_end=finished.tokenization.added_end,

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
+from tuneoff.data.conversations import MESSAGES, as_turns
 from tuneoff.data.prompt import Prompt
 from tuneoff.decode.generate import generate
 from tuneoff.errors import DataError, ExportError
@@ -37,9 +39,9 @@ task = json.load(sys.stdin)
 names = {"__name__": "usage"}
 with contextlib.redirect_stdout(sys.stderr):
     exec(compile(task["code"], "README.md", "exec"), names)
-for prompt in task["prompts"]:
+for asked in task["asked"]:
     with contextlib.redirect_stdout(sys.stderr):
-        text = names["generate"](prompt)
+        text = names["generate"](asked)
     print(json.dumps(text), flush=True)
 """
 
@@ -51,15 +53,14 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     trial did not, what differs is compared with what the trial's weights write in fp32.
     """
     predictions = chosen(finished)
-    prompts = _prompts(finished.recipe, predictions)
-    chat = finished.resolved.chat
-    texts = run_code(code, folder, [chat.around(p) for p in prompts] if chat is not None else prompts, tell)
+    rows = _rows(finished.recipe, predictions)
+    texts = run_code(code, folder, [_asked(finished.recipe, row) for row in rows], tell)
     evaluation = finished.recipe.evaluation
     every = read_predictions(finished.trial.predictions)
     metric = find_metric(evaluation.metrics[0])
     verification = compare(evaluation.split, metric, metric.prepare([p.references for p in every]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
-        exact = written_in_fp32(finished, prompts)
+        exact = written_in_fp32(finished, rows)
         same = sum(text == other for text, other in zip(texts, exact, strict=True))
         verification = verification.model_copy(update={"same_in_fp32": same})
     failed = failure(verification)
@@ -119,7 +120,7 @@ def failure(v: Verification) -> str | None:
     return None
 
 
-def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
+def written_in_fp32(finished: Finished, rows: Sequence[Mapping[str, str]]) -> list[str]:
     """What the trial's weights write by this program's own search when they compute in fp32."""
     evaluation = finished.recipe.evaluation
     with quiet():
@@ -127,7 +128,7 @@ def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
     outputs = generate(
         engine_for("plain", model, bf16=False),
         finished.tokenizer,
-        finished.tokenization.prompts(list(prompts)),
+        [ids for ids, _ in finished.tokenization.prompts(rows)],
         max_new_tokens=evaluation.max_new_tokens,
         num_beams=evaluation.num_beams,
         batch_size=evaluation.batch_size,
@@ -137,10 +138,10 @@ def written_in_fp32(finished: Finished, prompts: Sequence[str]) -> list[str]:
     return [output.text for output in outputs]
 
 
-def run_code(code: str, folder: Path, prompts: Sequence[str], tell: ProgressListener) -> list[str]:
-    """What `generate` of `code` returns for each prompt, in a process whose working folder is `folder`."""
+def run_code(code: str, folder: Path, asked: Sequence[Any], tell: ProgressListener) -> list[str]:
+    """What `generate` of `code` returns for each of `asked`, in a process whose working folder is `folder`."""
     with tempfile.TemporaryFile("w+") as task, tempfile.TemporaryFile("w+", errors="replace") as errors:
-        json.dump({"code": code, "prompts": list(prompts)}, task)
+        json.dump({"code": code, "asked": list(asked)}, task)
         task.seek(0)
         command = [sys.executable, "-P", "-c", PROGRAM]
         process = subprocess.Popen(
@@ -151,7 +152,7 @@ def run_code(code: str, folder: Path, prompts: Sequence[str], tell: ProgressList
             assert process.stdout is not None
             for line in process.stdout:
                 texts.append(json.loads(line))
-                tell.progress(len(texts), len(prompts))
+                tell.progress(len(texts), len(asked))
             status = process.wait()
         finally:
             process.kill()
@@ -163,12 +164,21 @@ def run_code(code: str, folder: Path, prompts: Sequence[str], tell: ProgressList
     return texts
 
 
-def _prompts(recipe: Recipe, predictions: Sequence[Prediction]) -> list[str]:
-    """The prompts that the trial saw."""
-    prompt = Prompt(recipe.prompt)
-    if set(prompt.columns) != {recipe.data.input} and not all(p.columns for p in predictions):
+def _rows(recipe: Recipe, predictions: Sequence[Prediction]) -> list[dict[str, str]]:
+    """The columns of the prompts that the trial saw, in the order of the prompt."""
+    if recipe.data.input is None or recipe.prompt is None:
+        return [p.columns for p in predictions]
+    columns = list(dict.fromkeys(Prompt(recipe.prompt).columns))
+    if set(columns) != {recipe.data.input} and not all(p.columns for p in predictions):
         raise DataError(
             "an older tuneoff kept the input column alone of a prompt that has others, so that no export of this run "
             "can be verified: run the recipe again"
         )
-    return [prompt.fill(p.columns or {recipe.data.input: p.input}) for p in predictions]
+    return [{name: (p.columns or {recipe.data.input: p.input})[name] for name in columns} for p in predictions]
+
+
+def _asked(recipe: Recipe, row: Mapping[str, str]) -> Any:
+    """What the export's own code takes for a row: its columns, or a conversation as messages."""
+    if recipe.prompt is not None:
+        return dict(row)
+    return [{"role": turn.role, "content": turn.content} for turn in as_turns(row[MESSAGES])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,7 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tuneoff.data.prompt import Prompt
+from tuneoff.data.conversations import MESSAGES
+from tuneoff.errors import TuneoffError
 from tuneoff.report.card.build import model_origin
 from tuneoff.report.page.build import HERE as REPORT
 from tuneoff.use.serve.arms import Served
@@ -35,6 +36,7 @@ from tuneoff.use.serve.messages import (
     asked_model,
     problem,
 )
+from tuneoff.use.writer import Finished
 from tuneoff.version import __version__
 
 PAGE = Path(__file__).parent / "page"
@@ -86,13 +88,13 @@ def create_app(served: Served, weights_bytes: int, batches: Batches, limits: Lim
     )
     app.add_middleware(Guard, limits=limits)
     _answer_in_words(app, about)
-    _add_generate(app, batches, about, limits)
+    _add_generate(app, served, batches, about, limits)
 
     @app.get("/api/arms", summary="The run and its arms")
     async def arms() -> About:
         return about
 
-    @app.get("/api/examples", summary="Dialogues to try")
+    @app.get("/api/examples", summary="Examples to try")
     async def examples() -> list[Example]:
         return [
             Example(id=one.id, row=one.columns or {about.input: one.input}, references=one.references)
@@ -114,8 +116,8 @@ def _about(served: Served, weights_bytes: int, limits: Limits) -> About:
     return About(
         run=served.folder.path.resolve().name,
         model=model_origin(recipe, first.resolved).name or "random weights",
-        columns=list(dict.fromkeys(Prompt(recipe.prompt).columns)),
-        input=recipe.data.input,
+        columns=list(dict.fromkeys(first.tokenization.rendering.columns)),
+        input=recipe.data.input or MESSAGES,
         prompt=recipe.prompt,
         max_source_length=recipe.data.max_source_length,
         max_new_tokens=recipe.evaluation.max_new_tokens,
@@ -136,10 +138,11 @@ def _about(served: Served, weights_bytes: int, limits: Limits) -> About:
     )
 
 
-def _add_generate(app: FastAPI, batches: Batches, about: About, limits: Limits) -> None:
+def _add_generate(app: FastAPI, served: Served, batches: Batches, about: About, limits: Limits) -> None:
     async def generate(request: Request, asked: Any) -> Answers:
         rows = [row.model_dump(by_alias=True) for row in asked.rows]
         wanted: list[Future[Finding]] = []
+        _require_askable(served.arms[0], rows)
         try:
             wanted = batches.ask(asked.arms, rows)
             found = await _found(request, wanted, limits.seconds)
@@ -159,6 +162,18 @@ def _add_generate(app: FastAPI, batches: Batches, about: About, limits: Limits) 
     # The columns and arms are known only now.
     generate.__annotations__["asked"] = asked_model(about.columns, [arm.name for arm in about.arms], limits)
     app.post("/api/generate", summary="What the arms write", responses=REFUSALS)(generate)
+
+
+def _require_askable(arm: Finished, rows: Sequence[Mapping[str, str]]) -> None:
+    """Raise HTTPException for a row that the model cannot be asked, such as turns that its chat template refuses.
+
+    Later, it would take others' rows of the same batch with it.
+    """
+    for place, row in enumerate(rows):
+        try:
+            arm.tokenization.prompts([row])
+        except TuneoffError as error:
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"rows.{place}: {error}") from None
 
 
 async def _found(request: Request, wanted: Sequence[Future[Finding]], seconds: float) -> list[Finding]:

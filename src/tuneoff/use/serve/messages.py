@@ -76,9 +76,12 @@ class About(Message):
 
     run: str
     model: str
-    columns: list[str] = Field(description="What each row must have: the columns of the prompt.")
+    columns: list[str] = Field(
+        description="What each row must have: the columns of the prompt, or `messages`: what the user says, or a "
+        "conversation as JSON text of messages with role and content."
+    )
     input: str = Field(description="The column of the input.")
-    prompt: str
+    prompt: str | None = Field(description="Its template; null where rows are conversations.")
     max_source_length: int = Field(description="Tokens of a prompt that a model is shown.")
     max_new_tokens: int
     arms: list[ArmInfo]
