@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuneoff.score import evidence
-from tuneoff.score.evidence import Evidence, weigh
+from tuneoff.score.evidence import Evidence, Figures, weigh
 
 ARMS = ["full", "lora", "dora"]
 MEDIAN, SPREAD, CORRELATION = 0.4, 0.55, 0.6  # the spread is that of the logit
@@ -51,7 +51,7 @@ def scores(
 
 def judged(values: NDArray[np.float64], baseline: str | None) -> Evidence:
     arms, seeds = ARMS[: len(values)], range(values.shape[1])
-    return weigh({"rouge1": values}, arms, list(seeds), original=None, baseline=baseline, keep=KEEP)
+    return weigh({"rouge1": Figures(values)}, arms, list(seeds), original=None, baseline=baseline, keep=KEEP)
 
 
 def simulate(seeds: int, examples: int, deviation: float, comparisons: int) -> list[str]:

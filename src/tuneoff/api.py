@@ -182,10 +182,13 @@ class Results:
 
         Columns: `trainable` (parameters) and its `share` of all; `train_seconds` and `generate_seconds`;
         `train_peak_bytes`, its prediction `predicted_peak_bytes`, `generate_peak_bytes` and
-        `process_peak_bytes`; each metric of the recipe, by its name (× 100).
+        `process_peak_bytes`; each metric of the recipe, by its name, as it is shown (most × 100).
         """
         import pandas
 
+        from tuneoff.score.metrics import find_metrics
+
+        metrics = find_metrics(self.comparison.metrics)
         rows = []
         for row in self.comparison.arms:
             parameters, scores = row.parameters, row.scores or {}
@@ -200,7 +203,7 @@ class Results:
                     "predicted_peak_bytes": row.predicted_peak_bytes,
                     "generate_peak_bytes": row.generate_peak_bytes,
                     "process_peak_bytes": row.process_peak_bytes,
-                    **{metric: 100 * value for metric, value in scores.items()},
+                    **{metric.name: metric.scale * scores[metric.name] for metric in metrics if metric.name in scores},
                 }
             )
         return pandas.DataFrame(rows).set_index("arm")
@@ -234,7 +237,7 @@ class Results:
         metrics = find_metrics(comparison.metrics)
         for arm in arms:
             for p in arm.predictions[arm.first.seed] if arm.first else []:
-                scores = {m.name: 100 * m.of_example(p.scores[m.name]) for m in metrics}
+                scores = {m.name: m.scale * m.of_example(p.scores[m.name]) for m in metrics}
                 rows.append(
                     {"id": p.id, "arm": arm.name, "input": p.input, "references": p.references,
                      "prediction": p.prediction, **scores}

@@ -12,6 +12,7 @@ from tuneoff.report.charts import Cost, against_cost
 from tuneoff.report.side_by_side import marked
 from tuneoff.report.svg import Axis, Drawing, around
 from tuneoff.score.evidence import Interval
+from tuneoff.score.metrics import find_metric
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
@@ -47,7 +48,7 @@ def test_a_logarithmic_axis_within_a_power_of_ten_has_ticks_all_the_same() -> No
 def test_names_of_neighbours_do_not_meet(costs: list[float], sides: str) -> None:
     score = Interval(value=0.3, low=0.2, high=0.4)
     drawn = against_cost(
-        [Cost(f"arm {n}", n, cost, score) for n, cost in enumerate(costs)], "ROUGE-1", "memory", str, 1.0
+        [Cost(f"arm {n}", n, cost, score) for n, cost in enumerate(costs)], find_metric("rouge1"), "memory", str, 1.0
     )
     assert "".join(re.findall(r'text-anchor="(\w)\w*">arm \d</text>', drawn)) == sides
 

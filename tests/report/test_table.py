@@ -13,7 +13,7 @@ from tuneoff.records import Parameters
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.costs import Cost
 from tuneoff.report.table import notes, print_comparison
-from tuneoff.score.evidence import Evidence, weigh
+from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.ratios import Ratio
 from tuneoff.units import bytes_text, count_text, duration_text
 
@@ -35,7 +35,7 @@ def evidence(lora: float = 0.408) -> Evidence:
     levels = np.array([0.2334, 0.4216, lora])[:, None, None]
     scores = levels + random.normal(0, 0.1, (3, 1, 500))
     return weigh(
-        {"rouge1": scores - scores.mean(2, keepdims=True) + levels},
+        {"rouge1": Figures(scores - scores.mean(2, keepdims=True) + levels)},
         ["original", "full", "a-rather-long-name-of-an-arm"],
         [0],
         original="original",
@@ -100,7 +100,7 @@ def test_the_spread_over_seeds_is_shown_apart() -> None:
     scores = random.normal(0, 0.1, (2, 2, 50))
     scores += np.array([[0.2, 0.2], [0.41, 0.43]])[..., None] - scores.mean(2, keepdims=True)
     scores[0, 1] = scores[0, 0]
-    found = weigh({"rouge1": scores}, ["original", "full"], [0, 1], original=None, baseline=None, keep=0.97)
+    found = weigh({"rouge1": Figures(scores)}, ["original", "full"], [0, 1], original=None, baseline=None, keep=0.97)
     assert [n for n in notes(COMPARISON.model_copy(update={"evidence": found})) if "by seed" in n] == [
         "full: ROUGE-1 by seed 41.00, 43.00 (standard deviation 1.41)"
     ]

@@ -11,7 +11,7 @@ from tests.report.test_table import row
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.costs import Cost, Quantity
 from tuneoff.report.verdict import verdict
-from tuneoff.score.evidence import weigh
+from tuneoff.score.evidence import Figures, weigh
 from tuneoff.score.ratios import Ratio
 
 COSTS: dict[Quantity, Ratio] = {
@@ -40,7 +40,7 @@ def judged(
                     for arm, level in levels.items()
                 ],
                 evidence=weigh(
-                    {"rouge1": scores},
+                    {"rouge1": Figures(scores)},
                     list(levels),
                     list(range(seeds)),
                     original="original" if "original" in levels else None,

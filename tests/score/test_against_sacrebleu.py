@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sacrebleu.significance import _paired_ar_test, _paired_bs_test
 
-from tuneoff.score.evidence import weigh
+from tuneoff.score.evidence import Figures, weigh
 from tuneoff.score.resampling import bootstrap_means, randomization_p
 
 
@@ -51,5 +51,7 @@ def test_bootstrap_interval() -> None:
     result = theirs(_paired_bs_test, one, other)
     assert result.score == pytest.approx(one.mean())
     assert (high - low) / 2 == pytest.approx(result.ci, rel=0.04)  # theirs is half of the interval's width
-    evidence = weigh({"m": np.stack([other, one])[:, None]}, ["a", "b"], [0], original=None, baseline=None, keep=0.9)
+    evidence = weigh(
+        {"m": Figures(np.stack([other, one])[:, None])}, ["a", "b"], [0], original=None, baseline=None, keep=0.9
+    )
     assert evidence.means["b"]["m"].high - evidence.means["b"]["m"].low == pytest.approx(2 * result.ci, rel=0.04)

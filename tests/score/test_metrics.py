@@ -24,10 +24,15 @@ def figure(metric: str, text: str, *references: str, others: tuple[str, ...] = (
     """Of one example, in a split that has `others` for references, too."""
     found = find_metric(metric)
     scorer = found.prepare([references, *([other] for other in others)])
+    assert scorer.score is not None
     return found.of_example(scorer.score(text, references))
 
 
-@pytest.mark.parametrize("metric", shipped_metrics().values(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric",
+    [metric for metric in shipped_metrics().values() if metric.by_text and metric.corpus is None],
+    ids=lambda metric: metric.name,
+)
 @given(
     text=st.text(max_size=30) | st.sampled_from(["{}", "[1, 2]", "yes", "12", "```json\n{}\n```"]),
     reference=st.text(min_size=1, max_size=30).filter(str.strip),
@@ -195,14 +200,14 @@ def test_a_file_among_the_metrics_is_a_metric(tmp_path: Path, monkeypatch: pytes
     """The one that docs/metrics.md shows."""
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "length.py").write_text(code, encoding="utf-8")
+    (tmp_path / "jaccard.py").write_text(code, encoding="utf-8")
     monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
     metrics.shipped_metrics.cache_clear()
     try:
-        assert figure("length", "three words here", "two words") == pytest.approx(2 / 3)
+        assert figure("jaccard", "three words here", "two words") == pytest.approx(1 / 4)
     finally:
         metrics.shipped_metrics.cache_clear()
-        sys.modules.pop(f"{metrics.__name__}.length", None)
+        sys.modules.pop(f"{metrics.__name__}.jaccard", None)
 
 
 def test_every_metric_is_on_the_page() -> None:
@@ -215,3 +220,16 @@ def test_only_what_the_compared_metrics_depend_on_is_compared() -> None:
     fields = metrics.compared_fields("metric:rouge_score|lab.scores.own:1234|token_f1:squad|n:3|seed:7", both)
     assert fields == {"metric": "rouge_score", "lab.scores.own": "1234", "n": "3", "tok": "ascii"}
     assert "lab.scores.own" not in metrics.compared_fields("lab.scores.own:1234|n:3", both[:1])
+
+
+def test_length_by_hand() -> None:
+    assert figure("length", "three words here", "two words") == pytest.approx(2 / 3)
+    assert (figure("length", "", "two words"), figure("length", "他们", "見面")) == (0, 1)
+
+
+def test_losses_are_judged_and_texts_are_not() -> None:
+    found = find_metric("token_loss")
+    scorer = found.prepare([["a"]])
+    assert scorer.score is None and scorer.judge is not None
+    assert scorer.judge([(6.0, 3), (2.0, 2)]) == [2.0, 1.0]
+    assert (found.of_example([2.0, 1.0]), found.shown(1.5), found.shown(-0.0004, sign=True)) == (1.5, "1.500", "+0.000")

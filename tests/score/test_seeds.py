@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tuneoff.score.evidence import Evidence, weigh
+from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.resampling import Array
 from tuneoff.score.spread import spread_of
 
@@ -24,7 +24,7 @@ def scores(deviation: float, *, lora: float = 0.40, seeds: int = 3, examples: in
 
 def evidence(values: Array, arms: list[str] = ARMS) -> Evidence:
     seeds = list(range(values.shape[1]))
-    return weigh({"rouge1": values}, arms, seeds, original=arms[0], baseline=arms[1], keep=0.97)
+    return weigh({"rouge1": Figures(values)}, arms, seeds, original=arms[0], baseline=arms[1], keep=0.97)
 
 
 def test_one_seed_is_what_it_was() -> None:

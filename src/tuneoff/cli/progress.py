@@ -191,4 +191,4 @@ def _outcome(result: TrialResult, kept: bool) -> str:
     assert result.scores is not None and result.seconds is not None
     took = "finished before" if kept else duration_text(sum(result.seconds.values()))
     metric = find_metric(next(iter(result.scores.metrics)))
-    return f"done ({took}): {metric.label} {100 * metric.of_trial(result.scores.metrics[metric.name]):.2f}"
+    return f"done ({took}): {metric.label} {metric.shown(metric.of_trial(result.scores.metrics[metric.name]))}"

@@ -76,6 +76,16 @@ class Tokenization:
         encoded = self._encode([self.rendering.text(row) for row in rows])
         return [(self._fitted(row, ids), len(ids)) for row, ids in zip(rows, encoded, strict=True)]
 
+    def with_targets(self, prompt: list[int], references: Sequence[str]) -> list[dict[str, list[int]]]:
+        """Rows with `input_ids` and `labels` as in `for_training`: a prompt's token ids with each of its references."""
+        closing = self._closing_tokens()
+        targets = self._encode_targets(list(references))
+        return [self._training_row(prompt, keep_tail(ids, self.max_target_length, closing)[0]) for ids in targets]
+
+    def _closing_tokens(self) -> int:
+        """How many tokens at a target's end a cut keeps: those that the tokenizer adds, and EOS in any case."""
+        return max(self._added(self._encode_targets)[1], 1)
+
     def length(self, text: str) -> int:
         """How many tokens a model is asked by with this text."""
         return len(self._encode([text])[0])
@@ -147,8 +157,7 @@ class Tokenization:
     def _rows(
         self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
     ) -> Iterator[dict[str, Any]]:
-        _, closing = self._added(self._encode_targets)
-        closing = max(closing, 1)  # EOS stays
+        closing = self._closing_tokens()
         total = len(examples.examples)
         for start in range(0, total, CHUNK):
             chunk = examples.examples[start : start + CHUNK]

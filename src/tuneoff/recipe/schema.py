@@ -168,10 +168,17 @@ class TrainingSpec(Spec):
     report_to: list[Text] = []
 
 
+class KeepSpec(Spec):
+    """A margin of non-inferiority in points, as the judged metric is shown: `points` may be lost, whatever full has."""
+
+    points: Annotated[float, Field(gt=0)]
+
+
 class EvaluationSpec(Spec):
     """What is generated, by greedy search or beams, and how it is scored.
 
-    The verdict is given by the first of `metrics`. `keep` is the share of full's score that is to be kept.
+    The verdict is given by the first of `metrics`. `keep` is the share of full's score that is to be kept, or what may
+    be lost in points.
     """
 
     split: Literal["validation", "test"] = "test"
@@ -179,7 +186,7 @@ class EvaluationSpec(Spec):
     num_beams: Annotated[int, Field(ge=1)] = 1
     batch_size: Annotated[int, Field(ge=1)] = 32
     metrics: Annotated[list[Text], Field(min_length=1)] = ["rouge1", "rouge2", "rougeL"]
-    keep: Annotated[float, Field(gt=0, lt=1)] = 0.97
+    keep: Annotated[float, Field(gt=0, lt=1)] | KeepSpec = 0.97
 
     @field_validator("metrics")
     @classmethod

@@ -21,7 +21,7 @@ class Prediction(Record):
         references: What should be written.
         prediction: What was written.
         truncated: Whether it was cut off at `max_new_tokens`.
-        scores: By metric, a figure in 0…1 for each reference.
+        scores: By metric, a figure for each reference; of a corpus metric, its statistics.
     """
 
     id: str

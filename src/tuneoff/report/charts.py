@@ -10,6 +10,7 @@ from markupsafe import Markup
 from tuneoff.recipe import Words
 from tuneoff.report.svg import Axis, Drawing, Format, around
 from tuneoff.score.evidence import Interval, PairedDifference
+from tuneoff.score.metrics import Metric
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 300.0, 46.0, 12.0, 26.0, 44.0
 NEAR, LETTER = 50.0, 7.0  # pixels: between points whose names would meet; of a letter, at most
@@ -25,25 +26,26 @@ class Cost:
     score: Interval
 
 
-def against_cost(points: Sequence[Cost], metric: str, label: str, form: Format, unit: float | None) -> Markup:
-    """The score × 100 by `metric` against a cost, with intervals: the best arms lie up and to the left.
+def against_cost(points: Sequence[Cost], metric: Metric, label: str, form: Format, unit: float | None) -> Markup:
+    """The score by `metric` against a cost, with intervals: the best arms lie to the left, on the metric's better side.
 
     The cost's axis is logarithmic where it has no `unit` to be round in.
     """
-    drawing = Drawing(WIDTH, HEIGHT, f"{metric} against {label}")
+    drawing, scale = Drawing(WIDTH, HEIGHT, f"{metric.label} against {label}"), metric.scale
     costs = [p.cost for p in points]
     x = around(costs, LEFT, WIDTH - RIGHT - 30, log=unit is None, zero=True, unit=unit or 1.0)
-    bounds = [100 * bound for p in points for bound in (p.score.low, p.score.high)]
+    bounds = [scale * bound for p in points for bound in (p.score.low, p.score.high)]
     y = around(bounds, HEIGHT - BOTTOM, TOP)
-    drawing.upright(y, LEFT, WIDTH - RIGHT, metric, lambda v: f"{v:g}")
+    drawing.upright(y, LEFT, WIDTH - RIGHT, metric.label, lambda v: f"{v:g}")
     drawing.across(x, HEIGHT - BOTTOM, label, form)
     for p in points:
         at = x.at(p.cost)
-        drawing.line(at, y.at(100 * p.score.low), at, y.at(100 * p.score.high), f"s{p.colour}")
-        hint = f"{p.arm}: {100 * p.score.value:.1f} [{100 * p.score.low:.1f}, {100 * p.score.high:.1f}], {form(p.cost)}"
-        drawing.dot(at, y.at(100 * p.score.value), f"c{p.colour}", hint)
+        drawing.line(at, y.at(scale * p.score.low), at, y.at(scale * p.score.high), f"s{p.colour}")
+        value, low, high = (metric.shown(end, fewer=1) for end in (p.score.value, p.score.low, p.score.high))
+        hint = f"{p.arm}: {value} [{low}, {high}], {form(p.cost)}"
+        drawing.dot(at, y.at(scale * p.score.value), f"c{p.colour}", hint)
         left = _label_left(at, p.arm, [x.at(other.cost) for other in points if other is not p])
-        drawing.text(at + (-9 if left else 9), y.at(100 * p.score.value) - 7, p.arm, "", "end" if left else "start")
+        drawing.text(at + (-9 if left else 9), y.at(scale * p.score.value) - 7, p.arm, "", "end" if left else "start")
     return drawing.markup()
 
 
@@ -104,49 +106,52 @@ def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title
     return drawing.markup()
 
 
-def distributions(scores: Mapping[str, Sequence[float]], metric: str, words: Words) -> Markup:
+def distributions(scores: Mapping[str, Sequence[float]], metric: Metric, words: Words) -> Markup:
     """How each arm's scores spread over the examples: a histogram a row, its mean marked."""
     left, row, bins = 110.0, 58.0, 40
     width = 2 * WIDTH
-    drawing = Drawing(width, row * len(scores) + 44, f"{metric} by {words.example}")
-    x = Axis(0.0, 100.0, left, width - RIGHT)
+    drawing = Drawing(width, row * len(scores) + 44, f"{metric.label} by {words.example}")
+    most = 1.0 if metric.scale == 100 else max((max(values) for values in scores.values()), default=0.0) or 1.0
+    top = metric.scale * most
+    x = Axis(0.0, top, left, width - RIGHT)
     for n, (arm, values) in enumerate(scores.items()):
         base = row * (n + 1)
         counts = [0] * bins
         for value in values:
-            counts[min(bins - 1, int(value * bins))] += 1
+            counts[min(bins - 1, int(value / most * bins))] += 1
         drawing.text(left - 8, base - 8, _short(arm), "", "end")
         for k, count in enumerate(counts):
-            start, end = x.at(100 * k / bins), x.at(100 * (k + 1) / bins)
+            start, end = x.at(top * k / bins), x.at(top * (k + 1) / bins)
             height = (row - 12) * count / max(counts)
-            hint = f"{arm}: {count} {words.examples} from {100 * k / bins:g} to {100 * (k + 1) / bins:g}"
+            hint = f"{arm}: {count} {words.examples} from {top * k / bins:.3g} to {top * (k + 1) / bins:.3g}"
             drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{n}", hint)
-        mean = x.at(100 * sum(values) / len(values))
+        mean = x.at(metric.scale * sum(values) / len(values))
         drawing.line(mean, base - row + 10, mean, base, "mean")
-    drawing.across(x, row * len(scores) + 2, f"{metric} by {words.example} (line: mean)", lambda v: f"{v:g}")
+    drawing.across(x, row * len(scores) + 2, f"{metric.label} by {words.example} (line: mean)", lambda v: f"{v:g}")
     return drawing.markup()
 
 
-def paired(differences: Sequence[float], metric: str, words: Words, mean: PairedDifference, colour: int) -> Markup:
+def paired(differences: Sequence[float], metric: Metric, words: Words, mean: PairedDifference, colour: int) -> Markup:
     """How an arm's score differs from another's, example by example; the mean with its interval above."""
     arm, other, interval = mean.arm, mean.other, mean.difference
-    bins, edge = 31, 100 * max(0.05, *(abs(d) for d in differences))
+    scale = metric.scale
+    bins, edge = 31, scale * max(0.05, *(abs(d) for d in differences))
     drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by {words.example}")
     x = Axis(-edge, edge, 14, WIDTH - 14)
     counts = [0] * bins
     for d in differences:
-        counts[min(bins - 1, int((100 * d + edge) / (2 * edge) * bins))] += 1
+        counts[min(bins - 1, int((scale * d + edge) / (2 * edge) * bins))] += 1
     base, room = 176.0, 120.0
     for k, count in enumerate(counts):
         start, end = (x.at(-edge + 2 * edge * n / bins) for n in (k, k + 1))
         height = room * count / max(counts)
         drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{colour}", f"{count} {words.examples}")
     drawing.line(x.at(0), 36, x.at(0), base, "mean")
-    low, high = x.at(100 * interval.low), x.at(100 * interval.high)
+    low, high = x.at(scale * interval.low), x.at(scale * interval.high)
     drawing.line(low, 30, high, 30, f"s{colour} thick")
-    drawing.dot(x.at(100 * interval.value), 30, f"c{colour}", "mean with its 95 % interval")
+    drawing.dot(x.at(scale * interval.value), 30, f"c{colour}", "mean with its 95 % interval")
     drawing.text(14, 14, f"{arm} − {other}", "label")
-    drawing.across(x, base, f"points of {metric}", lambda v: f"{v:+g}" if v else "0")
+    drawing.across(x, base, f"{metric.unit} of {metric.label}", lambda v: f"{v:+g}" if v else "0")
     return drawing.markup()
 
 

@@ -10,13 +10,13 @@ from pydantic import Field
 
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.recipe import Words, recipe_of
+from tuneoff.recipe import KeepSpec, Words, recipe_of
 from tuneoff.records import BUSY, Checks, Floor, Parameters, Range, Record, Resolved, Tuning, read_times
 from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
 from tuneoff.report.side_by_side import spread
-from tuneoff.score.evidence import Evidence, weigh
+from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.metrics import Metric, compared_fields, find_metrics
 from tuneoff.signature import signature
 
@@ -187,7 +187,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         examples=examples,
         references=references,
         arms=[_row(arm, metrics) for arm in arms],
-        evidence=_evidence(finished, metrics, max(keep)) if comparable else None,
+        evidence=_evidence(finished, metrics, _strictest(keep)) if comparable else None,
         costs=costs(arms),
         unlike=differing(arms),
         scored_differently=None if comparable else _what_differs(signatures),
@@ -273,7 +273,24 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], keep: float) -> Evidence | None:
+def _strictest(keep: Sequence[float | KeepSpec]) -> float | KeepSpec:
+    """The smallest margin of several runs: of points where one asks for points, or else the largest share."""
+    points = [spec.points for spec in keep if isinstance(spec, KeepSpec)]
+    return KeepSpec(points=min(points)) if points else max(share for share in keep if isinstance(share, float))
+
+
+def _figures(arms: Sequence[Arm], seeds: Sequence[int], metric: Metric) -> Figures:
+    """What `metric` makes of every example that all arms wrote for at all of these seeds."""
+    found = [[[p.scores[metric.name] for p in arm.predicted(seed)] for seed in seeds] for arm in arms]
+    return Figures(
+        values=np.array([[metric.values(own) for own in by_seed] for by_seed in found]),
+        higher=metric.better == "higher",
+        statistics=np.array(found, dtype=np.float64) if metric.corpus is not None else None,
+        corpus=metric.corpus,
+    )
+
+
+def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], keep: float | KeepSpec) -> Evidence | None:
     """What the scores of all finished arms show, at the seeds that all of them have."""
     if not arms or not metrics:
         return None
@@ -283,17 +300,13 @@ def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], keep: float) -> Ev
         return None
     by_method = {arm.spec.method: arm.name for arm in reversed(arms)}
     return weigh(
-        {
-            m.name: np.array(
-                [[[m.of_example(p.scores[m.name]) for p in arm.predicted(seed)] for seed in seeds] for arm in arms]
-            )
-            for m in metrics
-        },
+        {metric.name: _figures(arms, seeds, metric) for metric in metrics},
         [arm.name for arm in arms],
         seeds,
         original=by_method.get("none"),
         baseline=by_method.get("full"),
-        keep=keep,
+        keep=None if isinstance(keep, KeepSpec) else keep,
+        margins={m.name: keep.points / m.scale for m in metrics} if isinstance(keep, KeepSpec) else None,
     )
 
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Written:
-    """What one arm wrote: its score × 100 by the metric that is judged, and the text with the shared words marked."""
+    """What one arm wrote: its shown score by the metric that is judged, and the text with the shared words marked."""
 
     arm: str
     score: float
@@ -62,7 +62,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 def _shown(own: dict[str, Prediction], metric: Metric) -> Shown:
     first = next(iter(own.values()))
-    scores = {arm: 100 * metric.of_example(p.scores[metric.name]) for arm, p in own.items()}
+    scores = {arm: metric.scale * metric.of_example(p.scores[metric.name]) for arm, p in own.items()}
     return Shown(
         id=first.id,
         input=clipped(first.input),

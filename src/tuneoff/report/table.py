@@ -16,7 +16,7 @@ from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.verdict import verdict
-from tuneoff.score.metrics import find_metric, find_metrics
+from tuneoff.score.metrics import Metric, find_metric, find_metrics
 from tuneoff.units import NONE, count_text, duration_text
 
 INPUT_LINES = 8
@@ -87,7 +87,7 @@ def table_cells(row: ArmRow, comparison: Comparison) -> list[str]:
         row.arm,
         count_text(parameters.trainable),
         f"{100 * parameters.trainable / parameters.total:.2f}%",
-        *(f"{100 * scores[metric]:.2f}" for metric in comparison.metrics),
+        *(metric.shown(scores[metric.name]) for metric in find_metrics(comparison.metrics)),
     ]
 
 
@@ -95,12 +95,13 @@ def floor_cells(comparison: Comparison) -> list[list[str]]:
     """The scores of texts that no model wrote, under `table_columns`; nothing before an arm has finished."""
     if not any(row.seeds for row in comparison.arms):
         return []
+    metrics = find_metrics(comparison.metrics)
     return [
         [
             floor.name,
             NONE,
             NONE,
-            *(f"{100 * floor.scores[name]:.2f}" if name in floor.scores else NONE for name in comparison.metrics),
+            *(metric.shown(floor.scores[metric.name]) if metric.name in floor.scores else NONE for metric in metrics),
         ]
         for floor in comparison.floors
     ]
@@ -136,7 +137,7 @@ def notes(comparison: Comparison) -> list[str]:
     if evidence is not None and len(evidence.seeds) > 1:
         judged = find_metric(comparison.metrics[0])
         by_seed = {arm: means[judged.name] for arm, means in evidence.by_seed.items()}
-        notes += [_by_seed(arm, judged.label, means) for arm, means in by_seed.items() if len(set(means)) > 1]
+        notes += [_by_seed(arm, judged, means) for arm, means in by_seed.items() if len(set(means)) > 1]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
     checks = checks_text(comparison.arms)
     if checks is not None:
@@ -204,10 +205,10 @@ def _places(comparison: Comparison, folder: RunFolder) -> Text:
     return text
 
 
-def _by_seed(arm: str, label: str, means: list[float]) -> str:
+def _by_seed(arm: str, metric: Metric, means: list[float]) -> str:
     """How an arm's seeds differ: apart from how its examples do."""
-    values = ", ".join(f"{100 * mean:.2f}" for mean in means)
-    return f"{arm}: {label} by seed {values} (standard deviation {100 * stdev(means):.2f})"
+    values = ", ".join(metric.shown(mean) for mean in means)
+    return f"{arm}: {metric.label} by seed {values} (standard deviation {metric.shown(stdev(means))})"
 
 
 def tuning_text(tuning: Tuning) -> str:

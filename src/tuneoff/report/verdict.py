@@ -44,11 +44,11 @@ def verdict(comparison: Comparison) -> list[str]:
 
 
 def _kept(judged: NonInferiority, metric: Metric, comparison: Comparison, evidence: Evidence) -> str:
-    margin, examples = f"{100 * (1 - judged.keep):.3g} % margin", comparison.words.examples
+    margin, examples = _margin(judged, metric), comparison.words.examples
     if judged.holds:
         shown = f"shown to be within the {margin} (p {_p(judged.p_holm)})"
-    elif judged.kept.high < judged.keep:
-        shown = f"it keeps less than the {100 * judged.keep:.3g} % asked for"
+    elif judged.misses:
+        shown = "it loses more than that" if judged.keep is None else f"it {_misses(judged.keep, metric)}"
     else:
         needed = (
             f"{judged.examples_needed:,} would be needed"
@@ -57,11 +57,25 @@ def _kept(judged: NonInferiority, metric: Metric, comparison: Comparison, eviden
         )
         shown = (
             f"not shown to be within the {margin}: {evidence.examples:,} {examples} could show "
-            f"{100 * judged.provable:.1f} points, and {needed}"
+            f"{metric.shown(judged.provable, fewer=1)} {metric.unit}, and {needed}"
         )
     costs = _costs(comparison, judged.arm, judged.baseline)
     at = f" at {costs}" if costs else ""
-    return f"{judged.arm} keeps {_percent(judged.kept)} of {judged.baseline}'s {metric.label}{at}; {shown}."
+    has = "keeps" if metric.better == "higher" else "has"
+    return f"{judged.arm} {has} {_percent(judged.kept)} of {judged.baseline}'s {metric.label}{at}; {shown}."
+
+
+def _margin(judged: NonInferiority, metric: Metric) -> str:
+    if judged.keep is not None:
+        share = 1 - judged.keep if metric.better == "higher" else 1 / judged.keep - 1
+        return f"{100 * share:.3g} % margin"
+    return f"margin of {metric.scale * judged.margin:.3g} {metric.unit}"
+
+
+def _misses(keep: float, metric: Metric) -> str:
+    if metric.better == "higher":
+        return f"keeps less than the {100 * keep:.3g} % asked for"
+    return f"has more than the {100 / keep:.4g} % asked for"
 
 
 def _costs(comparison: Comparison, arm: str, baseline: str) -> str:
@@ -102,26 +116,29 @@ def _gain(baseline: str, original: str, metric: Metric, evidence: Evidence) -> l
     gain = next(d for d in evidence.differences if d.metric == metric.name and {d.arm, d.other} == {baseline, original})
     points = gain.difference if gain.arm == baseline else _turned(gain.difference)
     if gain.p_holm > SURE:
-        return [
-            f"{baseline} is not shown to be better than {original} ({_points(points)}): keeping its score says little."
-        ]
-    if points.value < 0:
-        return [f"{baseline} is worse than {original} ({_points(points)}): keeping its score is no merit."]
+        shown = _points(points, metric)
+        return [f"{baseline} is not shown to be better than {original} ({shown}): keeping its score says little."]
+    if (points.value < 0) == (metric.better == "higher"):
+        shown = _points(points, metric)
+        return [f"{baseline} is worse than {original} ({shown}): keeping its score is no merit."]
     gained = [
         f"{j.arm} has {_percent(j.gained)}"
         for j in evidence.non_inferiority
         if j.metric == metric.name and j.gained is not None
     ]
     of_it = f" Of this gain {', '.join(gained)}." if gained else ""
-    return [f"{baseline} gains {_points(points)} {metric.label} over {original}.{of_it}"]
+    if metric.better == "lower":
+        return [f"{baseline} changes {metric.label} by {_points(points, metric)} from {original}'s.{of_it}"]
+    return [f"{baseline} gains {_points(points, metric)} {metric.label} over {original}.{of_it}"]
 
 
 def _compared(d: PairedDifference, metric: Metric) -> str:
     if d.p_holm <= SURE:
-        return f"{d.arm} differs from {d.other} by {_points(d.difference)} {metric.label} (p {_p(d.p_holm)})."
+        return f"{d.arm} differs from {d.other} by {_points(d.difference, metric)} {metric.label} (p {_p(d.p_holm)})."
     return (
-        f"{d.arm} and {d.other} are not shown to differ in {metric.label} ({_points(d.difference)}, p {_p(d.p_holm)}; "
-        f"a difference of {100 * d.detectable:.1f} points would be found in 80 % of cases)."
+        f"{d.arm} and {d.other} are not shown to differ in {metric.label} ({_points(d.difference, metric)}, "
+        f"p {_p(d.p_holm)}; a difference of {metric.shown(d.detectable, fewer=1)} {metric.unit} would be found in 80 % "
+        "of cases)."
     )
 
 
@@ -154,9 +171,11 @@ def _percent(share: Interval) -> str:
     return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
-def _points(difference: Interval) -> str:
-    value, low, high = (round(100 * x, 1) + 0.0 for x in (difference.value, difference.low, difference.high))  # no -0.0
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+def _points(difference: Interval, metric: Metric) -> str:
+    value, low, high = (
+        metric.shown(x, fewer=1, sign=True) for x in (difference.value, difference.low, difference.high)
+    )
+    return f"{value} {metric.unit} [{low}, {high}]"
 
 
 def _p(p: float) -> str:

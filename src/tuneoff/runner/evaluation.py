@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable, Mapping
 
 from tuneoff.data.contents import require_saved
-from tuneoff.data.tokens import load_tokens
+from tuneoff.data.tokens import Tokenization, load_tokens
 from tuneoff.decode.generate import generate
+from tuneoff.decode.likelihood import reference_losses
 from tuneoff.decode.search import left_off
 from tuneoff.folder import TrialFolder, write_lines
 from tuneoff.measure import allocator
@@ -22,7 +23,7 @@ from tuneoff.records import Memory, Parameters, PhaseMemory, Prediction, Resolve
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.trial import TrialProcess
-from tuneoff.score.metrics import Scorer, find_metrics, metrics_signature
+from tuneoff.score.metrics import Loss, Scorer, find_metrics, metrics_signature
 from tuneoff.score.summary import scored, summarise
 from tuneoff.signature import signature
 
@@ -77,7 +78,12 @@ class TrialEvaluation(TrialProcess):
                 for row, o in zip(rows, outputs, strict=True)
             ]
             scorers = {m.name: m.prepare([p.references for p in written]) for m in self._metrics}
-            predictions = [scored(prediction, scorers) for prediction in written]
+            losses: list[list[Loss]] | list[None] = [None] * len(written)
+            if any(scorer.judge is not None for scorer in scorers.values()):
+                tokenization = Tokenization.of(self._recipe, tokenizer, resolved.model_class, resolved.chat)
+                inputs, references = test["input_ids"], [p.references for p in written]
+                losses = reference_losses(engine, tokenization, inputs, references, self._report.progress)
+            predictions = [scored(one, scorers, own) for one, own in zip(written, losses, strict=True)]
         write_lines(self._folder.predictions, (p.model_dump() for p in predictions))
         result = self._result(predictions, scorers, parameters, memory, trained)
         result.write(self._folder.result)

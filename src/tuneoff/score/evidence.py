@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -44,25 +45,53 @@ class PairedDifference(Record):
     detectable: float
 
 
-class NonInferiority(Record):
-    """Whether `arm` keeps the share `keep` of the score of `baseline`.
+@dataclass(frozen=True)
+class Figures:
+    """What a metric makes of every example, for several arms and seeds.
 
-    `kept` is the share that it has. `p` is that of mean(arm - keep · baseline) being at most 0; `holds` where `p_holm`,
-    adjusted over the arms of this metric, is at most 0.05. `margin` is what may be lost, in the metric's figures;
-    `provable` the margin that these examples and seeds would show for two equal arms in 80 % of cases after this
-    adjustment, and `examples_needed` how many examples would show `margin` with as many seeds: None where no number
-    would, since the trainings differ too much. `gained` is the share of the baseline's gain over the original that the
-    arm has, where there is an original and the gain is sure.
+    Attributes:
+        values: (A, S, N), whose means over N are the arms' figures.
+        higher: Whether higher figures are better.
+        statistics: (A, S, N, K) of a metric whose figures are those of sums, by `corpus`: (…, K) → (…).
+        corpus: See `statistics`.
+    """
+
+    values: Array
+    higher: bool = True
+    statistics: Array | None = None
+    corpus: Callable[[Array], Array] | None = None
+
+
+class NonInferiority(Record):
+    """Whether `arm` is worse than `baseline` by no more than a margin.
+
+    The margin is a share of the baseline's figure, of which the arm is to keep `keep` (where less is better, to have
+    at most 1 / `keep` of it), or where `keep` is None the same whatever the baseline has.
+
+    Attributes:
+        kept: The arm's share of the baseline's figure.
+        p: The one-sided p-value of what is lost being the margin or more.
+        p_holm: The same, adjusted over the arms of this metric.
+        holds: Whether `p_holm` is at most 0.05.
+        misses: Whether the 95 % interval of what is lost lies beyond the margin.
+        margin: What may be lost, in the metric's figures.
+        provable: The margin that these examples and seeds would show for two equal arms in 80 % of cases after this
+            adjustment.
+        examples_needed: How many examples would show `margin` with as many seeds. None where no number would, since the
+            trainings differ too much.
+        gained: The share of the baseline's gain over the original that the arm has, where there is an original and the
+            gain is sure.
     """
 
     metric: str
     arm: str
     baseline: str
-    keep: float
+    keep: float | None
     kept: Interval
     p: float
     p_holm: float
     holds: bool
+    misses: bool
     margin: float
     provable: float
     examples_needed: int | None
@@ -85,17 +114,19 @@ class Evidence(Record):
 
 
 def weigh(
-    scores: Mapping[str, Array],
+    scores: Mapping[str, Figures],
     arms: Sequence[str],
     seeds: Sequence[int],
     *,
     original: str | None,
     baseline: str | None,
-    keep: float,
+    keep: float | None,
+    margins: Mapping[str, float] | None = None,
 ) -> Evidence:
-    """The evidence of `scores`: by metric, arrays (A, S, N) of `arms`, `seeds` and examples.
+    """The evidence of `scores`: by metric, those of `arms`, `seeds` and examples.
 
-    Non-inferiority is judged against `baseline`, for every arm but it and `original`. One seed's intervals and tests
+    Non-inferiority is judged against `baseline`, for every arm but it and `original`: by the share `keep`, or without
+    by the metric's own of `margins`. One seed's intervals and tests
     are resampled over examples and speak of these checkpoints; those of several seeds know the spread between
     trainings, too (`crossed.py`), and speak of the methods.
     """
@@ -103,17 +134,19 @@ def weigh(
     by_seed: dict[str, dict[str, list[float]]] = {arm: {} for arm in arms}
     differences: list[PairedDifference] = []
     judged: list[NonInferiority] = []
-    for metric, values in scores.items():
-        inference = Crossed(values) if len(seeds) > 1 else Resampled(values, RESAMPLES, RANDOM_SEED)
+    for metric, figures in scores.items():
+        values = figures.values
+        inference = _inference(figures)
         seen = values.mean((1, 2))
         for position, arm in enumerate(arms):
             means[arm][metric] = _interval(seen[position], inference.interval(inference.arms[position]))
             by_seed[arm][metric] = [float(mean) for mean in values[position].mean(1)]
         differences += _differences(metric, arms, values, inference)
         if baseline is not None:
-            judged += _judged(metric, arms, values, inference, original, baseline, keep)
+            margin = None if margins is None else margins[metric]
+            judged += _judged(metric, arms, figures, inference, original, baseline, keep, margin)
     return Evidence(
-        examples=next(iter(scores.values())).shape[2],
+        examples=next(iter(scores.values())).values.shape[2],
         seeds=list(seeds),
         resamples=RESAMPLES if len(seeds) == 1 else 0,
         means=means,
@@ -121,6 +154,12 @@ def weigh(
         differences=differences,
         non_inferiority=judged,
     )
+
+
+def _inference(figures: Figures) -> Crossed | Resampled:
+    if figures.values.shape[1] > 1:
+        return Crossed(figures.values)
+    return Resampled(figures.values, RESAMPLES, RANDOM_SEED, figures.statistics, figures.corpus)
 
 
 def _differences(
@@ -149,28 +188,33 @@ def _differences(
 def _judged(
     metric: str,
     arms: Sequence[str],
-    values: Array,
+    figures: Figures,
     inference: Crossed | Resampled,
     original: str | None,
     baseline: str,
-    keep: float,
+    keep: float | None,
+    margin: float | None,
 ) -> list[NonInferiority]:
-    full = arms.index(baseline)
+    values, full = figures.values, arms.index(baseline)
     first = arms.index(original) if original is not None else None
     judged = [n for n, arm in enumerate(arms) if arm not in (original, baseline)]
     seen, drawn = values.mean((1, 2)), inference.arms
     if not judged or not inference.has_score(full):
         return []
-    p = np.array([inference.p_above(drawn[n] - keep * drawn[full]) for n in judged])
+    sign = 1.0 if figures.higher else -1.0
+    share = 1.0 if keep is None else keep if figures.higher else 1 / keep
+    fixed = 0.0 if margin is None else margin
+    room = [sign * (drawn[n] - share * drawn[full]) + fixed for n in judged]  # above 0 where no more is lost
+    p = np.array([inference.p_above(own) for own in room])
     results = []
-    for n, own, adjusted in zip(judged, p, holm(p), strict=True):
-        spread = spread_of(values[n] - keep * values[full])
-        margin = float((1 - keep) * seen[full])
+    for n, left, own, adjusted in zip(judged, room, p, holm(p), strict=True):
+        spread = spread_of(values[n] - share * values[full])
+        allowed = float(abs(1 - share) * seen[full]) + fixed
         gained = None
-        if first is not None and inference.interval(drawn[full] - drawn[first])[0] > 0:
+        if first is not None and inference.interval(sign * (drawn[full] - drawn[first]))[0] > 0:
             gained = _interval(
                 (seen[n] - seen[first]) / (seen[full] - seen[first]),
-                inference.share(drawn[n] - drawn[first], drawn[full] - drawn[first]),
+                inference.share(sign * (drawn[n] - drawn[first]), sign * (drawn[full] - drawn[first])),
             )
         results.append(
             NonInferiority(
@@ -182,9 +226,10 @@ def _judged(
                 p=float(own),
                 p_holm=float(adjusted),
                 holds=bool(adjusted <= ALPHA),
-                margin=margin,
+                misses=inference.interval(left)[1] < 0,
+                margin=allowed,
                 provable=provable_margin(spread, values.shape[2], len(judged)),
-                examples_needed=examples_needed(spread, margin, len(judged)),
+                examples_needed=examples_needed(spread, allowed, len(judged)),
                 gained=gained,
             )
         )

@@ -25,7 +25,10 @@ def floors(asked: Sequence[Asked], metrics: Sequence[Metric]) -> list[Floor]:
     """
     step = max(1, -(-len(asked) // MOST))
     chosen = asked[::step]
-    scorers = {metric: metric.prepare([references for _, references in asked]) for metric in metrics}
+    every_reference = [references for _, references in asked]
+    scorers = {metric: metric.prepare(every_reference) for metric in metrics if metric.by_text}
+    if not scorers:
+        return []
     length = fmean(len(words(reference)) for _, references in chosen for reference in references)
     found = [_scored("first sentences", chosen, lambda text: lead(text, length), scorers)]
     every = [reference for _, references in asked for reference in references]
@@ -52,8 +55,9 @@ def lead(text: str, length: float) -> str:
 
 def _scored(name: str, asked: Sequence[Asked], answer: Callable[[str], str], scorers: dict[Metric, Scorer]) -> Floor:
     scores = {
-        metric.name: fmean(metric.of_example(scorer.score(answer(text), own)) for text, own in asked)
+        metric.name: metric.of_examples([scorer.score(answer(text), own) for text, own in asked])
         for metric, scorer in scorers.items()
+        if scorer.score is not None
     }
     return Floor(name=name, examples=len(asked), scores=scores)
 
@@ -62,7 +66,8 @@ def _agreement(asked: Sequence[Asked], scorers: dict[Metric, Scorer]) -> Floor:
     """Each reference, taken as the answer to the others."""
     pairs = [(own[n], [*own[:n], *own[n + 1 :]]) for _, own in asked for n in range(len(own))]
     scores = {
-        metric.name: fmean(metric.of_example(scorer.score(one, others)) for one, others in pairs)
+        metric.name: metric.of_examples([scorer.score(one, others) for one, others in pairs])
         for metric, scorer in scorers.items()
+        if scorer.score is not None
     }
     return Floor(name="one reference", examples=len(asked), scores=scores)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tuneoff.score.resampling import Array, bootstrap_means, randomization_p
+from tuneoff.score.resampling import Array, bootstrap_means, bootstrap_sums, randomization_p
 
 TAIL = 2.5  # percent beyond either end of an interval
 
@@ -15,11 +15,22 @@ class Resampled:
     """What one seed's scores (A, 1, N) show.
 
     Attributes:
-        arms: (A, R): each arm's mean in each of R bootstrap resamples. What is computed of arms is computed of these.
+        arms: (A, R): each arm's figure in each of R bootstrap resamples: its mean, or where there is a `corpus` figure,
+            that of the summed `statistics` (A, 1, N, K). What is computed of arms is computed of these.
     """
 
-    def __init__(self, values: Array, resamples: int, random_seed: int) -> None:
-        self.arms = bootstrap_means(values[:, 0], resamples, random_seed).T
+    def __init__(
+        self,
+        values: Array,
+        resamples: int,
+        random_seed: int,
+        statistics: Array | None = None,
+        corpus: Callable[[Array], Array] | None = None,
+    ) -> None:
+        if statistics is not None and corpus is not None:
+            self.arms = corpus(bootstrap_sums(statistics[:, 0], resamples, random_seed)).T
+        else:
+            self.arms = bootstrap_means(values[:, 0], resamples, random_seed).T
         self._values, self._resamples, self._random_seed = values, resamples, random_seed
 
     def interval(self, drawn: Array) -> tuple[float, float]:

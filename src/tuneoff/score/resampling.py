@@ -26,6 +26,15 @@ def bootstrap_means(scores: Array, resamples: int, seed: int) -> Array:
     return np.concatenate([_counts(random, count, examples) @ scores.T / examples for count in chunks])
 
 
+def bootstrap_sums(statistics: Array, resamples: int, seed: int) -> Array:
+    """(R, A, K): sums of each arm's statistics (A, N, K) over the examples of the resamples of `bootstrap_means`."""
+    random = np.random.default_rng(seed)
+    arms, examples, parts = statistics.shape
+    flat = statistics.transpose(1, 0, 2).reshape(examples, arms * parts)
+    chunks = [_counts(random, count, examples) @ flat for count in _chunks(resamples, examples)]
+    return np.concatenate(chunks).reshape(resamples, arms, parts)
+
+
 def randomization_p(differences: Array, resamples: int, seed: int) -> Array:
     """(P): two-sided p-values of paired differences (N, P) by approximate randomization (Noreen 1989).
 

@@ -80,7 +80,7 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "data": data,
         "exported": exported,
         "result": result,
-        "figures": ", ".join(f"{metric.label} {100 * value:.2f}" for metric, value in _figures(result)),
+        "figures": ", ".join(f"{metric.label} {metric.shown(value)}" for metric, value in _figures(result)),
         "explained": "; ".join(dict.fromkeys(metric.explained for metric, _ in _figures(result))),
         "recipe": recipe,
         "prompt": fenced(recipe.prompt) if recipe.prompt is not None else None,
@@ -165,7 +165,7 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
                 dataset_revision=data.revision,
                 metric_type=metric.name,
                 metric_name=metric.label,
-                metric_value=round(100 * value, 2),
+                metric_value=round(metric.scale * value, metric.digits),
                 metric_args={"signature": result.signature},
             )
             for metric, value in figures

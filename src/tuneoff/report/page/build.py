@@ -26,8 +26,8 @@ from tuneoff.report.page.sections import sections
 from tuneoff.report.side_by_side import side_by_side
 from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
-from tuneoff.score.evidence import Evidence
-from tuneoff.score.metrics import find_metric
+from tuneoff.score.evidence import Evidence, PairedDifference
+from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.version import __version__
 from tuneoff.visible import visible
 
@@ -114,17 +114,13 @@ def _texts(paths: Iterable[Path]) -> str:
 def _differences(evidence: Evidence | None) -> list[tuple[str, ...]]:
     if evidence is None:
         return []
-    return [
-        (
-            f"{d.arm} − {d.other}",
-            find_metric(d.metric).label,
-            f"{100 * d.difference.value:+.2f}",
-            f"[{100 * d.difference.low:+.2f}, {100 * d.difference.high:+.2f}]",
-            f"{d.p_holm:.4f}",
-            f"{100 * d.detectable:.2f}",
-        )
-        for d in evidence.differences
-    ]
+    return [_difference(d, find_metric(d.metric)) for d in evidence.differences]
+
+
+def _difference(d: PairedDifference, metric: Metric) -> tuple[str, ...]:
+    value, low, high = (metric.shown(x, sign=True) for x in (d.difference.value, d.difference.low, d.difference.high))
+    ends = f"[{low}, {high}]"
+    return f"{d.arm} − {d.other}", metric.label, value, ends, f"{d.p_holm:.4f}", metric.shown(d.detectable)
 
 
 def _sha256(text: str) -> str:

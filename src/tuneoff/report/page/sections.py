@@ -64,8 +64,9 @@ def _costs(comparison: Comparison, metric: Metric, colours: Mapping[str, int]) -
     for label, form, unit, cost in axes:
         points = list(_points(comparison, metric, colours, cost))
         if points:
-            charts.append(against_cost(points, metric.label, label, form, unit))
-    words = "Up is better, left is cheaper. Lines: 95 % intervals. The original model costs no training."
+            charts.append(against_cost(points, metric, label, form, unit))
+    better = "Up" if metric.better == "higher" else "Down"
+    words = f"{better} is better, left is cheaper. Lines: 95 % intervals. The original model costs no training."
     return Section("Quality against cost", words + _unlike(comparison), charts)
 
 
@@ -138,7 +139,7 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
 
 def _spread(scores: Mapping[str, list[float]], metric: Metric, words: Words) -> Section:
     told = f"On how many {words.examples} each arm scores how high."
-    charts = [distributions(scores, metric.label, words)] if scores else []
+    charts = [distributions(scores, metric, words)] if scores else []
     return Section("Scores by example", told, charts)
 
 
@@ -149,7 +150,7 @@ def _pairs(
     charts = []
     for d in [d for d in found if d.metric == metric.name][:PAIRS]:
         differences = [a - b for a, b in zip(scores[d.arm], scores[d.other], strict=True)]
-        charts.append(paired(differences, metric.label, comparison.words, d, colours[d.arm]))
+        charts.append(paired(differences, metric, comparison.words, d, colours[d.arm]))
     words = (
         f"How two arms differ on each {comparison.words.example}. Above: the mean difference with its 95 % interval."
     )

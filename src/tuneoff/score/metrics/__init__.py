@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from functools import cache
 
 from tuneoff.errors import MetricError, Problem, nearest
-from tuneoff.score.metrics.base import Metric, References, Scorer
+from tuneoff.score.metrics.base import Loss, Metric, References, Scorer
 from tuneoff.score.metrics.own import own_metric
 from tuneoff.signature import signature_fields
 
 __all__ = [
+    "Loss",
     "Metric",
     "References",
     "Scorer",

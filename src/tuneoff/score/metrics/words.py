@@ -12,12 +12,19 @@ _UNSPACED = "".join(
     rf"\p{{{script}}}" for script in ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 )
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}])+")
+_LETTER = regex.compile(rf"[{_UNSPACED}]")
 FEW = 0.005  # the share of letters beyond ASCII up to which a text is taken to be of an ASCII language
 
 
 def words(text: str) -> list[str]:
     """The words of `text`, case folded: runs of letters, marks and digits; single letters in scripts without spaces."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def is_unspaced(texts: Iterable[str]) -> bool:
+    """Whether most words of `texts` are letters of scripts without spaces."""
+    found = [word for text in texts for word in words(text)]
+    return 2 * sum(_LETTER.match(word) is not None for word in found) > len(found)
 
 
 def is_ascii_language(texts: Iterable[str]) -> bool:

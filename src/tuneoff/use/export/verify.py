@@ -21,7 +21,7 @@ from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
 from tuneoff.report.side_by_side import spread
-from tuneoff.score.metrics import Metric, Scorer, find_metric
+from tuneoff.score.metrics import Metric, Scorer, find_metric, find_metrics
 from tuneoff.score.metrics.squad import token_f1
 from tuneoff.use.export.merged import scored_dtype, scored_model
 from tuneoff.use.quiet import quiet
@@ -57,7 +57,7 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     texts = run_code(code, folder, [_asked(finished.recipe, row) for row in rows], tell)
     evaluation = finished.recipe.evaluation
     every = read_predictions(finished.trial.predictions)
-    metric = find_metric(evaluation.metrics[0])
+    metric = next((metric for metric in find_metrics(evaluation.metrics) if metric.by_text), find_metric("token_f1"))
     verification = compare(evaluation.split, metric, metric.prepare([p.references for p in every]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
         exact = written_in_fp32(finished, rows)
@@ -80,8 +80,9 @@ def chosen(finished: Finished) -> list[Prediction]:
 def compare(
     split: str, metric: Metric, scorer: Scorer, predictions: Sequence[Prediction], texts: Sequence[str]
 ) -> Verification:
-    """`texts` beside what the trial wrote for the same examples, by the metric that is judged."""
+    """`texts` beside what the trial wrote for the same examples, by a metric of texts."""
     score = scorer.score
+    assert score is not None
     pairs = list(zip(predictions, texts, strict=True))
     differing = [Difference(id=p.id, trial=p.prediction, export=text) for p, text in pairs if text != p.prediction]
     return Verification(
@@ -91,8 +92,8 @@ def compare(
         same_in_fp32=None,
         empty=sum(bool(p.prediction) and not text for p, text in pairs),
         metric=metric.label,
-        score=fmean(metric.of_example(score(text, p.references)) for p, text in pairs),
-        trial_score=fmean(metric.of_example(score(p.prediction, p.references)) for p in predictions),
+        score=metric.of_examples([score(text, p.references) for p, text in pairs]),
+        trial_score=metric.of_examples([score(p.prediction, p.references) for p in predictions]),
         agreement=fmean(token_f1(text, p.prediction) for p, text in pairs),
         first_difference=differing[0] if differing else None,
     )
