@@ -87,7 +87,7 @@ def recipe_of(case: str) -> Recipe:
             "model": {"config": config, "tokenizer": {"vocab_size": 300}},
             "data": {
                 "source": "builtin:everyday", "input": "dialogue", "target": "summary", "max_source_length": 64,
-                "max_target_length": 24, "limit": {"train": 24, "validation": 6, "test": 4},
+                "max_target_length": 24, "limit": {"train": 16, "validation": 6, "test": 4},
             },
             "prompt": "{dialogue}",
             "arms": arms,
