@@ -34,7 +34,7 @@ for arguments in json.loads(sys.argv[1]):
 @pytest.mark.skipif(os.name != "posix", reason="the file system's names are UTF-8 elsewhere")
 def test_texts_and_paths_beyond_latin_1(run: RunFolder, data_folder: Path, tmp_path: Path) -> None:
     values = recipe_values(data_folder)
-    values["arms"] = {"lora": values["arms"]["lora"]}
+    values["arms"] = {"original": {"method": "none"}}  # whose plan is quick
     recipe = write_recipe(tmp_path / "Rezept 对.yaml", values)
     folder = tmp_path / "Läufe 对"
     shutil.copytree(run.path, folder)
@@ -56,7 +56,7 @@ def test_texts_and_paths_beyond_latin_1(run: RunFolder, data_folder: Path, tmp_p
     )
     assert done.returncode == 0, done.stderr.decode()
     planned, generated, export, rest = done.stdout.decode("utf-8").split("ends\n")
-    assert "lora" in planned and rest == ""
+    assert "original" in planned and rest == ""
     written = json.loads(generated)
     assert isinstance(written.pop("prediction"), str) and written == given
     assert export.startswith(f"{exported}: lora as adapter")
