@@ -2,14 +2,15 @@
 
     python bench/kills.py [--kills 1000] [--seconds 3600] [--cases t5 llama …] [--seed 0] [--json FILE]
 
-Each try takes a run of tiny models, kills it once, twice or three times, lets it go on each time with the same command,
-and compares what it leaves with an undisturbed run: weights, adapter settings, texts, scores, history, and the search
-for a learning rate. It is killed at one of the changes that a child makes to the disk (before it is made), or at a
-random moment: the child, the parent or both; by SIGKILL, by SIGTERM or by Ctrl-C twice. Counted are kills that hit: one
-that came when the run had ended is none.
+Each try takes a run of tiny models, kills it up to fifteen times, lets it go on each time with the same command, and
+compares what it leaves with an undisturbed run: weights, adapter settings, texts, scores, history, and the search for a
+learning rate. It is killed at one of the changes that a child makes to the disk (before it is made), or at a random
+moment: the child, the parent or both; by SIGKILL, by SIGTERM or by Ctrl-C twice. Counted are kills that hit: one that
+came when the run had ended is none.
 
 Nothing of tuneoff is replaced but the start of a process: parents and children are forked from this one, which has
-loaded the libraries, so that a run takes a second. Linux only.
+loaded the libraries, so that a run takes seconds. Nine runs of ten begin with what was prepared once, where an empty
+plan stands for the computed one; the tenth begins with an empty folder, and computes it. Linux only.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -40,13 +44,16 @@ import rouge_score.rouge_scorer  # noqa: F401
 
 import tuneoff.data.inputs
 import tuneoff.planner.plan
+import tuneoff.planner.refusal
 import tuneoff.runner.evaluation
+import tuneoff.runner.recheck
 import tuneoff.runner.rehearsal
 import tuneoff.runner.training
-import tuneoff.runner.trying  # noqa: F401
+import tuneoff.runner.trying
 from tuneoff.errors import InterruptedRunError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, trials
+from tuneoff.records import Plan
 from tuneoff.runner import child, process
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.run import Run
@@ -67,7 +74,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[int]]] = {
     "tune": (T5, {"lora": TUNED}, [0]),
     "seeds": (T5, {"full": FULL}, [0, 1]),
 }
+EXAMPLES_PER_STEP = 4
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.symlink", "os.link")
+TIMES = (5, 15)  # how often a run is killed, at most
 LONGEST = 400.0  # seconds of a run, after which it is taken to hang: a busy machine is slow
 
 
@@ -78,12 +87,13 @@ def recipe_of(case: str) -> Recipe:
             "model": {"config": config, "tokenizer": {"vocab_size": 300}},
             "data": {
                 "source": "builtin:everyday", "input": "dialogue", "target": "summary", "max_source_length": 64,
-                "max_target_length": 24, "limit": {"train": 24, "validation": 6, "test": 4},
+                "max_target_length": 24, "limit": {"train": 16, "validation": 6, "test": 4},
             },
             "prompt": "{dialogue}",
             "arms": arms,
             "training": {
-                "epochs": 2, "examples_per_step": 4, "precision": "fp32", "checkpoint_minutes": 1e-5, "tune_steps": 3,
+                "epochs": 2, "examples_per_step": EXAMPLES_PER_STEP, "precision": "fp32", "checkpoint_minutes": 1e-5,
+                "tune_steps": 3,
             },
             "evaluation": {"max_new_tokens": 6, "batch_size": 2},
             "seeds": seeds,
@@ -133,8 +143,8 @@ def _begin_child(work: list[str], given: int, told: int, log: int) -> None:
         os.dup2(given, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        which, change = map(int, os.environ.get("KILL_AT", "0 0").split())
-        changes = Changes(change if which == Forked.started else 0)
+        which, change, parent = map(int, os.environ.get("KILL_AT", "0 0 0").split())
+        changes = Changes(change if which == Forked.started else 0, os.getppid() if parent else None)
         reporter = Reporter(os.fdopen(told, "w"))  # held to the end: its closing tells the parent that we have ended
         status = child.main(work, reporter)
         if "TALLY" in os.environ:
@@ -145,10 +155,13 @@ def _begin_child(work: list[str], given: int, told: int, log: int) -> None:
 
 
 class Changes:
-    """Counts the changes that this process makes to the disk, and dies by SIGKILL right before one (0: before none)."""
+    """Counts the changes that this process makes to the disk, and dies by SIGKILL right before one (0: before none).
 
-    def __init__(self, fatal: int) -> None:
-        self.made, self._fatal = 0, fatal
+    The process `parent` is killed first, if it is given.
+    """
+
+    def __init__(self, fatal: int, parent: int | None) -> None:
+        self.made, self._fatal, self._parent = 0, fatal, parent
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -156,6 +169,8 @@ class Changes:
         if writes or event in CHANGES:
             self.made += 1
             if self.made == self._fatal:
+                if self._parent is not None:
+                    os.kill(self._parent, signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -190,6 +205,10 @@ class _Subprocess:
     Popen, PIPE = Forked, subprocess.PIPE
 
 
+AT_CHANGE = ("change", "change, both")  # the child alone is killed, or its parent, too
+AFTER_SECONDS = ("child", "parent", "both", "SIGTERM", "Ctrl-C twice")
+
+
 @dataclass(frozen=True)
 class Kill:
     """`kind`, and when: at a change to the disk of one of the run's children (by their numbers), or after seconds."""
@@ -200,24 +219,35 @@ class Kill:
     after: float = 0.0
 
 
-def draw(chance: random.Random, seconds: float, changes: list[int]) -> Kill:
-    """A kill of a run that takes so many seconds undisturbed, in which each child makes so many changes."""
-    if chance.random() < 0.5:
-        number = chance.randrange(len(changes))
-        return Kill("change", child=number + 1, change=chance.randint(1, changes[number]))
-    kind = chance.choice(["child", "parent", "both", "SIGTERM", "Ctrl-C twice"])
-    return Kill(kind, after=chance.uniform(0, seconds))
+def draw(chance: random.Random, seconds: float, changes: list[int]) -> list[Kill]:
+    """Kills of a run that takes so many seconds undisturbed, in which each child makes so many changes.
+
+    The more they are, the sooner each comes after the run has gone on, so that the last ones still find it at work.
+    """
+    times = chance.choice(TIMES)
+    share = 2 / times
+    kills = []
+    for _ in range(times):
+        if chance.random() < 0.5:
+            number, change = 0, chance.randint(1, int(share * sum(changes)))
+            while change > changes[number]:
+                change -= changes[number]
+                number += 1
+            kills.append(Kill(chance.choice(AT_CHANGE), child=number + 1, change=change))
+        else:
+            kills.append(Kill(chance.choice(AFTER_SECONDS), after=chance.uniform(0, share * seconds)))
+    return kills
 
 
 def kill(recipe: Recipe, folder: Path, how: Kill) -> bool:
     """Let the run go on, kill it so, and wait until all of its processes are gone. Returns whether it was hit."""
-    if how.kind == "change":
-        os.environ["KILL_AT"] = f"{how.child} {how.change}"
+    if how.kind in AT_CHANGE:
+        os.environ["KILL_AT"] = f"{how.child} {how.change} {int(how.kind != 'change')}"
     try:
         parent = begin(recipe, folder)
     finally:
         os.environ.pop("KILL_AT", None)
-    if how.kind != "change":
+    if how.kind not in AT_CHANGE:
         until = time.monotonic() + how.after
         while time.monotonic() < until:
             if os.waitid(os.P_PID, parent, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -299,7 +329,10 @@ class Case:
     def __init__(self, name: str, work: Path) -> None:
         self.name, self.recipe, self._work = name, recipe_of(name), work
         self._prepared, whole, tally = work / f"{name}-prepared", work / f"{name}-whole", work / f"{name}-tally"
-        self._finish(self._prepared)  # builds kernels, tokens, the plan and so on
+        no_plan = Plan(device="CPU", precision="fp32", libraries=0, micro_batch=EXAMPLES_PER_STEP, steps=0, arms=[])
+        with patch.object(tuneoff.planner.plan, "make_plan", return_value=no_plan):
+            if not kill(self.recipe, self._prepared, Kill("change, both", child=2, change=1)):
+                raise RuntimeError("the run that should be prepared, and no more, has ended")
         shutil.rmtree(self._prepared / "trials")
         shutil.copytree(self._prepared, whole)
         began = time.monotonic()
@@ -311,12 +344,11 @@ class Case:
         self._whole = left(self.recipe, whole)
 
     def attempt(self, number: int, chance: random.Random) -> tuple[list[Kill], list[str]]:
-        """Kill a run up to three times and let it end. Returns how, and what differs from an undisturbed run."""
+        """Kill a run, again and again, and let it end. Returns how, and what differs from an undisturbed run."""
         folder = self._work / f"{self.name}-{number}"
         if chance.random() < 0.9:
             shutil.copytree(self._prepared, folder)
-        planned = [draw(chance, self.seconds, self.changes) for _ in range(chance.choice([1, 1, 2, 3]))]
-        kills = [how for how in planned if kill(self.recipe, folder, how)]
+        kills = list(takewhile(partial(kill, self.recipe, folder), draw(chance, self.seconds, self.changes)))
         self._finish(folder)
         found = left(self.recipe, folder)
         shutil.rmtree(folder)

@@ -48,3 +48,11 @@ def test_a_disk_without_room_is_refused(
         monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, int((needed - 0.01) * GIB)))
         with pytest.raises(NoSpaceError, match=rf"need {needed:.2f} GiB on the disk"):
             require_space(RunFolder(tmp_path), recipe, plan(seconds), todo)
+
+
+def test_less_than_a_gibibyte_is_told_in_mebibytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.model_validate(recipe_values(tmp_path))
+    todo = [trial for trial in trials(recipe) if trial.arm == "lora"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 5 * 2**20))
+    with pytest.raises(NoSpaceError, match=r"need 819 MiB on the disk, 205 MiB for models .* and 5 MiB are free"):
+        require_space(RunFolder(tmp_path), recipe, plan(60), todo)

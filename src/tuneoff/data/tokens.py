@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuneoff.cache import cache_folder, file_sha256
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.rendering import Rendering, rendering_of
-from tuneoff.errors import DataError, ModelError, WriteError, disk_trouble
+from tuneoff.errors import DataError, ModelError
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChatFrame, Record, SplitStatistics
+from tuneoff.room import room_for
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -229,6 +230,12 @@ class Tokenization:
     @staticmethod
     def _keep(dataset: Dataset, counts: dict[str, int], folder: Path) -> KeptTokens:
         """Into the cache by a rename, so that a reader sees all of it or none."""
+        hint = "Make room there, or set XDG_CACHE_HOME to a folder on another disk."
+        with room_for(folder, dataset.data.nbytes, hint):
+            return Tokenization._write(dataset, counts, folder)
+
+    @staticmethod
+    def _write(dataset: Dataset, counts: dict[str, int], folder: Path) -> KeptTokens:
         temporary = Path(tempfile.mkdtemp(dir=folder.parent))
         try:
             with _without_bars():
@@ -238,17 +245,12 @@ class Tokenization:
             kept.write(temporary / KEPT)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
-        except OSError as error:
+        except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             other = _kept(folder)
             if other is not None:  # another process was faster, with the same tokens
                 return other
-            if disk_trouble(error) is None:
-                raise
-            raise WriteError(
-                f"the cache {folder.parent} cannot be written ({disk_trouble(error)}). "
-                "Make room there, or set XDG_CACHE_HOME to a folder on another disk."
-            ) from error
+            raise
         return kept
 
 

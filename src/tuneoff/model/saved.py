@@ -13,6 +13,7 @@ from tuneoff.folder import sync_folder
 from tuneoff.model.base import load_model
 from tuneoff.model.methods import uses_peft
 from tuneoff.records import Resolved
+from tuneoff.room import room_for
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +41,22 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start
     """Model (or adapter) and tokenizer in `save_pretrained`'s layout, there whole or not at all.
 
     `start` is the folder of `save_start`, if it saved something: the adapter is then saved as an ordinary LoRA of twice
-    the rank on the original model.
+    the rank on the original model. Raises WriteError where the disk has no room.
     """
     _sort_settings(model)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with room_for(path, _trained_bytes(model)):
+        _write_whole(model, tokenizer, path, start)
+
+
+def _trained_bytes(model: Any) -> int:
+    """What the trained weights take, or all where none is (a model that is saved as it is)."""
+    weights = list(model.parameters())
+    trained = [weight for weight in weights if weight.requires_grad] or weights
+    return sum(weight.numel() * weight.element_size() for weight in trained)
+
+
+def _write_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start: Path | None) -> None:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
     try:
         model.save_pretrained(temporary, **({"path_initial_model_for_weight_conversion": str(start)} if start else {}))

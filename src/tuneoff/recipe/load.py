@@ -18,6 +18,10 @@ from tuneoff.recipe.shipped import shipped_recipes
 from tuneoff.records import Resolved
 from tuneoff.records.base import first_problem
 
+# What PyYAML raises for text that is no YAML; the last four for a value that is not what its tag or form says (a 99th
+# day, `!!bool x`, `!!timestamp x`), and for brackets in thousands of brackets.
+NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
+
 
 @dataclass(frozen=True)
 class LoadedRecipe:
@@ -64,7 +68,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
         raise RecipeError([Problem((), f"{path} cannot be read ({error.strerror})")]) from None
     except UnicodeDecodeError as error:
         raise RecipeError([Problem((), f"{path.name} is not UTF-8 (byte {error.start})")]) from None
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path.name}:{mark.line + 1}" if mark else path.name
         raise RecipeError(
@@ -126,7 +130,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise RecipeError([Problem((), f"--set takes key.key=value, got {override!r}")])
     try:
         value = yaml.safe_load(text) if text.strip() else None
-    except yaml.YAMLError:
+    except NOT_YAML:
         raise RecipeError([Problem(tuple(keys), f"--set takes a YAML value, got {text!r}")]) from None
     place = values
     for depth, key in enumerate(keys[:-1]):

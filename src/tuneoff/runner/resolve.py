@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tuneoff.builtin import located
-from tuneoff.data.contents import hash_model, hash_tokenizer
+from tuneoff.data.contents import hash_base, hash_tokenizer
 from tuneoff.data.conversations import MESSAGES, last_question
 from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import load_tokens
@@ -105,7 +105,7 @@ def locate_model(recipe: Recipe, folder: RunFolder, inputs: Inputs, tell: Progre
     if not Path(path).is_dir():
         return Location(path, inputs.model_revision, None)
     tell.phase("hash model")
-    return Location(path, None, hash_model(Path(path), tell.progress))
+    return Location(path, None, hash_base(Path(path), tell.progress))
 
 
 def locate_tokenizer(inputs: Inputs) -> Location:

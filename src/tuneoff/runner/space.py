@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
 from tuneoff.errors import NoSpaceError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, Trial
 from tuneoff.records import Plan
+from tuneoff.room import free_bytes
 from tuneoff.units import bytes_text
 
 STATES = 3  # a checkpoint beside what is saved: each trained weight, and AdamW's two moments of it
@@ -34,7 +34,7 @@ def require_space(folder: RunFolder, recipe: Recipe, plan: Plan, trials: Sequenc
         own = folder.trial(trial.arm, trial.seed).path
         there += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())
     needed = max(0, saved + max(checkpoints) - there)
-    free = shutil.disk_usage(folder.path).free
+    free = free_bytes(folder.path)
     if needed > free:
         raise NoSpaceError(
             f"{folder.path}: the trials to come need {bytes_text(needed)} on the disk, {bytes_text(saved)} for models "

@@ -22,6 +22,7 @@ from tuneoff.errors import UnreadableFileError
 from tuneoff.folder import sync_folder
 from tuneoff.model.methods import load_method_state, method_state
 from tuneoff.records import Record, RunMark
+from tuneoff.room import room_for
 from tuneoff.train.randomness import random_states, set_random_states
 
 MANIFEST, WEIGHTS, OPTIMIZER, STATE = "manifest.json", "weights.safetensors", "optimizer.pt", "state.pt"
@@ -63,9 +64,20 @@ def save(
 ) -> None:
     """Write `folder/checkpoint-STEP`, and once it is read back whole remove all but the newest two.
 
-    Raises ValueError where it is not what was written.
+    Raises ValueError where it is not what was written, and WriteError where the disk has no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"checkpoint-{position.step}"
+    with room_for(path, sum(tensor.nbytes for tensor in _held(model).values())):
+        _write(path, position, model, optimizer, scheduler, origin)
+    _verified(path)  # before the older ones go
+    for old in _by_step(folder)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def _write(path: Path, position: Position, model: Any, optimizer: Any, scheduler: Any, origin: RunMark | None) -> None:
+    """Write the checkpoint `path`, whole or not at all."""
+    folder = path.parent
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".checkpoint-"))
     try:
         save_file({name: tensor.contiguous() for name, tensor in _held(model).items()}, temporary / WEIGHTS)
@@ -78,16 +90,12 @@ def save(
         }
         torch.save(state, temporary / STATE)
         _seal(temporary, position, origin)
-        path = folder / f"checkpoint-{position.step}"
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder)
-    _verified(path)  # before the older ones go
-    for old in _by_step(folder)[KEPT:]:
-        shutil.rmtree(old)
 
 
 def load(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> Position:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from tuneoff.data.chat import DAY
 from tuneoff.data.prompt import Prompt
-from tuneoff.errors import ExportError, TuneoffError, WriteError, disk_trouble, nearest
+from tuneoff.errors import ExportError, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
 from tuneoff.progress import ProgressListener
 from tuneoff.report.card import Exported, Usage, model_card, usage_code
 from tuneoff.report.card.build import model_origin
+from tuneoff.room import room_for
 from tuneoff.use.export.adapter import write_adapter
 from tuneoff.use.export.ctranslate2 import write_ctranslate2
 from tuneoff.use.export.merged import scored_dtype, write_merged
@@ -71,9 +72,9 @@ def export(
     """Export a finished arm into the folder `to`, which must not exist or be empty. What it is and how it was verified.
 
     Raises ExportError where the format does not go with the arm, or where the export does not write what the trial
-    wrote: then nothing is left in `to`.
+    wrote, and WriteError where the disk has no room for it: then nothing is left in `to`.
     """
-    made = _format(format)
+    _require_format(format)
     finished = Finished(run, arm, seed)
     if format == "adapter" and not uses_peft(finished.spec.method):
         raise ExportError(
@@ -81,6 +82,21 @@ def export(
         )
     finished.require_whole()
     to = to.resolve()
+    with room_for(to, _least_bytes(finished, format)):
+        return _export(finished, run, to, format, tell)
+
+
+def _least_bytes(finished: Finished, format: str) -> int:
+    """What an export takes at least: the adapter's files, or the weights of the whole model."""
+    if format == "adapter":
+        return sum(path.stat().st_size for path in finished.trial.model.iterdir())
+    parameters = finished.result.parameters
+    size = 4 if FORMATS[format].in_fp32 else scored_dtype(finished).itemsize
+    return parameters.total * size if parameters is not None else 0
+
+
+def _export(finished: Finished, run: RunFolder, to: Path, format: str, tell: ProgressListener) -> Exported:
+    made = FORMATS[format]
     temporary = _beside(to)
     try:
         tell.phase(f"write {format}")
@@ -92,7 +108,7 @@ def export(
         exported = Exported(
             format=format,
             run=run.path.resolve().name,
-            arm=arm,
+            arm=finished.name,
             seed=finished.seed,
             created=f"{datetime.now(UTC):%Y-%m-%d}",
             versions={name: version(name) for name in ("tuneoff", *made.uses)},
@@ -101,24 +117,19 @@ def export(
         write_whole(temporary / "README.md", model_card(run, finished.recipe, finished.result, exported, code))
         exported.write(temporary / "export.json")
         _publish(temporary, to)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        reason = disk_trouble(error)
-        if reason is not None and not isinstance(error, TuneoffError):
-            place = getattr(error, "filename", None)
-            elsewhere = place is not None and not Path(place).is_relative_to(temporary)
-            raise WriteError(f"{place if elsewhere else to} cannot be written ({reason})") from error
         raise
     return exported
 
 
-def _format(name: str) -> Format:
+def _require_format(name: str) -> None:
+    """Raise ExportError where there is no such format, or what it needs is not installed."""
     if name not in FORMATS:
         raise ExportError(f"no format {name!r}; {nearest(name, FORMATS)}")
     missing = [package for package in FORMATS[name].extra if find_spec(package) is None]
     if missing:
         raise ExportError(f"--format {name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    return FORMATS[name]
 
 
 def _beside(to: Path) -> Path:
