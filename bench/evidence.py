@@ -1,13 +1,18 @@
 """Do the intervals cover and the tests hold their level? Simulated comparisons with a known truth.
 
-    python bench/evidence.py [--comparisons 2000] [--examples 500] [--seeds 1 3 5] [--deviations 0 0.5 1]
+    python bench/evidence.py [--comparisons 2000] [--examples 500] [--seeds 1 3 5] [--deviations 0 0.5 1] [--kind rouge]
 
-A comparison is three arms on N examples at S seeds. Scores are logit-normal, like ROUGE-1 (median 0.4, standard
-deviation over examples 0.13), paired by a common part of the example (correlation 0.6). Half of the variance of
-what an arm does to an example recurs at every seed, half is that of one training. Each training shifts all scores of
-its arm by a normal number whose standard deviation is given in points (0.01). Truths: all arms equal; arms that keep
-exactly 97 % of the first; and an arm that differs by what the comparisons of equal arms called `detectable` (their
-median).
+A comparison is three arms on N examples at S seeds. What an arm does to an example is a normal number, paired by a
+common part of the example (correlation 0.6); half of the rest of its variance recurs at every seed, half is that of one
+training. A kind of metric makes a score of it:
+
+- `rouge`: logit-normal, like ROUGE-1 (median 0.4, standard deviation over examples 0.13). Each training shifts all
+  scores of its arm by a normal number whose standard deviation is given in points (0.01);
+- `exact:P`: 1 where the number is among the lowest share P, else 0, like exact match near 0 or 1;
+- `loss`: log-normal, like mean token loss (median 1.5 nats, half of the examples from 1.1 to 2.1). Less is better.
+
+Truths: all arms equal; arms that keep exactly 97 % of the first (of losses: that have 1 / 0.97 of it); and an arm that
+differs by what the comparisons of equal arms called `detectable` (their median).
 One arm is also compared with the original model, which is the same at every seed.
 One seed: 1,000 resamples each, in place of the 10,000 of a run.
 """
@@ -21,6 +26,7 @@ from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from tuneoff.score import evidence
 from tuneoff.score.evidence import Evidence, Figures, weigh
@@ -28,15 +34,29 @@ from tuneoff.score.evidence import Evidence, Figures, weigh
 ARMS = ["full", "lora", "dora"]
 MEDIAN, SPREAD, CORRELATION = 0.4, 0.55, 0.6  # the spread is that of the logit
 RECURRING = 0.5  # of the variance of an arm on an example
+LOSS, LOSS_SPREAD = 1.5, 0.5  # nats; the spread is that of the logarithm
+DOWN = "exact:0.9"  # a kind near 1, where an arm can only be worse
 KEEP, RESAMPLES = 0.97, 1000
 COLUMNS = ("coverage", "share kept", "one pair", "of 3, Holm", "pair with the original",
            "at the margin", "of 2, Holm", "found at `detectable`", "`detectable`")  # fmt: skip
 
 
 def scores(
-    random: np.random.Generator, arms: int, seeds: int, examples: int, deviation: float, *, original: bool = False
+    random: np.random.Generator,
+    kind: str,
+    arms: int,
+    seeds: int,
+    examples: int,
+    deviation: float,
+    *,
+    original: bool = False,
+    share: float = 1.0,
+    added: float = 0.0,
 ) -> NDArray[np.float64]:
-    """(arms, S, N): equal in truth. `deviation` is that of trainings, in F-measure; `original`: the first has none."""
+    """(arms, S, N). In truth the others have `share` of the first's mean, and the second has `added` to it.
+
+    `deviation` is that of trainings, in F-measure; `original`: the first has none.
+    """
     common = random.normal(size=examples)
     recurring = random.normal(size=(arms, 1, examples))
     single = random.normal(size=(arms, seeds, examples))
@@ -45,41 +65,49 @@ def scores(
     if original:
         own[0], shift[0] = recurring[0], 0
     normal = np.sqrt(CORRELATION) * common + np.sqrt(1 - CORRELATION) * own
+    factors, more = np.full((arms, 1, 1), share), np.zeros((arms, 1, 1))
+    factors[0], more[1] = 1.0, added
+    if kind.startswith("exact:"):
+        level = np.clip(float(kind.removeprefix("exact:")) * factors + more, 0, 1)
+        return (norm.cdf(normal) < level).astype(np.float64)
+    if kind == "loss":
+        return LOSS * np.exp(LOSS_SPREAD * normal) * factors + more
     drawn = 1 / (1 + np.exp(-(np.log(MEDIAN / (1 - MEDIAN)) + SPREAD * normal)))
-    return drawn + shift
+    return (drawn + shift) * factors + more
 
 
-def judged(values: NDArray[np.float64], baseline: str | None) -> Evidence:
+def judged(values: NDArray[np.float64], baseline: str | None, *, higher: bool = True) -> Evidence:
     arms, seeds = ARMS[: len(values)], range(values.shape[1])
-    return weigh({"rouge1": Figures(values)}, arms, list(seeds), original=None, baseline=baseline, keep=KEEP)
+    figures = {"m": Figures(values, higher=higher)}
+    return weigh(figures, arms, list(seeds), original=None, baseline=baseline, keep=KEEP)
 
 
-def simulate(seeds: int, examples: int, deviation: float, comparisons: int) -> list[str]:
+def simulate(kind: str, seeds: int, examples: int, deviation: float, comparisons: int) -> list[str]:
+    higher = kind != "loss"
+    margin = KEEP if higher else 1 / KEEP
     random = np.random.default_rng([seeds, examples, round(1e6 * deviation)])
     counts: Counter[str] = Counter()
     detectable = []
     for _ in range(comparisons):
-        found = judged(scores(random, 3, seeds, examples, deviation), None).differences
+        found = judged(scores(random, kind, 3, seeds, examples, deviation), None).differences
         counts["coverage"] += found[0].difference.low <= 0 <= found[0].difference.high
         counts["one pair"] += found[0].p <= 0.05
         counts["of 3, Holm"] += any(d.p_holm <= 0.05 for d in found)
         detectable.append(found[0].detectable)
 
-        values = scores(random, 2, seeds, examples, deviation, original=True)
+        values = scores(random, kind, 2, seeds, examples, deviation, original=True)
         counts["pair with the original"] += judged(values, None).differences[0].p <= 0.05
 
-        values = scores(random, 3, seeds, examples, deviation)
-        values[1:] *= KEEP
-        shares = judged(values, "full").non_inferiority
-        counts["share kept"] += bool(shares) and shares[0].kept.low <= KEEP <= shares[0].kept.high
+        values = scores(random, kind, 3, seeds, examples, deviation, share=margin)
+        shares = judged(values, "full", higher=higher).non_inferiority
+        counts["share kept"] += bool(shares) and shares[0].kept.low <= margin <= shares[0].kept.high
         counts["at the margin"] += bool(shares) and shares[0].p <= 0.05
         counts["of 2, Holm"] += any(j.holds for j in shares)
     size = median(detectable)
     for _ in range(comparisons):
-        values = scores(random, 3, seeds, examples, deviation)
-        values[1] += size
+        values = scores(random, kind, 3, seeds, examples, deviation, added=-size if DOWN in kind else size)
         counts["found at `detectable`"] += judged(values, None).differences[0].p_holm <= 0.05
-    return [f"{100 * counts[column] / comparisons:.1f} %" for column in COLUMNS[:-1]] + [f"{100 * size:.1f}"]
+    return [f"{100 * counts[column] / comparisons:.1f} %" for column in COLUMNS[:-1]] + [f"{100 * size:.2f}"]
 
 
 def main() -> None:
@@ -88,6 +116,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, nargs="+", default=[500])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--deviations", type=float, nargs="+", default=[0.0, 0.5, 1.0], help="in points")
+    parser.add_argument("--kind", default="rouge", help="rouge, exact:P or loss")
     arguments = parser.parse_args()
     print(f"| examples | seeds | deviation | {' | '.join(COLUMNS)} |")
     print("| --- " * (3 + len(COLUMNS)) + "|")
@@ -95,7 +124,7 @@ def main() -> None:
         for examples in arguments.examples:
             for seeds in arguments.seeds:
                 for points in arguments.deviations:
-                    cells = simulate(seeds, examples, points / 100, arguments.comparisons)
+                    cells = simulate(arguments.kind, seeds, examples, points / 100, arguments.comparisons)
                     print(f"| {examples} | {seeds} | {points:g} | {' | '.join(cells)} |", flush=True)
 
 
