@@ -28,21 +28,21 @@ def card(page: Page, arm: str) -> str:
     return page.locator(f"#results article[aria-label='{arm}']").inner_text()
 
 
-def summarize(page: Page) -> None:
+def write(page: Page) -> None:
     page.get_by_label("dialogue", exact=True).press("Control+Enter")
     expect(page.locator("#status")).to_have_text("done")
 
 
 def test_it_begins_empty(opened: Opened) -> None:
-    expect(opened.page.get_by_role("button", name="Summarize")).to_be_disabled()
-    expect(opened.page.get_by_text("Nothing yet: paste a dialogue")).to_be_visible()
+    expect(opened.page.get_by_role("button", name="Write")).to_be_disabled()
+    expect(opened.page.get_by_text("Nothing yet: paste an input")).to_be_visible()
     assert opened.page.title() == "run: side by side"
 
 
-def test_a_pasted_dialogue_is_compared(opened: Opened, predictions: dict[str, list[Prediction]]) -> None:
+def test_a_pasted_input_is_compared(opened: Opened, predictions: dict[str, list[Prediction]]) -> None:
     page, pasted = opened.page, predictions["full"][1].input
     page.get_by_label("dialogue", exact=True).fill(pasted)
-    summarize(page)
+    write(page)
     assert [article.get_attribute("aria-label") for article in page.locator("#results article").all()] == ARMS
     for arm in ARMS:
         shown = card(page, arm)
@@ -55,7 +55,7 @@ def test_a_picked_one_stands_beside_its_references(opened: Opened, predictions: 
     page.get_by_role("button", name=picked.input.splitlines()[0]).nth(0).click()
     shown = page.get_by_label("dialogue", exact=True).input_value()
     example = next(p for p in predictions["full"] if p.input == shown)
-    page.get_by_role("button", name="Summarize").click()
+    page.get_by_role("button", name="Write").click()
     expect(page.locator("#status")).to_have_text("done")
     references = page.locator("#results article[aria-label='reference'] .text").all_inner_texts()
     assert references == example.references
@@ -66,18 +66,18 @@ def test_a_picked_one_stands_beside_its_references(opened: Opened, predictions: 
 def test_what_is_too_long_is_told(opened: Opened) -> None:
     page = opened.page
     page.get_by_label("dialogue", exact=True).fill("#Person1#: And then I said, no more.\n" * 80)
-    summarize(page)
+    write(page)
     for arm in ARMS:
         assert "Too long: the model read 512 of " in card(page, arm)
     page.get_by_label("dialogue", exact=True).fill("x" * 60_000)
     expect(page.get_by_role("alert")).to_have_text("dialogue has 60,000 characters; at most 50,000 are taken.")
-    expect(page.get_by_role("button", name="Summarize")).to_be_disabled()
+    expect(page.get_by_role("button", name="Write")).to_be_disabled()
 
 
 def test_text_is_never_run_and_nothing_else_is_fetched(opened: Opened, client: httpx.Client) -> None:
     page = opened.page
     page.get_by_label("dialogue", exact=True).fill(NASTY)
-    summarize(page)
+    write(page)
     assert page.title() == "run: side by side"
     assert opened.complaints == []
     assert all(url.startswith(str(client.base_url)) for url in opened.requests)
@@ -101,5 +101,5 @@ def test_a_server_that_has_gone_is_told(opened: Opened) -> None:
     page = opened.page
     page.route("**/api/generate", lambda route: route.abort())
     page.get_by_label("dialogue", exact=True).fill("#Person1#: Hello.")
-    summarize(page)
+    write(page)
     assert "The server does not answer. Is tuneoff serve still running?" in card(page, "lora")

@@ -160,7 +160,9 @@ def _add_generate(app: FastAPI, served: Served, batches: Batches, about: About, 
         return Answers(rows=[dict(zip(asked.arms, map(_answer, column), strict=True)) for column in columns])
 
     # The columns and arms are known only now.
-    generate.__annotations__["asked"] = asked_model(about.columns, [arm.name for arm in about.arms], limits)
+    generate.__annotations__["asked"] = asked_model(
+        about.columns, about.input, [arm.name for arm in about.arms], limits
+    )
     app.post("/api/generate", summary="What the arms write", responses=REFUSALS)(generate)
 
 

@@ -77,7 +77,7 @@ class About(Message):
     run: str
     model: str
     columns: list[str] = Field(
-        description="What each row must have: the columns of the prompt, or `messages`: what the user says, or a "
+        description="What each row has: the columns of the prompt, or `messages`: what the user says, or a "
         "conversation as JSON text of messages with role and content."
     )
     input: str = Field(description="The column of the input.")
@@ -122,12 +122,19 @@ class Refusal(Message):
     problems: list[ProblemInfo] = []
 
 
-def asked_model(columns: Sequence[str], arms: Sequence[str], limits: Limits) -> type[BaseModel]:
-    """The body of a request for texts: its rows have `columns`, and its arms are some of `arms`."""
-    text = Annotated[str, Field(max_length=limits.characters), AfterValidator(_not_blank)]
+def asked_model(columns: Sequence[str], input: str, arms: Sequence[str], limits: Limits) -> type[BaseModel]:
+    """The body of a request for texts: its rows have `columns`, and its arms are some of `arms`.
+
+    Columns besides `input` may be empty or missing.
+    """
+    text = Annotated[str, Field(max_length=limits.characters)]
+    asked = Annotated[str, Field(max_length=limits.characters), AfterValidator(_not_blank)]
     config = ConfigDict(extra="forbid")
     # A column may have a name that pydantic keeps for itself.
-    fields: dict[str, Any] = {f"column_{n}": (text, Field(alias=column)) for n, column in enumerate(columns)}
+    fields: dict[str, Any] = {
+        f"column_{n}": (asked, Field(alias=column)) if column == input else (text, Field(alias=column, default=""))
+        for n, column in enumerate(columns)
+    }
     row = create_model("Row", __config__=config, __doc__="The columns of the prompt.", **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=limits.rows)]
     names = Annotated[list[Literal[*arms]], Field(min_length=1, max_length=len(arms)), AfterValidator(_each_once)]  # type: ignore[valid-type]

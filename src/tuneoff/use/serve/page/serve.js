@@ -1,9 +1,9 @@
 "use strict";
-// Text of models and dialogues is only ever put in as text: never as HTML.
+// Text of models and data is only ever put in as text: never as HTML.
 const at = (id) => document.getElementById(id);
 let about = null; // what /api/arms says
 let picked = null; // the example that stands in the fields
-let running = null; // aborts the requests of the last Summarize
+let running = null; // aborts the requests of the last Write
 
 function element(name, text = "", attributes = {}) {
   const made = document.createElement(name);
@@ -80,7 +80,7 @@ function changed() {
   press(null);
   const most = about.limits.characters;
   const long = areas().filter((area) => [...area.value].length > most);
-  at("go").disabled = long.length > 0 || areas().some((area) => !area.value.trim());
+  at("go").disabled = long.length > 0 || areas().some((area) => area.name === about.input && !area.value.trim());
   showRefusal(long.map((area) => `${area.name} has ${number([...area.value].length)} characters; at most ${number(most)} are taken.`).join(" "));
 }
 
@@ -129,7 +129,7 @@ async function write(arm, row, article, signal) {
   }
 }
 
-async function summarize(event) {
+async function submit(event) {
   event.preventDefault();
   if (at("go").disabled) return;
   if (running) running.abort();
@@ -151,7 +151,7 @@ async function summarize(event) {
   }
   at("status").textContent = `writing with ${begun.length} arms…`;
   const failed = (await Promise.allSettled(begun)).find((one) => one.status === "rejected");
-  if (own !== running) return; // a later Summarize has taken over
+  if (own !== running) return; // a later Write has taken over
   at("status").textContent = failed ? "" : "done";
   if (failed) {
     at("results").replaceChildren();
@@ -171,7 +171,7 @@ async function begin() {
       `${about.model}: ${about.arms.map((arm) => arm.name).join(", ")}, in ${held}. ` +
       `A model reads at most ${number(about.max_source_length)} tokens and writes at most ${number(about.max_new_tokens)}.${missing}`;
     showFields();
-    at("form").addEventListener("submit", summarize);
+    at("form").addEventListener("submit", submit);
     showExamples(await ask("/api/examples"));
   } catch (error) {
     at("about").textContent = "";
