@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked import Subprocess
+from tuneoff.runner import process
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -92,3 +96,11 @@ def recipe_values(data_folder: Path, model_class: str = "seq2seq") -> dict[str, 
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tokens of tests go to a cache of their own."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forked_children(own_cache: None) -> Iterator[None]:
+    """Children of runs are forks of a process that has loaded the libraries, where the platform can do it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "subprocess", Subprocess)
+        yield

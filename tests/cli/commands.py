@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import psutil
 import yaml
+
+from tests.forked import Subprocess
 
 TUNEOFF = [sys.executable, "-m", "tuneoff"]
 
@@ -23,11 +26,14 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def tuneoff(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
-    """Standard output and error of a command that must end with `status`."""
-    process = start(*arguments)
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == status, err
-    return out, err
+    """Standard output and error of a command that must end with `status`. It is a fork where `tests.forked` can."""
+    command = [sys.executable, "-P", "-m", "tuneoff", *map(str, arguments)]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = Subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        ended = process.wait()
+        texts = [file.read().decode() for file in (out, err) if not file.seek(0)]
+    assert ended == status, texts[1]
+    return texts[0], texts[1]
 
 
 def write_recipe(path: Path, values: dict[str, Any]) -> Path:
