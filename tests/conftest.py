@@ -73,10 +73,11 @@ MODELS: dict[str, dict[str, Any]] = {
 TARGETS = {"seq2seq": ["q", "v"], "causal": ["q_proj", "v_proj"]}
 
 
-def recipe_values(data_folder: Path, model_class: str = "seq2seq") -> dict[str, Any]:
+def recipe_values(data_folder: Path, model_class: str = "seq2seq", layers: int = 2) -> dict[str, Any]:
     """A recipe of three arms that takes seconds, as the values of its YAML."""
+    config = {**MODELS[model_class], "num_layers" if model_class == "seq2seq" else "num_hidden_layers": layers}
     return {
-        "model": {"config": dict(MODELS[model_class]), "tokenizer": {"vocab_size": 400}},
+        "model": {"config": config, "tokenizer": {"vocab_size": 400}},
         "data": {"source": str(data_folder), "input": "dialogue", "target": "summary"},
         "prompt": PROMPT,
         "arms": {
@@ -90,6 +91,19 @@ def recipe_values(data_folder: Path, model_class: str = "seq2seq") -> dict[str, 
         "training": {"epochs": 2, "examples_per_step": 8, "precision": "fp32"},
         "evaluation": {"max_new_tokens": 12, "batch_size": 4},
     }  # fmt: skip
+
+
+LONG = (
+    "cli/test_interrupted", "use/test_export", "test_notebook", "runner/test_damaged_runs", "runner/test_kills",
+    "planner/test_planner", "runner/test_rehearsal", "use/serve/test_api", "cli/test_run", "test_api", "cli/test_plan",
+    "runner/test_child", "train/test_processes", "train/test_loop", "train/test_checks", "train/test_split",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first: one that began last would keep one process at work when the others have none."""
+    places = {Path(__file__).parent / f"{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 @pytest.fixture(autouse=True, scope="session")

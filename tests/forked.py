@@ -4,7 +4,7 @@ A process of a run imports torch, transformers and peft for ten seconds, and wor
 process of its own that has imported them (`tests.loaded`) and done nothing else: the fork has no thread, no patch and
 no memory of the tests. It runs the module as Python does.
 
-Processes are real ones where a platform cannot do this, and wherever a command is no module of `MODULES`.
+Processes are real ones where a platform cannot do this.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-MODULES = ("tuneoff", "tuneoff.runner.child", "tuneoff.model.kernels.probe", "tests.planner.pretended_gpu")
+ROOT = Path(__file__).parents[1]
 POSSIBLE = sys.platform == "linux"
 LARGEST = 2**17  # bytes of a request: an environment and the arguments of a command
 
@@ -88,12 +89,25 @@ class Subprocess:
 
     @staticmethod
     def Popen(command: list[str], **settings: Any) -> Any:  # noqa: N802
-        """A fork, if the command is Python's with a module of `MODULES`; else a process."""
+        """A fork, if the command is that of a run's child; else a process."""
         match command:
-            case [sys.executable, "-P", "-m", module, *arguments] if module in MODULES and POSSIBLE:
-                streams = {name: settings[name] for name in ("stdin", "stdout", "stderr")}
-                return Forked(module, arguments, env=settings.get("env"), **streams)
+            case [sys.executable, "-P", "-m", "tuneoff.runner.child", *arguments] if POSSIBLE:
+                streams = {name: settings[name] for name in ("stdin", "stdout", "stderr", "env")}
+                return Forked("tuneoff.runner.child", arguments, **streams)
         return subprocess.Popen(command, **settings)
+
+
+def run_module(module: str, *arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, standard output and error of `python -m MODULE …`, which has no input."""
+    given = [str(argument) for argument in arguments]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if POSSIBLE:
+            status = Forked(module, given, stdin=subprocess.DEVNULL, stdout=out, stderr=err).wait()
+        else:
+            command = [sys.executable, "-m", module, *given]
+            status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT)
+        texts = [file.read().decode() for file in (out, err) if not file.seek(0)]
+    return status, texts[0], texts[1]
 
 
 @cache
@@ -101,7 +115,7 @@ def _server() -> socket.socket:
     """The process that has loaded the libraries, of which one is started for this process. It ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "tests.loaded", str(theirs.fileno())]
-    subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+    subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
     theirs.close()
     return ours
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.forked import Subprocess
+from tests.forked import run_module
 
 TUNEOFF = [sys.executable, "-m", "tuneoff"]
 
@@ -27,13 +26,9 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 def tuneoff(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
     """Standard output and error of a command that must end with `status`. It is a fork where `tests.forked` can."""
-    command = [sys.executable, "-P", "-m", "tuneoff", *map(str, arguments)]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = Subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        ended = process.wait()
-        texts = [file.read().decode() for file in (out, err) if not file.seek(0)]
-    assert ended == status, texts[1]
-    return texts[0], texts[1]
+    ended, out, err = run_module("tuneoff", *arguments)
+    assert ended == status, err
+    return out, err
 
 
 def write_recipe(path: Path, values: dict[str, Any]) -> Path:
