@@ -123,7 +123,6 @@ def _server() -> socket.socket:
 def serve(requests: socket.socket) -> None:
     """Fork for every request, until nobody can send one any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         request, given, _, _ = socket.recv_fds(requests, LARGEST, 4)
         if not request:
@@ -131,6 +130,9 @@ def serve(requests: socket.socket) -> None:
         begin(pickle.loads(request), given, not_given=[requests.fileno()])
         for number in given:
             os.close(number)
+        with suppress(ChildProcessError):  # none is left of those that have ended meanwhile
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def begin(work: Work, given: Sequence[int], not_given: Sequence[int]) -> None:
@@ -142,7 +144,6 @@ def begin(work: Work, given: Sequence[int], not_given: Sequence[int]) -> None:
     if os.fork():
         return
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in not_given:
             os.close(number)
         pid = os.fork()

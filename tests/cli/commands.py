@@ -31,6 +31,13 @@ def tuneoff(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
     return out, err
 
 
+def tuneoff_process(*arguments: str | Path) -> None:
+    """Carry out a command that must end with 0, in a process of its own that is no fork: so are its children."""
+    process = start(*arguments)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+
+
 def write_recipe(path: Path, values: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path
