@@ -19,7 +19,8 @@ demo: $(READY)
 
 test: $(READY)
 	sh tools/get_browser.sh
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

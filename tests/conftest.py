@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked import Subprocess
+from tuneoff.runner import process
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -69,10 +73,11 @@ MODELS: dict[str, dict[str, Any]] = {
 TARGETS = {"seq2seq": ["q", "v"], "causal": ["q_proj", "v_proj"]}
 
 
-def recipe_values(data_folder: Path, model_class: str = "seq2seq") -> dict[str, Any]:
+def recipe_values(data_folder: Path, model_class: str = "seq2seq", layers: int = 2) -> dict[str, Any]:
     """A recipe of three arms that takes seconds, as the values of its YAML."""
+    config = {**MODELS[model_class], "num_layers" if model_class == "seq2seq" else "num_hidden_layers": layers}
     return {
-        "model": {"config": dict(MODELS[model_class]), "tokenizer": {"vocab_size": 400}},
+        "model": {"config": config, "tokenizer": {"vocab_size": 400}},
         "data": {"source": str(data_folder), "input": "dialogue", "target": "summary"},
         "prompt": PROMPT,
         "arms": {
@@ -88,7 +93,28 @@ def recipe_values(data_folder: Path, model_class: str = "seq2seq") -> dict[str, 
     }  # fmt: skip
 
 
+LONG = (
+    "cli/test_interrupted", "use/test_export", "test_notebook", "runner/test_damaged_runs", "runner/test_kills",
+    "planner/test_planner", "runner/test_rehearsal", "use/serve/test_api", "cli/test_run", "test_api", "cli/test_plan",
+    "runner/test_child", "train/test_processes", "train/test_loop", "train/test_checks", "train/test_split",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first: one that began last would keep one process at work when the others have none."""
+    places = {Path(__file__).parent / f"{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tokens of tests go to a cache of their own."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forked_children(own_cache: None) -> Iterator[None]:
+    """Children of runs are forks of a process that has loaded the libraries, where the platform can do it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "subprocess", Subprocess)
+        yield

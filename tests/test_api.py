@@ -18,7 +18,7 @@ from tuneoff.errors import DataError, RecipeError, RunFolderError
 @pytest.fixture(scope="module")
 def results(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuneoff.Results:
     """A run in two parts: LoRA alone, then the rest."""
-    values, out = recipe_values(data_folder), tmp_path_factory.mktemp("api") / "run"
+    values, out = recipe_values(data_folder, layers=1), tmp_path_factory.mktemp("api") / "run"
     part = tuneoff.run(values, out=out, arms=["lora"])
     assert part.comparison.unfinished == ["original/seed-0", "full/seed-0"]
     assert list(part.predictions().arm.unique()) == ["lora"]
@@ -60,13 +60,13 @@ def test_models_are_plain_and_write_what_their_trials_wrote(results: tuneoff.Res
 
 
 def test_a_plan_needs_no_run(data_folder: Path) -> None:
-    plan = tuneoff.plan(recipe_values(data_folder), devices=["16GB"], sweep="r=2,4")
+    plan = tuneoff.plan(recipe_values(data_folder, layers=1), devices=["16GB"], sweep="r=2,4")
     assert [arm.arm for arm in plan.arms] == ["original", "full", "lora-r2", "lora-r4"]
     assert plan.arms[1].fits[1].device == "16GB"
 
 
 def test_examples_are_what_a_run_reads(data_folder: Path) -> None:
-    values = recipe_values(data_folder)
+    values = recipe_values(data_folder, layers=1)
     train = tuneoff.examples(values, "train", set=["data.limit.train=3"])
     text, summary, _ = dialogue(2)
     assert list(train.columns) == ["id", "input", "prompt", "references"]
@@ -79,7 +79,7 @@ def test_examples_are_what_a_run_reads(data_folder: Path) -> None:
 
 
 def test_mistakes_are_tuneoffs_own_errors(data_folder: Path, tmp_path: Path) -> None:
-    values = recipe_values(data_folder)
+    values = recipe_values(data_folder, layers=1)
     with pytest.raises(RecipeError, match="the recipe has no arm 'loro'; did you mean 'lora'"):
         tuneoff.run(values, out=tmp_path / "run", arms=["loro"])
     assert not (tmp_path / "run").exists()

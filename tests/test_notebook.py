@@ -11,8 +11,16 @@ import pandas
 import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
-STORED = Path(__file__).parent.parent / "notebooks" / "full_vs_peft.ipynb"
+ROOT = Path(__file__).parents[1]
+STORED = ROOT / "notebooks" / "full_vs_peft.ipynb"
+FORKED = f"""import sys
+sys.path.append({str(ROOT)!r})
+from tests.forked import Subprocess
+from tuneoff.runner import process
+process.subprocess = Subprocess  # a run's children are forks
+"""
 FEW = """RECIPE = "demo"
 SETTINGS = [
     "data.limit={train: 32, validation: 4, test: 8}",
@@ -32,6 +40,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(STORED, as_version=4)
     parameters(notebook).source = FEW
+    notebook.cells.insert(0, new_code_cell(FORKED))
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONWARNINGS", "ignore:IProgress not found")

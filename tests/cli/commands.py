@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import yaml
 
+from tests.forked import run_module
+
 TUNEOFF = [sys.executable, "-m", "tuneoff"]
 
 
@@ -23,11 +25,17 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def tuneoff(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
-    """Standard output and error of a command that must end with `status`."""
-    process = start(*arguments)
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == status, err
+    """Standard output and error of a command that must end with `status`. It is a fork where `tests.forked` can."""
+    ended, out, err = run_module("tuneoff", *arguments)
+    assert ended == status, err
     return out, err
+
+
+def tuneoff_process(*arguments: str | Path) -> None:
+    """Carry out a command that must end with 0, in a process of its own that is no fork: so are its children."""
+    process = start(*arguments)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
 
 
 def write_recipe(path: Path, values: dict[str, Any]) -> Path:

@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.cli.commands import tuneoff, write_recipe
 from tests.conftest import dialogue, recipe_values, write_jsonl
+from tests.runner.resolving import begin, resolved_for
+from tests.runner.test_trial import carry_out
 from tuneoff.cli.main import app
 from tuneoff.errors import TuneoffError
+from tuneoff.recipe import trials
 
 
 @pytest.fixture(scope="module")
 def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generate")
-    tuneoff("run", write_recipe(folder / "r.yaml", recipe_values(data_folder)), "--out", folder / "run")
-    return folder / "run"
+    recipe, folder = begin(recipe_values(data_folder), tmp_path_factory.mktemp("generate"))
+    resolved = resolved_for(recipe, folder)
+    for trial in trials(recipe):
+        carry_out(folder, resolved, trial)
+    return folder.path
 
 
 def predictions(run: Path, arm: str) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import start, trial_process, tuneoff, wait_for, write_recipe
+from tests.cli.commands import start, trial_process, tuneoff, tuneoff_process, wait_for, write_recipe
 from tests.conftest import recipe_values
 
 pytestmark = pytest.mark.timeout(900)  # each of these makes several runs, whose children load torch anew
@@ -54,7 +54,7 @@ def test_a_killed_trial_is_told_the_others_go_on_and_a_resumed_one_ends_as_if_un
     assert json.loads((folder / "trials/lora/seed-0/result.json").read_text())["status"] == "done"
 
     lora = (folder / "trials/lora/seed-0/result.json").stat().st_mtime_ns
-    tuneoff("run", "--out", folder)
+    tuneoff_process("run", "--out", folder)
     assert (folder / "trials/lora/seed-0/result.json").stat().st_mtime_ns == lora
     resumed = json.loads((folder / "trials/full/seed-0/result.json").read_text())
     assert resumed["training"]["resumed_from_step"] >= 1
@@ -86,5 +86,5 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(data_folder: Path, tmp_path: 
     parent.communicate(timeout=200)
     assert child.wait(timeout=60) is None or not child.is_running()
 
-    tuneoff("run", "--out", folder)
+    tuneoff_process("run", "--out", folder)
     assert json.loads((folder / "trials/full/seed-0/result.json").read_text())["training"]["resumed_from_step"] >= 50

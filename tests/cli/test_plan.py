@@ -9,11 +9,11 @@ from tests.cli.commands import tuneoff, write_recipe
 from tests.conftest import recipe_values
 
 # Hundreds of gigabytes of states, on any machine.
-HUGE = {"d_model": 16384, "d_kv": 128, "d_ff": 65536, "num_layers": 4, "num_heads": 64}
+HUGE = {"d_model": 16384, "d_kv": 128, "d_ff": 262144, "num_layers": 1, "num_heads": 64}
 
 
 def test_a_plan_is_a_table_or_json(data_folder: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path / "small.yaml", recipe_values(data_folder))
+    recipe = write_recipe(tmp_path / "small.yaml", recipe_values(data_folder, layers=1))
     out, _ = tuneoff("plan", recipe, "--device", "16GB", "--sweep", "r=2,4")
     for word in ("lora-r2", "lora-r4", "weights", "activations", "16GB", "this machine"):
         assert word in out
@@ -24,7 +24,7 @@ def test_a_plan_is_a_table_or_json(data_folder: Path, tmp_path: Path) -> None:
 
 
 def test_bad_options_are_one_line(data_folder: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path / "small.yaml", recipe_values(data_folder))
+    recipe = write_recipe(tmp_path / "small.yaml", recipe_values(data_folder, layers=1))
     _, err = tuneoff("plan", recipe, "--device", "big", status=2)
     assert err == "tuneoff: --device takes an amount of memory such as 8GB or 24GiB, got 'big'\n"
     _, err = tuneoff("plan", recipe, "--sweep", "rank=2", status=2)

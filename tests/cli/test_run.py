@@ -16,7 +16,7 @@ from tests.conftest import recipe_values
 def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str, str]:
     """A finished run: its recipe, its folder, what it printed."""
     path = tmp_path_factory.mktemp("cli")
-    recipe = write_recipe(path / "three.yaml", recipe_values(data_folder))
+    recipe = write_recipe(path / "three.yaml", recipe_values(data_folder, layers=1))
     out, err = tuneoff("run", recipe, "--out", path / "run")
     return recipe, path / "run", out, err
 
@@ -68,7 +68,7 @@ def test_one_arm_can_be_named(run: tuple[Path, Path, str, str]) -> None:
 
 
 def test_a_rate_is_searched_for_on_the_validation_split(data_folder: Path, tmp_path: Path) -> None:
-    values = recipe_values(data_folder)
+    values = recipe_values(data_folder, layers=1)
     full = {"method": "full", "tune": {"learning_rate": [1e-6, 1e-2]}}
     values |= {"arms": {"original": {"method": "none"}, "full": full}, "seeds": [0, 1]}
     values["training"]["tune_steps"] = 4
@@ -110,7 +110,7 @@ def test_a_changed_recipe_is_refused_with_the_difference(run: tuple[Path, Path, 
 def test_mistakes_are_one_line_each_before_anything_is_trained(
     data_folder: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    recipe = write_recipe(tmp_path / "wrong.yaml", {**recipe_values(data_folder), **change})
+    recipe = write_recipe(tmp_path / "wrong.yaml", {**recipe_values(data_folder, layers=1), **change})
     out, err = tuneoff("run", recipe, "--out", tmp_path / "run", status=2)
     (line,) = [x for x in err.splitlines() if x.startswith("tuneoff: ")]
     assert message in line
@@ -119,13 +119,15 @@ def test_mistakes_are_one_line_each_before_anything_is_trained(
 
 
 def test_a_wrong_setting_is_told_with_its_line(data_folder: Path, tmp_path: Path) -> None:
-    values = recipe_values(data_folder)
+    values = recipe_values(data_folder, layers=1)
     values["arms"]["lora"]["rank"] = 8
     recipe = write_recipe(tmp_path / "wrong.yaml", values)
     line = next(n for n, x in enumerate(recipe.read_text().splitlines(), start=1) if "rank:" in x)
     _, err = tuneoff("run", recipe, "--out", tmp_path / "run", status=2)
     assert f"wrong.yaml:{line}: arms.lora.rank: LoraConfig has no such setting" in err
     # Mended, the recipe takes the folder that the wrong one made, and the next mistake is told.
-    recipe = write_recipe(recipe, {**recipe_values(data_folder), "data": {**values["data"], "source": "/nowhere"}})
+    recipe = write_recipe(
+        recipe, {**recipe_values(data_folder, layers=1), "data": {**values["data"], "source": "/nowhere"}}
+    )
     _, err = tuneoff("run", recipe, "--out", tmp_path / "run", status=2)
     assert "no such folder or file: /nowhere" in err

@@ -38,7 +38,7 @@ def main(data: Path) -> None:
     plan.pick_device = lambda: torch.device(NAME)
     from tests.planner.test_planner import begin, plan_of
 
-    recipe, inputs = begin(data)
+    recipe, inputs = begin(data, layers=1)
     in_twos = recipe.model_copy(update={"training": recipe.training.model_copy(update={"micro_batch": 2})})
 
     def plan_on(capacity: int, recipe: Recipe) -> Plan:

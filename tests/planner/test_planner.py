@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import dialogue, recipe_values, write_jsonl
+from tests.forked import run_module
 from tuneoff.data.inputs import Inputs, read_inputs
 from tuneoff.data.order import epoch_order
 from tuneoff.data.tokens import load_tokens
@@ -41,8 +40,8 @@ QUIET, CPU = Reporter(io.StringIO()), torch.device("cpu")
 LIBRARIES = 300 * 2**20  # bytes that the planning process is taken to hold
 
 
-def begin(data_folder: Path, kind: str = "seq2seq", **training: Any) -> tuple[Recipe, Inputs]:
-    values = recipe_values(data_folder, kind)
+def begin(data_folder: Path, kind: str = "seq2seq", layers: int = 2, **training: Any) -> tuple[Recipe, Inputs]:
+    values = recipe_values(data_folder, kind, layers)
     values["training"] |= training
     recipe = Recipe.model_validate(values)
     return recipe, read_inputs(recipe, None, QUIET)
@@ -223,12 +222,9 @@ def test_generation_that_does_not_fit_has_advice_of_its_own(data_folder: Path) -
 
 def test_a_plan_for_a_gpu(data_folder: Path) -> None:
     """In a process of its own, which takes a device that is none for its GPU."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.planner.pretended_gpu", str(data_folder)],
-        check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert not done.returncode, done.stderr
-    large, small = (Plan.model_validate_json(line) for line in done.stdout.splitlines())
+    status, out, err = run_module("tests.planner.pretended_gpu", data_folder)
+    assert not status, err
+    large, small = (Plan.model_validate_json(line) for line in out.splitlines())
     for plan, fits in ((large, "yes"), (small, "tight")):
         assert [arm.not_predicted for arm in plan.arms] == [None] * 3
         assert [[fit.fits for fit in arm.fits] for arm in plan.arms] == [[fits, "no"]] * 3
