@@ -20,48 +20,49 @@ COSTS: dict[Quantity, Ratio] = {
 }
 
 
-def judged(
+def compared(
     levels: dict[str, float], *, seeds: int = 1, noise: float = 0.05, same: list[list[str]] | None = None, **more: Any
-) -> str:
-    """The verdict on arms that score `levels` on 400 examples, as one text."""
+) -> Comparison:
+    """Of arms that score `levels` on 400 examples."""
     random = np.random.default_rng(0)
     scores = random.normal(0, noise, (len(levels), seeds, 400))
     scores += np.array(list(levels.values()))[:, None, None] - scores.mean((1, 2), keepdims=True)
     methods = {"original": "none", "full": "full"}
-    return " ".join(
-        verdict(
-            Comparison(
-                run="runs/x",
-                metrics=["rouge1"],
-                examples=400,
-                references=400,
-                arms=[
-                    row(arm, methods.get(arm, "lora"), 3_538_944 if arm == "lora" else 247_577_856, 100.0, 2e9, level)
-                    for arm, level in levels.items()
-                ],
-                evidence=weigh(
-                    {"rouge1": Figures(scores)},
-                    list(levels),
-                    list(range(seeds)),
-                    original="original" if "original" in levels else None,
-                    baseline="full" if "full" in levels else None,
-                    keep=0.97,
-                ),
-                costs=[
-                    Cost(arm=arm, baseline="full", quantity=quantity, ratio=ratio, pairs=50, disturbed=0, unlike=[])
-                    for arm in levels
-                    if arm not in methods and "full" in levels
-                    for quantity, ratio in COSTS.items()
-                ],
-                same_outputs=same or [],
-                tuning=[],
-                samples=[],
-                signature=None,
-                unfinished=[],
-                warnings=[],
-            )
-        )
+    return Comparison(
+        run="runs/x",
+        metrics=["rouge1"],
+        examples=400,
+        references=400,
+        arms=[
+            row(arm, methods.get(arm, "lora"), 3_538_944 if arm == "lora" else 247_577_856, 100.0, 2e9, level)
+            for arm, level in levels.items()
+        ],
+        evidence=weigh(
+            {"rouge1": Figures(scores)},
+            list(levels),
+            list(range(seeds)),
+            original="original" if "original" in levels else None,
+            baseline="full" if "full" in levels else None,
+            keep=0.97,
+        ),
+        costs=[
+            Cost(arm=arm, baseline="full", quantity=quantity, ratio=ratio, pairs=50, disturbed=0, unlike=[])
+            for arm in levels
+            if arm not in methods and "full" in levels
+            for quantity, ratio in COSTS.items()
+        ],
+        same_outputs=same or [],
+        tuning=[],
+        samples=[],
+        signature=None,
+        unfinished=[],
+        warnings=[],
     )
+
+
+def judged(levels: dict[str, float], **more: Any) -> str:
+    """The verdict on `compared`, as one text."""
+    return " ".join(verdict(compared(levels, **more)))
 
 
 ALL = {"original": 0.2, "full": 0.4, "lora": 0.4}
@@ -126,3 +127,31 @@ def test_several_seeds_are_named() -> None:
 
 def test_one_arm_has_no_verdict() -> None:
     assert judged({"original": 0.2}) == ""
+
+
+def test_of_losses_equal_texts_are_no_verdict() -> None:
+    """The models differ all the same."""
+    values = np.random.default_rng(0).normal(2.0, 0.1, (2, 1, 200))
+    values[1] -= 0.2
+    figures = {"token_loss": Figures(values, higher=False)}
+    found = weigh(figures, ["original", "lora"], [0], original="original", baseline=None, keep=0.97)
+    made = compared({"original": 0.2, "lora": 0.2}, same=[["original", "lora"]])
+    (said, *_) = verdict(made.model_copy(update={"metrics": ["token_loss"], "evidence": found}))
+    assert said.startswith("lora differs from original by -0.2") and "nats" in said and "token loss (p < 0.001)" in said
+
+
+def test_of_losses_less_is_better_in_words() -> None:
+    random = np.random.default_rng(0)
+    levels = np.array([3.0, 1.5, 1.5, 1.8])[:, None, None]
+    values = levels + random.normal(0, 0.5, 400) + random.normal(0, 0.1, (4, 1, 400))
+    arms = ["original", "full", "lora", "ia3"]
+    figures = {"token_loss": Figures(values, higher=False)}
+    found = weigh(figures, arms, [0], original="original", baseline="full", keep=0.97)
+    made = compared(dict.fromkeys(arms, 0.2)).model_copy(update={"metrics": ["token_loss"], "evidence": found})
+    kept, missed, gain, *_ = verdict(made)
+    assert kept.startswith("lora has ") and "of full's token loss" in kept and "within the 3.09 % margin" in kept
+    assert "it has more than the 103.1 % asked for" in missed
+    assert gain.startswith("full changes token loss by -1.") and "from original's. Of this gain lora has" in gain
+    points = weigh(figures, arms, [0], original="original", baseline="full", keep=None, margins={"token_loss": 0.05})
+    kept, missed, *_ = verdict(made.model_copy(update={"evidence": points}))
+    assert "within the margin of 0.05 nats" in kept and "it loses more than that" in missed

@@ -93,13 +93,13 @@ def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPr
 
 
 def histogram(lengths: Sequence[int]) -> list[Bin]:
-    """The lengths in up to 8 bins of equal and round width."""
-    top = max(lengths)
-    step = max(1, -(-(top + 1) // BINS))
+    """The lengths in bins of equal and round width, from the first that has one to the last: up to 9."""
+    low, top = min(lengths), max(lengths)
+    step = max(1, -(-(top + 1 - low) // BINS))
     round_step = next(
         unit * factor for unit in (1, 10, 100, 1000, 10_000) for factor in (1, 2, 5) if unit * factor >= step
     )
-    bins = range(0, top + 1, round_step)
+    bins = range(low // round_step * round_step, top + 1, round_step)
     return [Bin(low, low + round_step - 1, sum(low <= n < low + round_step for n in lengths)) for low in bins]
 
 

@@ -22,20 +22,16 @@ def verdict(comparison: Comparison) -> list[str]:
     rows = {row.arm: row for row in comparison.arms}
     original = next((row.arm for row in comparison.arms if row.method == "none" and row.arm in evidence.means), None)
     metric = find_metric(comparison.metrics[0])
-    said = [
-        _same(group, original, f"{evidence.examples:,} {comparison.words.examples}")
-        for group in comparison.same_outputs
-    ]
-    judged = [
-        j for j in evidence.non_inferiority if j.metric == metric.name and not _same_as(comparison, j.arm, j.baseline)
-    ]
-    idle = {arm for group in comparison.same_outputs if original in group for arm in group}
+    same = comparison.same_outputs if metric.by_text else []  # models differ, though they may write the same
+    said = [_same(group, original, f"{evidence.examples:,} {comparison.words.examples}") for group in same]
+    judged = [j for j in evidence.non_inferiority if j.metric == metric.name and not _among(same, j.arm, j.baseline)]
+    idle = {arm for group in same if original in group for arm in group}
     said += [_kept(j, metric, comparison, evidence) for j in judged if j.arm not in idle]
     if judged and original is not None:
         said += _gain(judged[0].baseline, original, metric, evidence)
     elif not judged:
         pairs = (d for d in evidence.differences if d.metric == metric.name)
-        said += [_compared(d, metric) for d in pairs if not _same_as(comparison, d.arm, d.other)]
+        said += [_compared(d, metric) for d in pairs if not _among(same, d.arm, d.other)]
     if judged:
         said += _busy(comparison)
     if said and any(rows[arm].method != "none" for arm in evidence.means):
@@ -153,8 +149,9 @@ def _same(group: list[str], original: str | None, examples: str) -> str:
     return f"{names} wrote the same on all {examples}: there is no difference to judge."
 
 
-def _same_as(comparison: Comparison, arm: str, other: str) -> bool:
-    return any(arm in group and other in group for group in comparison.same_outputs)
+def _among(groups: list[list[str]], arm: str, other: str) -> bool:
+    """Whether one of the groups has both arms."""
+    return any(arm in group and other in group for group in groups)
 
 
 def _scope(evidence: Evidence, examples: str) -> str:
