@@ -12,6 +12,7 @@ from tuneoff.data.checks import check_room
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.rendering import TemplateRendering
+from tuneoff.data.specials import check_prompt
 from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
 from tuneoff.errors import ModelError
 from tuneoff.model.tokenizer import train_tokenizer
@@ -119,3 +120,21 @@ def test_where_prompts_stay_plain() -> None:
 def test_a_template_that_cannot_be_used_is_one_line(template: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         chat_frame(tokenizer(template), "causal", "auto")
+
+
+def test_a_prompt_that_writes_the_template_by_hand_is_refused_beside_the_model_s_own() -> None:
+    made = tokenizer(CHATML)
+    by_hand = "<|im_start|>user\nSum up: {d}<|im_end|>\n<|im_start|>assistant\n"
+    frame = chat_frame(made, "causal", "auto")
+    (problem,) = check_prompt(made, by_hand, frame)
+    assert str(problem).startswith("prompt: it writes <|im_end|>, and the model's own chat template")
+    assert check_prompt(made, by_hand, None) == check_prompt(made, "Sum up: {d}", frame) == []
+
+
+def test_no_space_stands_between_a_prompt_s_own_white_space_and_the_target() -> None:
+    gaps = {template: TemplateRendering(Prompt(template)).gap for template in ("Sum: {d}", "{d}\nSum:", "{d}\nA:\n")}
+    assert gaps == {"Sum: {d}": " ", "{d}\nSum:": " ", "{d}\nA:\n": ""}
+    made = tokenizer(None)
+    work = Tokenization(made, "causal", TemplateRendering(Prompt("{d}\nA:\n")), 64, 40)
+    [row] = work.with_targets(made("Hi.\nA:\n")["input_ids"], ["Fine."])
+    assert made.decode(row["input_ids"]) == "Hi.\nA:\nFine.</s>"

@@ -51,6 +51,14 @@ def test_a_column_that_is_neither_input_nor_target_may_be_empty(topic: str | Non
     assert [e.prompt for e in got.examples[1:]] == ["Sum up :\nb\nSummary:", "Sum up :\nc\nSummary:"]
 
 
+def test_the_first_row_may_lack_a_column_that_later_ones_have() -> None:
+    got = read([{"dialogue": "a", "summary": "s"}, row("b")])
+    assert [e.prompt for e in got.examples] == ["Sum up :\na\nSummary:", "Sum up t:\nb\nSummary:"]
+    for grouped in (False, True):
+        with pytest.raises(DataError, match="no column 'topic'; the choices are"):
+            read([{"dialogue": text, "summary": "s", "them": "x"} for text in "ab"], group_references=grouped)
+
+
 def test_the_limit_counts_dialogues_not_rows() -> None:
     rows = [row(d, str(k)) for d in "abc" for k in range(3)]
     got = read(rows, group_references=True, limit=2)

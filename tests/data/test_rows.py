@@ -126,3 +126,41 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, content: bytes) -
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=name):
         list(read_rows(tmp_path / name))
+
+
+def test_a_stray_quote_is_a_bad_row_and_the_next_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "stray.csv"
+    path.write_text("dialogue,summary\n" + "".join(f"d{n},s{n}\n" for n in range(8)) + '"He" said,x\nlast,y\n')
+    rows = list(read_rows(path))
+    assert [(row.where, row.unreadable) for row in rows if row.unreadable] == [
+        ("stray.csv:10", "is not CSV (',' expected after '\"')")
+    ]
+    assert rows[-1].columns == {"dialogue": "last", "summary": "y"} and len(rows) == 10
+
+
+def test_a_quote_that_is_never_closed_is_told_where_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "open.csv"
+    path.write_text('dialogue,summary\na,b\n"c,d\ne,f\n')
+    with pytest.raises(DataError, match=r"open\.csv:3: a quotation mark that begins there is never closed"):
+        list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", '"dialogue";"summary"\n"a";"b"\n', "its header has ';' where ',' belongs: save it with ',' between"),
+        ("a.csv", "dialogue\tsummary\na\tb\n", "its header has a tab where ',' belongs: save it with ',' between"),
+        ("a.tsv", "dialogue,summary\na,b\n", "its header has ',' where a tab belongs: save it with a tab between"),
+    ],
+)
+def test_another_separator_is_told(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        list(read_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_utf_16_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(CSV if name == "a.csv" else JSONL, encoding="utf-16")
+    with pytest.raises(DataError, match="is UTF-16: save it as UTF-8"):
+        list(read_rows(tmp_path / name))

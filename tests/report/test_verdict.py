@@ -155,3 +155,10 @@ def test_of_losses_less_is_better_in_words() -> None:
     points = weigh(figures, arms, [0], original="original", baseline="full", keep=None, margins={"token_loss": 0.05})
     kept, missed, *_ = verdict(made.model_copy(update={"evidence": points}))
     assert "within the margin of 0.05 nats" in kept and "it loses more than that" in missed
+
+
+def test_a_metric_that_tells_nothing_apart_gives_no_verdict() -> None:
+    nothing = {"rouge1": Figures(np.zeros((2, 1, 24)))}
+    found = weigh(nothing, ["original", "full"], [0], original="original", baseline="full", keep=0.97)
+    made = compared({"original": 0.0, "full": 0.0}).model_copy(update={"evidence": found})
+    assert verdict(made) == ["No verdict: ROUGE-1 is 0.00 for every example of every arm, and tells none apart."]

@@ -233,3 +233,9 @@ def test_losses_are_judged_and_texts_are_not() -> None:
     assert scorer.score is None and scorer.judge is not None
     assert scorer.judge([(6.0, 3), (2.0, 2)]) == [2.0, 1.0]
     assert (found.of_example([2.0, 1.0]), found.shown(1.5), found.shown(-0.0004, sign=True)) == (1.5, "1.500", "+0.000")
+
+
+def test_references_of_marks_alone_are_compared_as_they_are() -> None:
+    for metric in ("exact_match", "token_f1"):
+        assert (figure(metric, "-", "+"), figure(metric, "👎", "👍"), figure(metric, "", "+")) == (0, 0, 0)
+        assert (figure(metric, " + ", "+"), figure(metric, "👍", "👍")) == (1, 1)

@@ -111,11 +111,13 @@ def read_examples(
             filled = reader.prompt.fill(columns)
             if filled in groups or limit is None or len(groups) < limit:
                 groups.setdefault(filled, []).append(columns)
+        reader.require_columns()
         examples = [reader.example(number, group) for number, group in enumerate(groups.values())]
     else:
         examples = [
             reader.example(number, [columns]) for number, columns in enumerate(islice(reader.good(rows), limit))
         ]
+        reader.require_columns()
     if not examples:
         raise DataError("the split has no usable row")
     return Examples(examples, reader.rows, len(reader.skipped), reader.duplicates, reader.skipped, reader.long)
@@ -131,6 +133,7 @@ class _Reader:
         self._alone = set(self.prompt.columns) == {input}
         self._skip = skip_bad_rows
         self._seen: set[bytes] = set()
+        self._known: set[str] = set()  # the columns that some row has
         self.rows = 0
         self.duplicates = 0
         self.skipped: list[str] = []
@@ -156,6 +159,12 @@ class _Reader:
                     "to leave such rows out and count them"
                 )
 
+    def require_columns(self) -> None:
+        """Raise DataError where the prompt has a column that no row has had."""
+        for name in self._used:
+            if self._known and name not in self._known:
+                raise DataError(f"the data has no column {name!r}; {nearest(name, self._known)}")
+
     def example(self, number: int, rows: list[dict[str, str]]) -> Example:
         first = rows[0]
         prompt = self.prompt.fill(first)
@@ -170,17 +179,19 @@ class _Reader:
         )
 
     def _problem(self, row: Row) -> str | None:
+        self._known.update(row.columns)
         for name in self._used:
-            if name not in row.columns and self.rows == 1:  # the first row: a wrong name in the recipe, not a bad row
+            wanted = name in (self._input, self._target)
+            if wanted and name not in row.columns and self.rows == 1:  # a wrong name in the recipe, not a bad row
                 raise DataError(f"the data has no column {name!r}; {nearest(name, row.columns)}")
             value = row.columns.get(name)
             if value is None:
-                if name in (self._input, self._target):
+                if wanted:
                     return f"has null in {name!r}" if name in row.columns else f"has no {name!r}"
                 continue
             if not isinstance(value, str):
                 return f"has {type(value).__name__} in {name!r}, where text belongs"
-            if not value.strip() and name in (self._input, self._target):
+            if not value.strip() and wanted:
                 return f"is empty in {name!r}"
             try:
                 value.encode()

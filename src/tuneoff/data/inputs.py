@@ -27,7 +27,7 @@ from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.quality import check_overlap, data_warnings
 from tuneoff.data.sources import open_source
-from tuneoff.data.specials import special_token_warnings
+from tuneoff.data.specials import check_prompt, special_token_warnings
 from tuneoff.data.splits import Split, read_splits
 from tuneoff.data.tokens import Tokenization
 from tuneoff.errors import Problem, RecipeError
@@ -88,6 +88,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     _refuse(check_start_token(config))
     _refuse(check_chat(tokenizer, kind, recipe.chat))
     chat = chat_frame(tokenizer, kind, recipe.chat)
+    _refuse(check_prompt(tokenizer, recipe.prompt, chat))
     tokens, statistics = _tokenise(recipe, kind, tokenizer, chat, splits, tell)
     extent = _extent(recipe, tokens)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])

@@ -28,6 +28,7 @@ class Rendering(Protocol):
     Attributes:
         columns: The columns that a row has.
         key: A text that differs from those of renderings that make or cut other texts.
+        gap: What stands between a plain prompt of a decoder-only model and its target.
     """
 
     @property
@@ -35,6 +36,9 @@ class Rendering(Protocol):
 
     @property
     def key(self) -> str: ...
+
+    @property
+    def gap(self) -> str: ...
 
     def text(self, row: Row) -> str:
         """All that the model is given, a chat template's text included. Raises DataError."""
@@ -74,6 +78,12 @@ class TemplateRendering:
         """See `Rendering`."""
         return repr((self.prompt.template, self.truncate))
 
+    @property
+    def gap(self) -> str:
+        """A space, unless the prompt ends in white space of its own."""
+        template = self.prompt.template
+        return " " if template.rstrip() == template else ""
+
     def text(self, row: Row) -> str:
         """See `Rendering.text`."""
         filled = self.prompt.fill(row)
@@ -109,6 +119,11 @@ class ConversationRendering:
     def key(self) -> str:
         """See `Rendering`."""
         return repr((MESSAGES, self.tokenizer.chat_template if self.chat is not None else None))
+
+    @property
+    def gap(self) -> str:
+        """A space."""
+        return " "
 
     def text(self, row: Row) -> str:
         """See `Rendering.text`."""

@@ -7,8 +7,10 @@ import gzip
 import io
 import json
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -50,6 +52,7 @@ def read_rows(path: Path, *, quoted_tsv: bool = False) -> Iterator[Row]:
             yield from _parquet(path)
             return
         with _open(path) as file:
+            _require_utf8(file, path.name)
             if kind == ".jsonl":
                 yield from read_jsonl(file, path.name)
             elif kind == ".json":
@@ -63,6 +66,14 @@ def read_rows(path: Path, *, quoted_tsv: bool = False) -> Iterator[Row]:
 
 def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _require_utf8(file: IO[bytes], name: str) -> None:
+    """Raise DataError for a file that begins as UTF-16 does."""
+    mark = file.read(2)
+    file.seek(0)
+    if mark in (BOM_UTF16_LE, BOM_UTF16_BE):
+        raise DataError(f"{name} is UTF-16: save it as UTF-8")
 
 
 def read_jsonl(file: Iterable[bytes], name: str) -> Iterator[Row]:
@@ -122,25 +133,51 @@ def _separated(file: IO[bytes], name: str, delimiter: str, quoted: bool) -> Iter
     csv.field_size_limit(sys.maxsize)
     # Bytes that are no UTF-8 become surrogates, so that the row they stand in can be named.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    head = text.readline()
+    _require_delimiter(head, name, delimiter)
+    lines = chain([head], text)
     if quoted:
-        reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
     else:
-        reader = csv.DictReader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     try:
-        twice = _repeated(reader.fieldnames or [])
-        if twice is not None:
-            raise DataError(f"{name}: the header has the column {twice!r} twice")
-        for columns in reader:
-            values = [value for value in columns.values() if isinstance(value, str)]
-            where, lines = f"{name}:{reader.line_num}", 1 + sum(value.count("\n") for value in values)
-            if None in columns:
-                yield Row({}, where, f"has more fields than the header's {len(reader.fieldnames or [])}")
-            elif any("\udc80" <= character <= "\udcff" for value in values for character in value):
-                yield Row({}, where, "is not UTF-8")
-            else:
-                yield Row(columns, where, lines=lines)
+        header = next(reader, [])
     except csv.Error as error:
-        raise DataError(f"{name}:{reader.line_num}: not CSV ({error})") from None
+        raise DataError(f"{name}:1: not CSV ({error})") from None
+    twice = _repeated(header)
+    if twice is not None:
+        raise DataError(f"{name}: the header has the column {twice!r} twice")
+    while True:
+        begun = reader.line_num + 1
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            if "unexpected end of data" in str(error):
+                raise DataError(f"{name}:{begun}: a quotation mark that begins there is never closed") from None
+            yield Row({}, f"{name}:{reader.line_num}", f"is not CSV ({error})")
+            continue
+        if values is None:
+            return
+        if values:
+            yield _fields(values, header, f"{name}:{reader.line_num}", 1 + sum(value.count("\n") for value in values))
+
+
+def _require_delimiter(head: str, name: str, delimiter: str) -> None:
+    """Raise DataError where a header has another separator than its file's name says."""
+    other = next((mark for mark in (";", "\t", ",") if mark in head), None)
+    if delimiter not in head and other is not None:
+        called, found = ("a tab" if mark == "\t" else repr(mark) for mark in (delimiter, other))
+        raise DataError(
+            f"{name}: its header has {found} where {called} belongs: save it with {called} between the columns"
+        )
+
+
+def _fields(values: list[str], header: list[str], where: str, lines: int) -> Row:
+    if len(values) > len(header):
+        return Row({}, where, f"has more fields than the header's {len(header)}")
+    if any("\udc80" <= character <= "\udcff" for value in values for character in value):
+        return Row({}, where, "is not UTF-8")
+    return Row(dict(zip_longest(header, values)), where, lines=lines)
 
 
 def _parquet(path: Path) -> Iterator[Row]:

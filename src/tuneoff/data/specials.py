@@ -12,7 +12,31 @@ from tuneoff.data.splits import Split
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+from tuneoff.errors import Problem
+from tuneoff.records import ChatFrame
+
 SHORTEST = 3  # characters of a special token that nobody writes by chance
+
+
+def check_prompt(tokenizer: PreTrainedTokenizerBase, template: str | None, chat: ChatFrame | None) -> list[Problem]:
+    """Refuses a prompt that writes a chat template's special tokens by hand, when the model's own is put around it."""
+    if template is None or chat is None:
+        return []
+    around = chat.before + chat.after
+    written = next((special for special in _specials(tokenizer) if special in around and special in template), None)
+    if written is None:
+        return []
+    told = (
+        f"it writes {written}, and the model's own chat template, which writes that, too, is put around it: leave the "
+        "template's words out of the prompt, or set chat: off"
+    )
+    return [Problem(("prompt",), told)]
+
+
+def _specials(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Special tokens that nobody writes by chance."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return sorted({text for text in (*tokenizer.all_special_tokens, *added) if len(text) >= SHORTEST})
 
 
 def special_token_warnings(
@@ -22,8 +46,7 @@ def special_token_warnings(
 
     `prompt` is None where a chat template begins it, and for conversations.
     """
-    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    specials = sorted({text for text in (*tokenizer.all_special_tokens, *added) if len(text) >= SHORTEST})
+    specials = _specials(tokenizer)
     told = _doubled_beginning(tokenizer, prompt) if prompt is not None else []
     for split, examples in splits.items():
         for what, texts, becomes in (

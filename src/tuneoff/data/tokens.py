@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 4  # raise it when the tokens of the same text change
+FORMAT = 5  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
 KEPT = "tokens.json"
@@ -216,7 +216,8 @@ class Tokenization:
         if self.model_class == "seq2seq":
             encoded: list[list[int]] = self.tokenizer(text_target=list(texts), verbose=False)["input_ids"]
             return encoded
-        begin = " " if self.chat is None else self.chat.answer_before  # the target goes on where the prompt ends
+        # The target goes on where the prompt ends.
+        begin = self.rendering.gap if self.chat is None else self.chat.answer_before
         end = [self.tokenizer.eos_token_id] if self.chat is None else self.chat.end_ids
         begun = [begin + text.strip() for text in texts]
         bare: list[list[int]] = self.tokenizer(begun, add_special_tokens=False, verbose=False)["input_ids"]

@@ -39,12 +39,16 @@ def load_config(name: str, revision: str | None) -> PretrainedConfig:
 
 
 def generation_config_of(name: str, revision: str | None) -> GenerationConfig | None:
-    """What generation_config.json of a model says; None where there is no such file."""
-    from transformers import GenerationConfig
+    """What a model's generation_config.json says, or its config.json where there is none; None without both."""
+    from transformers import AutoConfig, GenerationConfig
 
     try:
         return GenerationConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError):  # transformers raises OSError where there is no such file
+        pass
+    try:
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(name, revision=revision))
+    except (OSError, ValueError):
         return None
 
 

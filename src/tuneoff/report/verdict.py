@@ -22,6 +22,10 @@ def verdict(comparison: Comparison) -> list[str]:
     rows = {row.arm: row for row in comparison.arms}
     original = next((row.arm for row in comparison.arms if row.method == "none" and row.arm in evidence.means), None)
     metric = find_metric(comparison.metrics[0])
+    blind = _one_score(evidence, metric)
+    if blind is not None:
+        shown, examples = metric.shown(blind), comparison.words.example
+        return [f"No verdict: {metric.label} is {shown} for every {examples} of every arm, and tells none apart."]
     same = comparison.same_outputs if metric.by_text else []  # models differ, though they may write the same
     said = [_same(group, original, f"{evidence.examples:,} {comparison.words.examples}") for group in same]
     judged = [j for j in evidence.non_inferiority if j.metric == metric.name and not _among(same, j.arm, j.baseline)]
@@ -131,11 +135,18 @@ def _gain(baseline: str, original: str, metric: Metric, evidence: Evidence) -> l
 def _compared(d: PairedDifference, metric: Metric) -> str:
     if d.p_holm <= SURE:
         return f"{d.arm} differs from {d.other} by {_points(d.difference, metric)} {metric.label} (p {_p(d.p_holm)})."
+    found = f"; a difference of {metric.shown(d.detectable, fewer=1)} {metric.unit} would be found in 80 % of cases"
     return (
         f"{d.arm} and {d.other} are not shown to differ in {metric.label} ({_points(d.difference, metric)}, "
-        f"p {_p(d.p_holm)}; a difference of {metric.shown(d.detectable, fewer=1)} {metric.unit} would be found in 80 % "
-        "of cases)."
+        f"p {_p(d.p_holm)}{found if d.detectable > 0 else ''})."
     )
+
+
+def _one_score(evidence: Evidence, metric: Metric) -> float | None:
+    """The score that every example of every arm has, where there is but one: the metric does not see these texts."""
+    means = [own[metric.name] for own in evidence.means.values()]
+    ends = {end for mean in means for end in (mean.low, mean.value, mean.high)}
+    return ends.pop() if len(ends) == 1 and evidence.examples > 1 else None
 
 
 def _same(group: list[str], original: str | None, examples: str) -> str:

@@ -27,18 +27,22 @@ def normalised(text: str) -> str:
 
 
 def exact_match(text: str, reference: str) -> float:
-    """1 where both are the same once normalised, else 0."""
-    return float(normalised(text) == normalised(reference))
+    """1 where both are the same once normalised, else 0.
+
+    A reference of which nothing is left, such as `+` or an emoji, is compared as it is.
+    """
+    wanted = normalised(reference)
+    return float(normalised(text) == wanted if wanted else text.strip() == reference.strip())
 
 
 def token_f1(text: str, reference: str) -> float:
     """The harmonic mean of the shares of the tokens of each that the other has, too.
 
-    Two texts without any token agree. Scripts without spaces count letter by letter.
+    Where one of them has no token, both are compared as they are. Scripts without spaces count letter by letter.
     """
     written, wanted = _tokens(text), _tokens(reference)
     if not written or not wanted:
-        return float(written == wanted)
+        return float(text.strip() == reference.strip())
     shared = sum((Counter(written) & Counter(wanted)).values())
     return 2 * shared / (len(written) + len(wanted))
 
