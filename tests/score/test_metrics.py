@@ -6,7 +6,9 @@ import json
 import re
 import sys
 from decimal import Decimal
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from tuneoff.errors import MetricError
 from tuneoff.score import metrics
-from tuneoff.score.metrics import check_metrics, find_metric, metrics_signature, shipped_metrics
+from tuneoff.score.metrics import bertscore, check_metrics, find_metric, metrics_signature, shipped_metrics
 from tuneoff.score.metrics.numbers import answered_number
 from tuneoff.score.metrics.words import words
 
@@ -30,7 +32,7 @@ def figure(metric: str, text: str, *references: str, others: tuple[str, ...] = (
 
 @pytest.mark.parametrize(
     "metric",
-    [metric for metric in shipped_metrics().values() if metric.by_text and metric.corpus is None],
+    [m for m in shipped_metrics().values() if m.by_text and m.corpus is None and m.name != "bertscore"],
     ids=lambda metric: metric.name,
 )
 @given(
@@ -239,3 +241,34 @@ def test_references_of_marks_alone_are_compared_as_they_are() -> None:
     for metric in ("exact_match", "token_f1"):
         assert (figure(metric, "-", "+"), figure(metric, "👎", "👍"), figure(metric, "", "+")) == (0, 0, 0)
         assert (figure(metric, " + ", "+"), figure(metric, "👍", "👍")) == (1, 1)
+
+
+def test_bertscore_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is not here; in its place stands one that counts shared letters and is called in the same way."""
+    with pytest.raises(
+        MetricError, match=r"bertscore needs the package bert-score: pip install 'tuneoff\[bertscore\]'"
+    ):
+        figure("bertscore", "a", "a")
+
+    class BERTScorer:
+        def __init__(self, lang: str) -> None:
+            self.share = {"en": 1.0, "other": 0.5}[lang]
+
+        def score(self, cands: list[str], refs: list[str]) -> tuple[list[float], ...]:
+            found = [
+                self.share * len({*one} & {*other}) / len({*one} | {*other})
+                for one, other in zip(cands, refs, strict=True)
+            ]
+            return found, found, found
+
+    module = ModuleType("bert_score")
+    module.__spec__ = ModuleSpec("bert_score", None)
+    module.BERTScorer = BERTScorer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bert_score", module)
+    bertscore._scorer.cache_clear()
+    try:
+        assert figure("bertscore", "ab", "abcd", "ab") == 1
+        assert figure("bertscore", "щу", "щука") == pytest.approx(0.25)
+        assert find_metric("bertscore").prepare([["Щука"]]).signature == {"bertscore": "bert-base-multilingual-cased"}
+    finally:
+        bertscore._scorer.cache_clear()
