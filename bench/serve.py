@@ -37,7 +37,7 @@ MARKS = (0, 500, 1000, 2000)  # requests after which memory is read
 def one_at_a_time(run: RunFolder, arm: str) -> None:
     """For each line of standard input, a list of texts, the seconds to write them one after another."""
     finished = Finished(run, arm)
-    writer, column = Writer(finished), finished.recipe.data.input
+    writer, column = Writer(finished), finished.recipe.data.input or "messages"
     for line in sys.stdin:
         texts = json.loads(line)
         began = time.perf_counter()
@@ -113,7 +113,7 @@ class Load:
 
 def measure(run: RunFolder, arm: str, requests: int, texts: int, rounds: int) -> dict[str, Any]:
     finished = Finished(run, arm)
-    column = finished.recipe.data.input
+    column = finished.recipe.data.input or "messages"
     predictions = read_predictions(finished.trial.predictions)
     resident: dict[int, int] = {}
     speeds: dict[str, list[float]] = {"alone": [], **{str(clients): [] for clients in CLIENTS}}

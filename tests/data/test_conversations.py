@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tests.conftest import MODELS, write_jsonl
 from tests.data.test_chat import CHATML, INST, tokenizer
 from tests.runner.resolving import QUIET
+from tuneoff.data.chat import chat_frame, render
 from tuneoff.data.conversations import Turn, as_rows, as_text, as_turns, last_question, shown
 from tuneoff.data.inputs import Inputs, read_inputs
+from tuneoff.data.rendering import ConversationRendering
 from tuneoff.data.rows import Row
 from tuneoff.data.tokens import IGNORED, load_tokens
 from tuneoff.errors import DataError
@@ -55,6 +57,9 @@ def converted(rows: list[dict[str, Any]], train_on: Any = "last", messages: str 
         ({"prompt": openai([ASK]), "completion": openai([SAY])}, "prompt and completion", [ASK]),
         ({"prompt": "unused", "messages": openai([ASK, SAY])}, "OpenAI (messages: role, content)", [ASK]),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi?"}]}, openai([SAY])[0]]}, "Op", [ASK]),
+        ({"messages": [{"role": "system", "content": ""}, *openai([ASK, SAY])]}, "OpenAI", [ASK]),  # as many insert it
+        ({"conversations": sharegpt([Turn("assistant", "Welcome."), RULE, ASK, SAY])}, "ShareGPT", [RULE, ASK]),
+        ({"instruction": "", "input": "Hi?", "output": "Hi.", "history": [["", "Hello"]]}, "Alpaca", [ASK]),
     ],
 )
 def test_every_layout_is_told_apart(row: dict[str, Any], layout: str, asked: list[Turn]) -> None:
@@ -88,6 +93,7 @@ def test_the_last_answer_is_the_target_or_each_of_them() -> None:
         (["Hi?"], "has a message in 'messages' that is no object with role and content"),
         ([{"role": "tool", "content": "1"}], "has the role 'tool' in 'messages'; roles are system, user and assistant"),
         ([{"role": "user", "content": " "}], "has a message of the user without text in 'messages'"),
+        ([{"role": "user", "content": "\ud800"}], "has a lone surrogate in 'messages', which is no Unicode text"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "has a part in 'messages' that is no text"),
         ([{"role": "assistant", "content": "x", "tool_calls": [{}]}], "has tool_calls in 'messages'"),
         (openai([ASK]), "has no answer of the assistant to one of the user"),
@@ -161,7 +167,7 @@ def test_the_loss_sees_the_answers_and_their_ends(talks: Path, template: str) ->
 
 
 def test_several_turns_need_a_template(talks: Path) -> None:
-    with pytest.raises(DataError, match="example 0: a conversation of several turns needs a model with a chat templat"):
+    with pytest.raises(DataError, match=r"train\.jsonl:1: a conversation of several turns needs a model with a chat"):
         inputs_of(talks, None)
 
 
@@ -186,3 +192,39 @@ def test_a_long_conversation_loses_its_oldest_turns_and_never_its_last_question(
     assert "old" not in first and "Hi." not in first
     assert "Be short." in first and "What is new?" in first
     assert "Be short." in second and "user\nIs it true? word" in second and "Yes or no?" in second
+
+
+def test_a_conversation_that_the_template_refuses_is_a_bad_row(tmp_path: Path) -> None:
+    alternating = CHATML.replace(
+        "{% for m in messages %}",
+        "{% for m in messages %}{% if loop.index0 and m.role == messages[loop.index0 - 1].role %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}",
+    )
+    rows = [{"messages": openai(turns)} for turns in ([ASK, AGAIN, SAY], [ASK, SAY])]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", rows[1:])
+    with pytest.raises(DataError, match=r"train\.jsonl:1: the model's chat template cannot be used: roles must alt"):
+        inputs_of(tmp_path, alternating, allow_overlap=True)
+    inputs = inputs_of(tmp_path, alternating, allow_overlap=True, on_bad_row="skip")
+    assert (inputs.data["train"].examples, inputs.data["train"].skipped_rows) == (1, 1)
+    assert any("1 bad rows left out (train.jsonl:1: the model's chat template" in text for text in inputs.warnings)
+
+
+def test_a_conversation_of_many_turns_is_cut_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tokenizer(CHATML)
+    work = ConversationRendering(made, chat_frame(made, "causal", "auto"))
+    turns = [turn for n in range(400) for turn in (Turn("user", f"Question {n}?"), Turn("assistant", f"Answer {n}."))]
+    row: dict[str, str | None] = {"messages": as_text([RULE, *turns, Turn("user", "And now?")])}
+    steps = 0
+    while (over := len(made(work.text(row))["input_ids"]) - 300) > 0:
+        cut = work.shorter(row, over, lambda text: [(0, 1)] * len(made(text)["input_ids"]))
+        assert cut is not None
+        row, steps = dict(cut), steps + 1
+    assert steps < 15
+    left = as_turns(row["messages"] or "")
+    assert (left[0], left[1].role, left[-1].content) == (RULE, "user", "And now?") and len(left) > 5
+
+
+def test_a_template_that_asks_for_today_s_date_is_told_another() -> None:
+    made = tokenizer("{{ strftime_now('%d %b %Y %H:%M:%S') }}|" + CHATML)
+    assert render(made, openai([ASK])).startswith("26 Jul 2024|<|im_start|>system")

@@ -27,7 +27,8 @@ VERIFICATION = Verification(
 def usage(format: str = "merged", **changed: Any) -> Usage:
     values: dict[str, Any] = {
         "format": format, "model_class": "seq2seq", "template": "Sum:\n{dialogue}", "columns": ["dialogue"],
-        "input": "dialogue", "example": "A: x", "truncate": None, "chat": None, "day": "", "max_source_length": 512,
+        "input": "dialogue", "example": "A: x", "truncate": None, "chat": None, "day": "", "same_day": None,
+        "fast": True, "max_source_length": 512,
         "max_new_tokens": 64, "num_beams": 1, "added_end": 0, "ends": [1],
         "start": 0, "dtype": "bfloat16", "base": None, "revision": None,
     }  # fmt: skip

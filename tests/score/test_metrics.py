@@ -224,6 +224,10 @@ def test_only_what_the_compared_metrics_depend_on_is_compared() -> None:
     assert "lab.scores.own" not in metrics.compared_fields("lab.scores.own:1234|n:3", both[:1])
 
 
+def test_labels_of_marks_alone_are_labels() -> None:
+    assert (figure("accuracy", "-", "-", others=("+",)), figure("accuracy", "+", "-", others=("+",))) == (1, 0)
+
+
 def test_length_by_hand() -> None:
     assert figure("length", "three words here", "two words") == pytest.approx(2 / 3)
     assert (figure("length", "", "two words"), figure("length", "他们", "見面")) == (0, 1)
@@ -234,7 +238,11 @@ def test_losses_are_judged_and_texts_are_not() -> None:
     scorer = found.prepare([["a"]])
     assert scorer.score is None and scorer.judge is not None
     assert scorer.judge([(6.0, 3), (2.0, 2)]) == [2.0, 1.0]
-    assert (found.of_example([2.0, 1.0]), found.shown(1.5), found.shown(-0.0004, sign=True)) == (1.5, "1.500", "+0.000")
+    assert (found.of_example([2.0, 1.0]), found.shown(1.5), found.shown(-0.00004, sign=True)) == (
+        1.5,
+        "1.5000",
+        "+0.0000",
+    )
 
 
 def test_references_of_marks_alone_are_compared_as_they_are() -> None:

@@ -15,6 +15,8 @@ from transformers import DataCollatorForSeq2Seq
 from tests.conftest import MODELS, TARGETS
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.order import epoch_order
+from tuneoff.data.prompt import Prompt
+from tuneoff.data.rendering import TemplateRendering
 from tuneoff.data.tokens import Tokenization, load_tokens
 from tuneoff.errors import ForeignResultError
 from tuneoff.folder import TrialFolder
@@ -42,10 +44,11 @@ class Setup:
 
     def __init__(self, kind: ModelClass, examples: list[tuple[str, str, str]]) -> None:
         self.kind = kind
-        made = [Example(str(n), d, d + "\nSummary:", (s,)) for n, (d, s, _) in enumerate(examples)]
+        made = [Example(str(n), d, d + "\nSummary:", (s,), {"d": d}) for n, (d, s, _) in enumerate(examples)]
         texts = [t for e in made for t in (e.prompt, *e.references)]
         self.tokenizer = train_tokenizer(texts, 400, kind)
-        tokenization = Tokenization(self.tokenizer, kind, "\nSummary:", 512, 128)
+        rendering = TemplateRendering(Prompt("{d}\nSummary:"))
+        tokenization = Tokenization(self.tokenizer, kind, rendering, 512, 128)
         self.rows = load_tokens(tokenization.for_training(Examples(made, len(made), 0, 0), lambda done, total: None)[0])
 
     def model(self, method: str = "full", dropout: float = 0.0) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import dialogue
 from tests.data.test_chat import CHATML, INST, tokenizer
-from tuneoff.data.chat import DAY, chat_frame
+from tuneoff.data.chat import DAY, SAME_DAY, chat_frame, dated
 from tuneoff.data.conversations import MESSAGES, Turn, as_text
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.rendering import ConversationRendering, Rendering, TemplateRendering
@@ -50,6 +51,7 @@ def usage_of(work: Tokenization, format: str, template: str | None) -> Usage:
     return Usage(
         format=format, model_class=work.model_class, template=template, columns=columns, input=None, example="…",
         truncate=getattr(work.rendering, "truncate", None), chat=work.chat, day=DAY,
+        same_day=SAME_DAY if work.chat is not None and dated(work.tokenizer) else None, fast=True,
         max_source_length=work.max_source_length, max_new_tokens=8, num_beams=1, added_end=work.added_end, ends=[1],
         start=0, dtype="float32", base=None, revision=None,
     )  # fmt: skip
@@ -89,7 +91,7 @@ def test_prompts(format: str, template: str, chat: str | None, kind: Any, trunca
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("chat", [CHATML, NO_SYSTEM, None])
+@pytest.mark.parametrize("chat", [CHATML, NO_SYSTEM, "{{ strftime_now('%S') }}" + CHATML, None])
 @given(system=texts, before=st.lists(st.tuples(texts, texts), max_size=3), last=texts)
 @settings(max_examples=25, deadline=None)
 def test_conversations(format: str, chat: str | None, system: str, before: list[tuple[str, str]], last: str) -> None:
@@ -102,3 +104,13 @@ def test_conversations(format: str, chat: str | None, system: str, before: list[
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     assert asking(usage_of(work, format, None), work.tokenizer)(messages) == ids
     assert len(ids) <= MOST
+
+
+def test_a_prompt_without_room_is_an_error_and_no_loop() -> None:
+    work = work_of(None, CHATML, "causal", None)
+    short = replace(usage_of(work, "merged", None), max_source_length=40)
+    with pytest.raises(ValueError, match="leaves no room"):
+        asking(short, work.tokenizer)([{"role": "user", "content": "Hi?"}])
+    plain = replace(usage_of(work_of("Sum: {a}", None, "seq2seq", None), "merged", "Sum: {a}"), max_source_length=2)
+    with pytest.raises(ValueError, match="the prompt leaves no room"):
+        asking(plain, work.tokenizer)({"a": "x"})

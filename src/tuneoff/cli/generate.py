@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneoff.errors import TuneoffError
+from tuneoff.errors import DataError, TuneoffError
 from tuneoff.use.rows import Given, read_given
+
+if TYPE_CHECKING:
+    from tuneoff.data.tokens import Tokenization
 
 
 def generate(
@@ -25,7 +28,6 @@ def generate(
     FILE holds text (inputs with an empty line between them: a line of text comes out for each) or jsonl with the
     data's columns or conversations (the same objects come out, with `prediction`).
     """
-    from tuneoff.errors import DataError
     from tuneoff.folder import RunFolder
     from tuneoff.use.quiet import quiet
     from tuneoff.use.writer import Finished, Writer
@@ -40,7 +42,7 @@ def generate(
         writer = Writer(finished)
     given = read_given(lines, "standard input" if file == "-" else file, finished.recipe)
     while True:
-        batch, bad = _take(given, finished.recipe.evaluation.batch_size)
+        batch, bad = _take(given, finished.recipe.evaluation.batch_size, finished.tokenization)
         for one, written in zip(batch, writer.write([one.asked for one in batch]), strict=True):
             line = one.line(written.text)
             typer.echo(visible(line) if sys.stdout.isatty() else line)
@@ -51,11 +53,15 @@ def generate(
             return
 
 
-def _take(given: Iterator[Given], count: int) -> tuple[list[Given], TuneoffError | None]:
+def _take(given: Iterator[Given], count: int, tokenization: Tokenization) -> tuple[list[Given], TuneoffError | None]:
     """The next inputs, and the mistake that ended them: what stands before a bad line is written all the same."""
     taken: list[Given] = []
     try:
         for one in islice(given, count):
+            try:
+                tokenization.prompts([one.asked])
+            except TuneoffError as error:
+                return taken, DataError(f"{one.where}: {error}")
             taken.append(one)
     except TuneoffError as error:
         return taken, error

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DAY = "26 Jul 2024"  # for templates that ask for one, as Llama 3's: with today's, prompts would change from day to day
+SAME_DAY = f"{{%- macro strftime_now(form) -%}}{DAY}{{%- endmacro -%}}"  # before a template that asks for today's
 LONGEST = 100_000  # characters around turns
 ASKED, ANSWERED, SAID = "[the-prompt]", "[the-answer]", "[the-system]"
 
@@ -29,10 +30,17 @@ def chat_frame(
     """
     if chat == "off" or kind == "seq2seq" or tokenizer.chat_template is None:
         return None
+    try:
+        return _frame(tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{error} Set chat: off to ask with plain text") from error
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> ChatFrame:
     asked = render(tokenizer, [{"role": "user", "content": f"\t{ASKED}\t"}])
     before, found, after = asked.partition(ASKED)
     if not found:
-        raise ModelError("the chat template does not show the user's turn. Set chat: off to ask with plain text")
+        raise ModelError("the model's chat template does not show the user's turn.")
     keeps_spaces = before.endswith("\t") and after.startswith("\t")
     if keeps_spaces:
         before, after = before[:-1], after[1:]
@@ -76,16 +84,25 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, s
     Thinking is switched off where the template offers it. Raises ModelError where the template cannot be used.
     """
     try:
+        template = f"{SAME_DAY}{tokenizer.get_chat_template()}" if dated(tokenizer) else None
         text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=asks, enable_thinking=False, date_string=DAY
+            list(messages),
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=asks,
+            enable_thinking=False,
+            date_string=DAY,
         )
     except Exception as error:  # a template may raise whatever it likes
-        raise ModelError(
-            f"the model's chat template cannot be used: {first_line(error)} Set chat: off to ask with plain text"
-        ) from error
+        raise ModelError(f"the model's chat template cannot be used: {first_line(error)}") from error
     if len(text) > LONGEST + sum(len(message["content"]) for message in messages):
-        raise ModelError("the model's chat template writes without end. Set chat: off to ask with plain text")
+        raise ModelError("the model's chat template writes without end")
     return str(text)
+
+
+def dated(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer's chat template asks for today's date by itself."""
+    return "strftime_now" in str(tokenizer.get_chat_template())
 
 
 def _end(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,11 @@ class Extent:
     target: int = 0
     prompt: int = 0
     highest_id: int = 0
+
+    def with_references(self, longest: int, kind: ModelKind) -> Extent:
+        """The same where losses on the references of generated rows are computed, the longest of `longest` tokens."""
+        whole = self.prompt + longest if kind == "causal" else self.prompt
+        return replace(self, training=max(self.training, whole), target=max(self.target, longest))
 
 
 def measure_tokens(training: Iterable[str | Path], generation: Iterable[str | Path]) -> Extent:

@@ -90,7 +90,7 @@ def _converted(rows: Iterable[Row], layout: Layout, train_on: Literal["last", "a
             yield row
             continue
         try:
-            turns = layout.turns(row.columns)
+            turns = _from_question(layout.turns(row.columns))
             answers = [n for n, turn in enumerate(turns) if turn.role == "assistant" and _is_asked(turns[:n])]
             if not answers:
                 raise ValueError(f"has no answer of the assistant to one of the user, as {layout.name}")
@@ -104,12 +104,18 @@ def _converted(rows: Iterable[Row], layout: Layout, train_on: Literal["last", "a
 
 def question_of(columns: Mapping[str, Any], layout: Layout) -> str:
     """What a row asks, as text: its conversation up to the user's last turn. Raises ValueError."""
-    turns = layout.turns(columns)
+    turns = _from_question(layout.turns(columns))
     while turns and turns[-1].role == "assistant":
         turns.pop()
     if not _is_asked(turns):
         raise ValueError("has no turn of the user")
     return as_text(turns)
+
+
+def _from_question(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns without what the assistant says before the user does, such as a greeting: templates refuse it."""
+    first = next((n for n, turn in enumerate(turns) if turn.role == "user"), len(turns))
+    return [turn for n, turn in enumerate(turns) if n >= first or turn.role == "system"]
 
 
 def _is_asked(turns: Sequence[Turn]) -> bool:
@@ -127,8 +133,8 @@ def as_turns(text: str) -> list[Turn]:
     """The turns of which `as_text` made a text. Any other text is what the user says."""
     if text.lstrip().startswith("["):
         try:
-            return _turns(json.loads(text))
-        except (ValueError, RecursionError):
+            return [_turn(message, MESSAGES) for message in json.loads(text)]
+        except (ValueError, TypeError, RecursionError):
             pass
     return [Turn("user", text)]
 
@@ -178,9 +184,12 @@ def _of_alpaca(columns: Mapping[str, Any]) -> list[Turn]:
     for pair in columns.get("history") or []:
         if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
             raise ValueError("has something else than pairs of texts in 'history'")
-        turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
-    parts = (_required(columns, "instruction"), _text(columns, "input"))
-    turns.append(Turn("user", "\n\n".join(text for text in parts if text.strip())))
+        said = (Turn("user", pair[0]), Turn("assistant", pair[1]))
+        turns += [turn for turn in said if turn.content.strip()]
+    asked = "\n\n".join(text for text in (_text(columns, "instruction"), _text(columns, "input")) if text.strip())
+    if not asked:
+        raise ValueError("is empty in 'instruction' and 'input'")
+    turns.append(Turn("user", asked))
     return turns + _answer(columns, "output")
 
 
@@ -197,11 +206,16 @@ def _answer(columns: Mapping[str, Any], name: str) -> list[Turn]:
     return [Turn("assistant", text)] if text.strip() else []
 
 
-def _turns(messages: Any, column: str = MESSAGES) -> list[Turn]:
-    """The turns of a list of messages. Raises ValueError."""
+def _turns(messages: Any, column: str) -> list[Turn]:
+    """The turns of a list of messages; a system that says nothing is left out. Raises ValueError."""
     if not isinstance(messages, list | tuple) or not messages:
         raise ValueError(f"has no list of messages in {column!r}")
-    return [_turn(message, column) for message in messages]
+    turns = [_turn(message, column) for message in messages]
+    kept = [turn for turn in turns if turn.content.strip() or turn.role != "system"]
+    silent = next((turn for turn in kept if not turn.content.strip()), None)
+    if silent is not None:
+        raise ValueError(f"has a message of the {silent.role} without text in {column!r}")
+    return kept
 
 
 def _turn(message: Any, column: str) -> Turn:
@@ -212,16 +226,23 @@ def _turn(message: Any, column: str) -> Turn:
         raise ValueError(f"has the role {role!r} in {column!r}; roles are system, user and assistant")
     if message.get("tool_calls"):
         raise ValueError(f"has tool_calls in {column!r}, which are not read: write a call as the assistant's text")
-    content = next((message[key] for key in _CONTENT_KEYS if message.get(key) is not None), None)
+    content = next((message[key] for key in _CONTENT_KEYS if message.get(key) is not None), "")
     if isinstance(content, list):
         content = _joined(content, column)
-    if not isinstance(content, str) or not content.strip():
+    if not isinstance(content, str):
         raise ValueError(f"has a message of the {role} without text in {column!r}")
-    try:
-        content.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"has a lone surrogate in {column!r}, which is no Unicode text") from None
+    _require_unicode(content, column)
     return Turn(ROLES[role.lower()], content)  # type: ignore[arg-type]
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogate, which JSON may write and no tokenizer takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _require_unicode(text: str, column: str) -> None:
+    if not is_unicode(text):
+        raise ValueError(f"has a lone surrogate in {column!r}, which is no Unicode text")
 
 
 def _joined(parts: Sequence[Any], column: str) -> str:
@@ -239,6 +260,7 @@ def _text(columns: Mapping[str, Any], name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise ValueError(f"has {type(value).__name__} in {name!r}, where text belongs")
+    _require_unicode(value, name)
     return value
 
 

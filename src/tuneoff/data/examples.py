@@ -13,6 +13,7 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.data.rows import Row
 from tuneoff.errors import DataError, nearest
 
+WHERE = "\0where"  # beside a row's columns: where it stands
 FEW = 0.05  # of the rows: so many that take several lines may be a mistake
 
 
@@ -27,6 +28,7 @@ class Example:
         references: What it should write.
         columns: The texts that stand in the prompt, by their columns.
         turns: Of a conversation, all that was said before the answer.
+        where: The place of its first row, for people.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Example:
     references: tuple[str, ...]
     columns: dict[str, str] = field(default_factory=dict)
     turns: tuple[Turn, ...] = ()
+    where: str = ""
 
     @property
     def texts(self) -> list[str]:
@@ -148,6 +151,7 @@ class _Reader:
             if problem is None:
                 self._count_duplicate(row)
                 yield {
+                    WHERE: row.where,
                     **{k: v for k, v in row.columns.items() if k == "id"},
                     **{k: row.columns.get(k) or "" for k in self._used},
                 }
@@ -176,6 +180,7 @@ class _Reader:
             references=tuple(row[self._target] for row in rows),
             columns={name: first[name] for name in self.prompt.columns},
             turns=tuple(turns),
+            where=first[WHERE],
         )
 
     def _problem(self, row: Row) -> str | None:

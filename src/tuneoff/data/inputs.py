@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,12 @@ from tuneoff.data.positions import VirtualTokens, virtual_tokens
 from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.quality import check_overlap, data_warnings
+from tuneoff.data.rendering import Rendering, rendering_of
 from tuneoff.data.sources import open_source
 from tuneoff.data.specials import check_prompt, special_token_warnings
 from tuneoff.data.splits import Split, read_splits
 from tuneoff.data.tokens import Tokenization
-from tuneoff.errors import Problem, RecipeError
+from tuneoff.errors import DataError, ModelError, Problem, RecipeError
 from tuneoff.model.base import ModelClass, fit_config, model_class
 from tuneoff.model.methods import check_applies, check_method
 from tuneoff.progress import ProgressListener
@@ -89,8 +90,12 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     _refuse(check_chat(tokenizer, kind, recipe.chat))
     chat = chat_frame(tokenizer, kind, recipe.chat)
     _refuse(check_prompt(tokenizer, recipe.prompt, chat))
+    splits = {split: _askable(recipe, found, rendering_of(recipe, tokenizer, chat)) for split, found in splits.items()}
     tokens, statistics = _tokenise(recipe, kind, tokenizer, chat, splits, tell)
     extent = _extent(recipe, tokens)
+    if not all(metric.by_text for metric in find_metrics(recipe.evaluation.metrics)):
+        longest = Tokenization.of(recipe, tokenizer, kind, chat).longest_target(splits[recipe.evaluation.split])
+        extent = extent.with_references(longest, kind)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
     warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
     plain = Prompt(recipe.prompt) if chat is None and recipe.prompt is not None else None
@@ -108,6 +113,35 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
         tokens=tokens,
         data=statistics,
         warnings=warnings,
+    )
+
+
+def _askable(recipe: Recipe, examples: Examples, rendering: Rendering) -> Examples:
+    """`examples` without conversations that the model cannot be asked, such as turns that its chat template refuses.
+
+    They are bad rows: raises DataError with the place, unless `data.on_bad_row` says to leave them out.
+    """
+    if not recipe.data.has_conversations:
+        return examples
+    kept, refused = [], []
+    for example in examples.examples:
+        try:
+            rendering.text(example.columns)
+            kept.append(example)
+        except (DataError, ModelError) as error:
+            if recipe.data.on_bad_row == "error":
+                raise DataError(
+                    f"{example.where}: {error}. Mend the row, or set data.on_bad_row: skip to leave such rows out and "
+                    "count them"
+                ) from None
+            refused.append(f"{example.where}: {error}")
+    if not kept:
+        raise DataError(f"none of the conversations can be put to the model ({refused[0]})")
+    return replace(
+        examples,
+        examples=kept,
+        skipped_rows=examples.skipped_rows + len(refused),
+        skipped_places=[*examples.skipped_places, *refused],
     )
 
 

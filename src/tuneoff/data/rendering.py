@@ -138,9 +138,15 @@ class ConversationRendering:
         """See `Rendering.shorter`."""
         turns = as_turns(row.get(MESSAGES) or "")
         first = next((n for n, turn in enumerate(turns) if turn.role != "system"), 0)
-        second = next((n for n in range(first + 1, len(turns)) if turns[n].role == "user"), None)
-        if second is not None:
-            return {MESSAGES: as_text([*turns[:first], *turns[second:]])}
+        later = [n for n in range(first + 1, len(turns)) if turns[n].role == "user"]
+        dropped, start = 0, first
+        for n in later:  # half of it at once, since the template's own words between the turns go with them
+            dropped += sum(len(spans(turn.content)) for turn in turns[start:n])
+            if start > first and 2 * dropped > over:
+                break
+            start = n
+        if later:
+            return {MESSAGES: as_text([*turns[:first], *turns[start:]])}
         found = _place_to_cut([turn.content for turn in turns], over, spans)
         if found is None:
             return None

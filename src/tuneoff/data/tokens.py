@@ -83,6 +83,11 @@ class Tokenization:
         targets = self._encode_targets(list(references))
         return [self._training_row(prompt, keep_tail(ids, self.max_target_length, closing)[0]) for ids in targets]
 
+    def longest_target(self, examples: Examples) -> int:
+        """The most tokens that a reference has, cut as in training."""
+        references = [reference for example in examples.examples for reference in example.references]
+        return min(self.max_target_length, max(map(len, self._encode_targets(references))))
+
     def _closing_tokens(self) -> int:
         """How many tokens at a target's end a cut keeps: those that the tokenizer adds, and EOS in any case."""
         return max(self._added(self._encode_targets)[1], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 
 from tuneoff.data.batches import collator_for
 from tuneoff.data.tokens import IGNORED, Tokenization
+from tuneoff.errors import MetricError
 from tuneoff.model.base import model_class
 from tuneoff.model.engines import Engine
 
@@ -28,17 +30,22 @@ def reference_losses(
 
     Each goes through the model by itself, so that no figure hangs on what shares its batch. A reference is cut at
     `max_target_length`, as in training. `report` is told the examples done and in all.
+
+    Raises MetricError where a loss is no number.
     """
     model = engine.model.eval()
     device = next(model.parameters()).device
     collate = collator_for(model, tokenization.tokenizer, model_class(model.config))
     found: list[list[Loss]] = []
     for prompt, own in zip(prompts, references, strict=True):
-        losses = []
+        losses: list[Loss] = []
         for row in tokenization.with_targets(prompt, own):
             batch = {name: tensor.to(device) for name, tensor in collate([row]).items()}
             tokens = sum(label != IGNORED for label in row["labels"])
-            losses.append((float(engine.loss(batch)), tokens))
+            nats = float(engine.loss(batch))
+            if not math.isfinite(nats):
+                raise MetricError(f"the model's loss on a reference is {nats}: {own[len(losses)][:60]!r}")
+            losses.append((nats, tokens))
         found.append(losses)
         report(len(found), len(prompts))
     return found

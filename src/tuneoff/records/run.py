@@ -38,7 +38,7 @@ class SplitStatistics(Record):
 class Floor(Record):
     """What texts that no model wrote score on the data: first sentences of the inputs, a constant, or references.
 
-    `scores` are the mean figures in 0…1 over `examples`, by metric.
+    `scores` are the metrics' figures of `examples`, by name.
     """
 
     name: str

@@ -125,9 +125,11 @@ def distributions(scores: Mapping[str, Sequence[float]], metric: Metric, words: 
             height = (row - 12) * count / max(counts)
             hint = f"{arm}: {count} {words.examples} from {top * k / bins:.3g} to {top * (k + 1) / bins:.3g}"
             drawing.bar(start + 0.5, base - height, end - start - 1, height, f"c{n}", hint)
-        mean = x.at(metric.scale * sum(values) / len(values))
-        drawing.line(mean, base - row + 10, mean, base, "mean")
-    drawing.across(x, row * len(scores) + 2, f"{metric.label} by {words.example} (line: mean)", lambda v: f"{v:g}")
+        if metric.corpus is None:
+            mean = x.at(metric.scale * sum(values) / len(values))
+            drawing.line(mean, base - row + 10, mean, base, "mean")
+    line = " (line: mean)" if metric.corpus is None else ", of each text alone"
+    drawing.across(x, row * len(scores) + 2, f"{metric.label} by {words.example}{line}", lambda v: f"{v:g}")
     return drawing.markup()
 
 

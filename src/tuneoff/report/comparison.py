@@ -43,7 +43,7 @@ class ArmRow(Record):
             (`evaluate`), where it was more than 5 %.
         predicted_peak_bytes: What the plan said of `train_peak_bytes`.
         predicted_seconds: What the plan said of the seconds.
-        scores: The mean figure in 0…1 of each metric of the comparison.
+        scores: The figure of each metric of the comparison, by name.
         length_ratio: Words written over words of the references.
         empty_outputs: Outputs without text, over all seeds.
         truncated_outputs: Outputs that reached `max_new_tokens` without an end, over all seeds.
@@ -187,7 +187,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         examples=examples,
         references=references,
         arms=[_row(arm, metrics) for arm in arms],
-        evidence=_evidence(finished, metrics, _strictest(keep)) if comparable else None,
+        evidence=_evidence(finished, metrics, keep) if comparable else None,
         costs=costs(arms),
         unlike=differing(arms),
         scored_differently=None if comparable else _what_differs(signatures),
@@ -273,10 +273,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _strictest(keep: Sequence[float | KeepSpec]) -> float | KeepSpec:
-    """The smallest margin of several runs: of points where one asks for points, or else the largest share."""
-    points = [spec.points for spec in keep if isinstance(spec, KeepSpec)]
-    return KeepSpec(points=min(points)) if points else max(share for share in keep if isinstance(share, float))
+def _strictest(keep: Sequence[float | KeepSpec], metric: Metric, full: float | None) -> float | KeepSpec:
+    """The smallest margin of several runs, where the baseline's figure by `metric` is `full`."""
+
+    def margin(spec: float | KeepSpec) -> float:
+        if isinstance(spec, KeepSpec):
+            return spec.points / metric.scale
+        return (1 - spec if metric.better == "higher" else 1 / spec - 1) * (1.0 if full is None else full)
+
+    return min(keep, key=margin)
 
 
 def _figures(arms: Sequence[Arm], seeds: Sequence[int], metric: Metric) -> Figures:
@@ -290,7 +295,7 @@ def _figures(arms: Sequence[Arm], seeds: Sequence[int], metric: Metric) -> Figur
     )
 
 
-def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], keep: float | KeepSpec) -> Evidence | None:
+def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], asked: Sequence[float | KeepSpec]) -> Evidence | None:
     """What the scores of all finished arms show, at the seeds that all of them have."""
     if not arms or not metrics:
         return None
@@ -299,9 +304,14 @@ def _evidence(arms: Sequence[Arm], metrics: Sequence[Metric], keep: float | Keep
     if not seeds:
         return None
     by_method = {arm.spec.method: arm.name for arm in reversed(arms)}
+    names = [arm.name for arm in arms]
+    figures = {metric.name: _figures(arms, seeds, metric) for metric in metrics}
+    full = names.index(by_method["full"]) if "full" in by_method else None
+    baseline = None if full is None else float(figures[metrics[0].name].values[full].mean())
+    keep = _strictest(asked, metrics[0], baseline)
     return weigh(
-        {metric.name: _figures(arms, seeds, metric) for metric in metrics},
-        [arm.name for arm in arms],
+        figures,
+        names,
         seeds,
         original=by_method.get("none"),
         baseline=by_method.get("full"),

@@ -48,7 +48,7 @@ def _kept(judged: NonInferiority, metric: Metric, comparison: Comparison, eviden
     if judged.holds:
         shown = f"shown to be within the {margin} (p {_p(judged.p_holm)})"
     elif judged.misses:
-        shown = "it loses more than that" if judged.keep is None else f"it {_misses(judged.keep, metric)}"
+        shown = f"it loses more than the {margin}" if judged.keep is None else f"it {_misses(judged.keep, metric)}"
     else:
         needed = (
             f"{judged.examples_needed:,} would be needed"
@@ -69,7 +69,8 @@ def _margin(judged: NonInferiority, metric: Metric) -> str:
     if judged.keep is not None:
         share = 1 - judged.keep if metric.better == "higher" else 1 / judged.keep - 1
         return f"{100 * share:.3g} % margin"
-    return f"margin of {metric.scale * judged.margin:.3g} {metric.unit}"
+    allowed = f"{metric.scale * judged.margin:.3g}"
+    return f"margin of {allowed} {metric.unit.removesuffix('s') if allowed == '1' else metric.unit}"
 
 
 def _misses(keep: float, metric: Metric) -> str:

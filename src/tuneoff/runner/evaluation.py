@@ -151,6 +151,7 @@ class TrialEvaluation(TrialProcess):
         return signature(
             {
                 **metrics_signature(scorers.values()),
+                **self._loss_signature(scorers),
                 "refs": f"{self._metrics[0].several}-of-{references}",
                 "n": len(predictions),
                 "split": evaluation.split,
@@ -163,11 +164,20 @@ class TrialEvaluation(TrialProcess):
             }
         )
 
+    def _loss_signature(self, scorers: Mapping[str, Scorer]) -> dict[str, str]:
+        """What else figures of losses hang on: the tokenizer, and where references are cut."""
+        resolved = self._resolved
+        tokenizer = resolved.tokenizer_sha256 or resolved.tokenizer_revision or resolved.tokenizer_path
+        more = f"cut{self._recipe.data.max_target_length}+tok{tokenizer[:8]}"
+        judged = [scorer for scorer in scorers.values() if scorer.judge is not None]
+        return {name: f"{value}+{more}" for scorer in judged for name, value in scorer.signature.items()}
+
     def _search_signature(self) -> dict[str, str]:
         """Which chat template the model was asked by, and what its own config asks for and was left off."""
         chat, fields = self._resolved.chat, {}
         if chat is not None:
-            fields["chat"] = hashlib.sha256(chat.model_dump_json().encode()).hexdigest()[:8]
+            unused = {"takes_system"} if self._recipe.prompt is not None else set()
+            fields["chat"] = hashlib.sha256(chat.model_dump_json(exclude=unused).encode()).hexdigest()[:8]
         if self._left_off:
             fields["left_off"] = "+".join(setting.replace(" ", "=") for setting in self._left_off)
         return fields

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from tuneoff.data.conversations import MESSAGES, Turn, as_text, find_layout, question_of
+from tuneoff.data.conversations import MESSAGES, Turn, as_text, find_layout, is_unicode, question_of
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.rows import read_jsonl
 from tuneoff.errors import DataError
@@ -23,10 +23,12 @@ class Given:
     Attributes:
         asked: What a writer takes: the prompt's columns, or a conversation.
         columns: The object that it came as; None where it came as text.
+        where: Its place, for people.
     """
 
     asked: dict[str, str]
     columns: dict[str, Any] | None
+    where: str
 
     def line(self, prediction: str) -> str:
         """What is written for it: the object with its prediction, or the text in one line."""
@@ -58,7 +60,7 @@ def read_given(lines: Iterable[bytes], name: str, recipe: Recipe) -> Iterator[Gi
         raise DataError(f"{name}: the prompt has the columns {', '.join(columns)}: give jsonl with all of them")
     else:
         for text in _texts(whole, name):
-            yield Given({columns[0]: text if recipe.data.input else as_text([Turn("user", text)])}, None)
+            yield Given({columns[0]: text if recipe.data.input else as_text([Turn("user", text)])}, None, name)
 
 
 def _conversations(lines: Iterable[bytes], name: str, messages: str | None) -> Iterator[Given]:
@@ -68,7 +70,7 @@ def _conversations(lines: Iterable[bytes], name: str, messages: str | None) -> I
             raise DataError(f"{row.where} {row.unreadable}")
         layout = layout or find_layout(row.columns, messages, answered=False)
         try:
-            yield Given({MESSAGES: question_of(row.columns, layout)}, row.columns)
+            yield Given({MESSAGES: question_of(row.columns, layout)}, row.columns, row.where)
         except ValueError as error:
             raise DataError(f"{row.where} {error}") from None
 
@@ -83,7 +85,9 @@ def _checked(lines: Iterable[bytes], name: str, columns: list[str], input: str) 
                 continue
             if not isinstance(value, str) or (column == input and not value.strip()):
                 raise DataError(f"{row.where} has no text in {column!r}")
-        yield Given(row.columns, row.columns)
+            if not is_unicode(value):
+                raise DataError(f"{row.where} has a lone surrogate in {column!r}, which is no Unicode text")
+        yield Given(row.columns, row.columns, row.where)
 
 
 def _texts(lines: Iterable[bytes], name: str) -> Iterator[str]:

@@ -18,14 +18,16 @@ AFTER_METRICS = "refs"  # the first field of a trial's signature that is of no m
 
 
 def score_run(folder: RunFolder, names: Sequence[str], tell: ProgressListener) -> None:
-    """Score every finished trial by the metrics `names`; by those of the recipe where none is named.
+    """Score every finished trial by the metrics `names`; where none is named, by those of the recipe that score texts.
 
     The figures go into `predictions.jsonl` and `result.json` of each trial, beside those of other metrics, once all
     trials are scored. Raises MetricError, RunFolderError where the run is no run, at work or without a finished trial,
     and WriteError.
     """
     recipe = recipe_of(folder)
-    metrics = find_metrics(names or recipe.evaluation.metrics)
+    metrics = find_metrics(names)
+    if not names:
+        metrics = [metric for metric in find_metrics(recipe.evaluation.metrics) if metric.by_text]
     with folder.lock():
         resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
         done = [

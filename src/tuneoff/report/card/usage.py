@@ -22,7 +22,8 @@ class Usage:
     `template` is the prompt's, with its `columns`, of which `input` is shown with the text `example`; None for
     conversations. `truncate` is the column that is cut where the prompt is too long, or None for the longest. `chat` is
     what the model's chat template puts around a turn; it writes the special tokens, too. `day` is what a template is
-    told that asks for the date.
+    told that asks for the date, and `same_day` what stands before one that finds it out by itself, or None. `fast` says
+    whether the tokenizer tells where its tokens stand.
 
     `added_end` are the tokens that the tokenizer adds at a prompt's end and that are taken off, `ends` all ids that end
     a text, `start` the id that begins one (encoder-decoder models).
@@ -37,6 +38,8 @@ class Usage:
     truncate: str | None
     chat: ChatFrame | None
     day: str
+    same_day: str | None
+    fast: bool
     max_source_length: int
     max_new_tokens: int
     num_beams: int

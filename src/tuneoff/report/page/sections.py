@@ -151,7 +151,6 @@ def _pairs(
     for d in [d for d in found if d.metric == metric.name][:PAIRS]:
         differences = [a - b for a, b in zip(scores[d.arm], scores[d.other], strict=True)]
         charts.append(paired(differences, metric, comparison.words, d, colours[d.arm]))
-    words = (
-        f"How two arms differ on each {comparison.words.example}. Above: the mean difference with its 95 % interval."
-    )
+    above = "the mean difference" if metric.corpus is None else "the difference of all texts together"
+    words = f"How two arms differ on each {comparison.words.example}. Above: {above} with its 95 % interval."
     return Section("Paired differences", words, charts)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from tuneoff.errors import MetricError, Problem, nearest
 from tuneoff.score.metrics.base import Loss, Metric, References, Scorer
 from tuneoff.score.metrics.own import own_metric
+from tuneoff.score.metrics.squad import token_f1
 from tuneoff.signature import signature_fields
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "Metric",
     "References",
     "Scorer",
+    "agreement",
     "check_metrics",
     "compared_fields",
     "find_metric",
     "find_metrics",
+    "metric_of_texts",
     "metrics_signature",
     "shipped_metrics",
 ]
@@ -50,6 +53,16 @@ def find_metric(name: str) -> Metric:
 def find_metrics(names: Iterable[str]) -> list[Metric]:
     """Those of several names, in their order. Raises MetricError."""
     return [find_metric(name) for name in names]
+
+
+def metric_of_texts(metrics: Sequence[Metric]) -> Metric:
+    """The first of `metrics` that scores texts; the F1 of tokens where none does."""
+    return next((metric for metric in metrics if metric.by_text), find_metric("token_f1"))
+
+
+def agreement(text: str, other: str) -> float:
+    """How alike two texts are: the F1 of their tokens."""
+    return token_f1(text, other)
 
 
 def check_metrics(names: Iterable[str]) -> list[Problem]:

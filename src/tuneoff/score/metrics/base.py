@@ -101,6 +101,7 @@ class Metric:
         return score.mean if self.several == "mean" or self.corpus is not None else score.best
 
     def shown(self, figure: float, *, fewer: int = 0, sign: bool = False) -> str:
-        """A figure or a difference as people read it; with `fewer` digits in sentences."""
-        rounded = round(self.scale * figure, self.digits - fewer) + 0.0  # no -0.00
-        return f"{rounded:{'+' if sign else ''}.{self.digits - fewer}f}"
+        """A figure or a difference as people read it; percent with `fewer` digits in sentences."""
+        digits = self.digits - fewer if self.scale == 100 else self.digits
+        rounded = round(self.scale * figure, digits) + 0.0  # no -0.00
+        return f"{rounded:{'+' if sign else ''}.{digits}f}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuneoff.score.metrics.base import Array, Metric, References, Scorer
-from tuneoff.score.metrics.words import is_ascii_language, is_unspaced
+from tuneoff.score.metrics.words import is_ascii_language, is_unspaced, words
 
 ORDER = 4  # of n-grams
 
@@ -37,9 +37,12 @@ def _prepare(references: References) -> Scorer:
     texts = [text for own in references for text in own]
     tokenizer = "13a" if is_ascii_language(texts) or not is_unspaced(texts) else "char"
     metric: Any = BLEU(tokenize=tokenizer)
+    short = sum(len(words(text)) < ORDER for text in texts)
+    few = f"BLEU: {short:,} of {len(texts):,} references have fewer than {ORDER} words, and count for little in it"
     return Scorer(
         partial(_statistics, metric),
         signature={"bleu": f"sacrebleu-{version('sacrebleu')}+{tokenizer}+exp"},
+        warnings=[few] if 2 * short > len(texts) else [],
     )
 
 

@@ -13,8 +13,9 @@ _AROUND = " .,:;!?\"'`*()[]"  # what a model may write around a label, unless it
 
 
 def label_text(text: str) -> str:
-    """A label as it is compared: in any case, with spaces for hyphens and underscores."""
-    return _BETWEEN.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    """A label as it is compared: in any case, with spaces for hyphens and underscores, unless it has nothing else."""
+    text = unicodedata.normalize("NFKC", text).casefold().strip()
+    return _BETWEEN.sub(" ", text).strip() or text
 
 
 def _prepare(references: References) -> Scorer:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneoff.data.chat import DAY
+from tuneoff.data.chat import DAY, SAME_DAY, dated
 from tuneoff.data.prompt import Prompt
 from tuneoff.errors import ExportError, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
@@ -182,6 +182,8 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
         truncate=recipe.data.truncate,
         chat=resolved.chat,
         day=DAY,
+        same_day=SAME_DAY if resolved.chat is not None and dated(finished.tokenizer) else None,
+        fast=finished.tokenizer.is_fast,
         max_source_length=recipe.data.max_source_length,
         max_new_tokens=recipe.evaluation.max_new_tokens,
         num_beams=recipe.evaluation.num_beams,

@@ -21,8 +21,7 @@ from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
 from tuneoff.report.side_by_side import spread
-from tuneoff.score.metrics import Metric, Scorer, find_metric, find_metrics
-from tuneoff.score.metrics.squad import token_f1
+from tuneoff.score.metrics import Metric, Scorer, agreement, find_metrics, metric_of_texts
 from tuneoff.use.export.merged import scored_dtype, scored_model
 from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
@@ -57,7 +56,7 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     texts = run_code(code, folder, [_asked(finished.recipe, row) for row in rows], tell)
     evaluation = finished.recipe.evaluation
     every = read_predictions(finished.trial.predictions)
-    metric = next((metric for metric in find_metrics(evaluation.metrics) if metric.by_text), find_metric("token_f1"))
+    metric = metric_of_texts(find_metrics(evaluation.metrics))
     verification = compare(evaluation.split, metric, metric.prepare([p.references for p in every]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
         exact = written_in_fp32(finished, rows)
@@ -94,7 +93,7 @@ def compare(
         metric=metric.label,
         score=metric.of_examples([score(text, p.references) for p, text in pairs]),
         trial_score=metric.of_examples([score(p.prediction, p.references) for p in predictions]),
-        agreement=fmean(token_f1(text, p.prediction) for p, text in pairs),
+        agreement=fmean(agreement(text, p.prediction) for p, text in pairs),
         first_difference=differing[0] if differing else None,
     )
 

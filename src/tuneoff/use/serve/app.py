@@ -142,7 +142,7 @@ def _add_generate(app: FastAPI, served: Served, batches: Batches, about: About, 
     async def generate(request: Request, asked: Any) -> Answers:
         rows = [row.model_dump(by_alias=True) for row in asked.rows]
         wanted: list[Future[Finding]] = []
-        _require_askable(served.arms[0], rows)
+        await asyncio.to_thread(_require_askable, served.arms[0], rows)
         try:
             wanted = batches.ask(asked.arms, rows)
             found = await _found(request, wanted, limits.seconds)

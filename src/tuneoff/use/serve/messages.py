@@ -41,7 +41,7 @@ class Answer(Message):
     tokens: int = Field(description="Tokens written, the end included.")
     prompt_tokens: int = Field(description="Tokens of the prompt with the row in it.")
     read_tokens: int = Field(description="Those that the model was shown: at most `max_source_length`.")
-    prompt_truncated: bool = Field(description="The prompt lost the end of its text, as it would have in the trial.")
+    prompt_truncated: bool = Field(description="The prompt was too long and lost a part of its text, as in the trial.")
     seconds: float = Field(description="Computing time of the batch in which it was written.")
     batch: int = Field(description="Texts of that batch, those of other requests included.")
     waited_seconds: float = Field(description="Time before that batch began.")
