@@ -17,6 +17,7 @@ from tests.runner.resolving import QUIET
 from tuneoff.data.chat import chat_frame, render
 from tuneoff.data.conversations import Turn, as_rows, as_text, as_turns, last_question, shown
 from tuneoff.data.inputs import Inputs, read_inputs
+from tuneoff.data.preview import preview
 from tuneoff.data.rendering import ConversationRendering
 from tuneoff.data.rows import Row
 from tuneoff.data.tokens import IGNORED, load_tokens
@@ -121,15 +122,18 @@ def test_a_person_reads_them_as_text() -> None:
     assert last_question(as_text([ASK, SAY, AGAIN])) == "And?"
 
 
-def inputs_of(folder: Path, template: str | None, **data: Any) -> Inputs:
-    made = tokenizer(template)
-    made.save_pretrained(folder / "tokenizer")
+def recipe_for(folder: Path, **data: Any) -> Recipe:
     values = {
         "model": {"config": MODELS["causal"], "tokenizer": str(folder / "tokenizer")},
         "data": {"source": str(folder), "splits": {"validation": None}, **data},
         "arms": {"full": {"method": "full", "learning_rate": 1e-3}},
     }
-    return read_inputs(Recipe.model_validate(values), None, QUIET)
+    return Recipe.model_validate(values)
+
+
+def inputs_of(folder: Path, template: str | None, **data: Any) -> Inputs:
+    tokenizer(template).save_pretrained(folder / "tokenizer")
+    return read_inputs(recipe_for(folder, **data), None, QUIET)
 
 
 @pytest.fixture
@@ -208,6 +212,8 @@ def test_a_conversation_that_the_template_refuses_is_a_bad_row(tmp_path: Path) -
     inputs = inputs_of(tmp_path, alternating, allow_overlap=True, on_bad_row="skip")
     assert (inputs.data["train"].examples, inputs.data["train"].skipped_rows) == (1, 1)
     assert any("1 bad rows left out (train.jsonl:1: the model's chat template" in text for text in inputs.warnings)
+    shown = preview(recipe_for(tmp_path, allow_overlap=True, on_bad_row="skip"), inputs, "train", 3)
+    assert [one.references for one in shown.examples] == [("Hi.",)]
 
 
 def test_a_conversation_of_many_turns_is_cut_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:

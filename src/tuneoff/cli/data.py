@@ -19,8 +19,9 @@ BAR = 40  # characters of a histogram's longest bar
 def data(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that ships.")] = "demo",
     split: Annotated[
-        Literal["train", "validation", "test"], typer.Option(help="Which split, by its name in the recipe.")
-    ] = "train",
+        Literal["train", "validation", "test"] | None,
+        typer.Option(help="Which split, by its name in the recipe.", show_default="train"),
+    ] = None,
     n: Annotated[int, typer.Option(min=1, help="How many examples, spread evenly over the split.")] = 3,
     set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a key, e.g. data.max_source_length=256.")
@@ -41,6 +42,7 @@ def data(
     try:
         with telling() as tell:
             inputs = read_inputs(loaded.recipe, None, tell)
+            split = split or ("train" if "train" in inputs.tokens else loaded.recipe.evaluation.split)
             shown = preview(loaded.recipe, inputs, split, n)
     except RecipeError as error:
         raise loaded.locate(error) from None

@@ -90,7 +90,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     _refuse(check_chat(tokenizer, kind, recipe.chat))
     chat = chat_frame(tokenizer, kind, recipe.chat)
     _refuse(check_prompt(tokenizer, recipe.prompt, chat))
-    splits = {split: _askable(recipe, found, rendering_of(recipe, tokenizer, chat)) for split, found in splits.items()}
+    splits = {split: askable(recipe, found, rendering_of(recipe, tokenizer, chat)) for split, found in splits.items()}
     tokens, statistics = _tokenise(recipe, kind, tokenizer, chat, splits, tell)
     extent = _extent(recipe, tokens)
     if not all(metric.by_text for metric in find_metrics(recipe.evaluation.metrics)):
@@ -116,7 +116,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     )
 
 
-def _askable(recipe: Recipe, examples: Examples, rendering: Rendering) -> Examples:
+def askable(recipe: Recipe, examples: Examples, rendering: Rendering) -> Examples:
     """`examples` without conversations that the model cannot be asked, such as turns that its chat template refuses.
 
     They are bad rows: raises DataError with the place, unless `data.on_bad_row` says to leave them out.

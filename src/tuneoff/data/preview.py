@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.data.inputs import Inputs
+from tuneoff.data.inputs import Inputs, askable
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import Split, read_split
 from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
@@ -73,9 +73,9 @@ def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPr
     if split not in inputs.tokens:
         raise DataError(f"the recipe uses no split {split!r}; {nearest(split, inputs.tokens)}")
     name = getattr(recipe.data.splits, split)
-    found = read_split(recipe, open_source(recipe.data), split, name).examples
     rows = load_tokens(inputs.tokens[split])
     tokenization = Tokenization.of(recipe, inputs.tokenizer, inputs.model_class, inputs.chat)
+    found = askable(recipe, read_split(recipe, open_source(recipe.data), split, name), tokenization.rendering).examples
     count = min(count, len(found))
     places = [(2 * n + 1) * len(found) // (2 * count) for n in range(count)]
     shown = []
