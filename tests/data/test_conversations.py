@@ -90,6 +90,7 @@ def test_the_last_answer_is_the_target_or_each_of_them() -> None:
     ("messages", "told"),
     [
         ([], "has no list of messages in 'messages'"),
+        ([{"role": "system", "content": " "}], "has no message with text in 'messages'"),
         ("Hi?", "has no list of messages in 'messages'"),
         (["Hi?"], "has a message in 'messages' that is no object with role and content"),
         ([{"role": "tool", "content": "1"}], "has the role 'tool' in 'messages'; roles are system, user and assistant"),
@@ -118,6 +119,7 @@ def test_turns_are_the_same_after_a_text(pairs: list[tuple[Any, str]]) -> None:
 
 def test_a_person_reads_them_as_text() -> None:
     assert (as_text([ASK]), shown([ASK]), last_question("Hi?")) == ("Hi?", "Hi?", "Hi?")
+    assert as_turns("[]") == [Turn("user", "[]")] and as_text([Turn("user", "[]")]) == "[]"
     assert shown([RULE, ASK]) == "system: Be short.\nuser: Hi?"
     assert last_question(as_text([ASK, SAY, AGAIN])) == "And?"
 

@@ -133,9 +133,11 @@ def as_turns(text: str) -> list[Turn]:
     """The turns of which `as_text` made a text. Any other text is what the user says."""
     if text.lstrip().startswith("["):
         try:
-            return [_turn(message, MESSAGES) for message in json.loads(text)]
+            turns = [_turn(message, MESSAGES) for message in json.loads(text)]
         except (ValueError, TypeError, RecursionError):
-            pass
+            turns = []
+        if turns:
+            return turns
     return [Turn("user", text)]
 
 
@@ -215,6 +217,8 @@ def _turns(messages: Any, column: str) -> list[Turn]:
     silent = next((turn for turn in kept if not turn.content.strip()), None)
     if silent is not None:
         raise ValueError(f"has a message of the {silent.role} without text in {column!r}")
+    if not kept:
+        raise ValueError(f"has no message with text in {column!r}")
     return kept
 
 

@@ -96,7 +96,7 @@ class TemplateRendering:
         if found is None:
             return None
         name = list(texts)[found.place]
-        return {**texts, name: without_end(texts[name], found.tokens, found.take)}
+        return {**texts, name: _without_end(texts[name], found.tokens, found.take)}
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _place_to_cut(
     return _Cut(order[0], tokens[order[0]], min(over, lead) if lead > 0 else -(-over // 2))
 
 
-def without_end(text: str, tokens: Spans, take: int) -> str:
+def _without_end(text: str, tokens: Spans, take: int) -> str:
     """`text` without its last `take` tokens, and shorter in any case."""
     keep = len(tokens) - take
     return text[: min(tokens[keep - 1][1], len(text) - 1)] if keep > 0 else ""

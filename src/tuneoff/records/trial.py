@@ -81,7 +81,7 @@ class MachineLoad(Record):
 
 
 class Score(Record):
-    """A metric's figures in 0…1, averaged over examples under three rules for several references."""
+    """A metric's figures, averaged over examples under three rules for several references."""
 
     mean: float
     best: float

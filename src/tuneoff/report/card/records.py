@@ -14,7 +14,7 @@ class Difference(Record):
 
 
 class Verification(Record):
-    """What the export wrote for some scored examples, beside its trial's own predictions. F-measures in 0…1.
+    """What the export wrote for some scored examples, beside its trial's own predictions. Figures are the metric's own.
 
     `score` and `trial_score` are by the metric with the label `metric`, against the references, of the same examples;
     `agreement` is how many words the export's texts share with the trial's (token F1). `same_in_fp32` are the texts

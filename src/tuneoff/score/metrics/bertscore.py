@@ -30,7 +30,7 @@ def _scorer(language: str) -> Any:
 
 def _prepare(references: References) -> Scorer:
     if find_spec("bert_score") is None:
-        raise MetricError("bertscore needs the package bert-score: pip install 'tuneoff[bertscore]'")
+        raise MetricError("bertscore needs the package bert-score: pip install bert-score")
     language = "en" if is_ascii_language(text for own in references for text in own) else "other"
 
     def score(text: str, own: Sequence[str]) -> list[float]:
