@@ -1,4 +1,4 @@
-"""Products of one input with several weights as one, low-rank updates included."""
+"""The linear layers of a model and their adapters, as the kernels compute them: products of one input."""
 
 from __future__ import annotations
 
@@ -9,35 +9,56 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuneoff.model.kernels.operations import LowRank, dropout, rms_norm
+from tuneoff.model.kernels.cross_entropy import linear_cross_entropy, linear_token_losses
+from tuneoff.model.kernels.operations import rms_norm
+from tuneoff.model.kernels.products import Gated, Linear, Normed, Plain, Source, products
+
+# Norm layers by how they scale: by the weight, or by one more than the weight.
+SCALED = {
+    f"{name}{'LayerNorm' if name.endswith('T5') else 'RMSNorm'}"
+    for name in ("T5", "MT5", "Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3", "Phi3", "Olmo2", "Granite")
+}
+SCALED_BY_ONE_MORE = {f"{name}RMSNorm" for name in ("Gemma", "Gemma2", "Gemma3")}
 
 
-def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> Tensor:
-    """The outputs of several layers on one input, side by side: (..., in) → (..., sum of outs).
+def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> list[Tensor]:
+    """The outputs of several layers on one input (…, in), which is normed first where a `norm` is given: (…, out) each.
 
-    The input is normed first where a `norm` is given. Linear layers without bias, and peft's LoRA around them
-    (y = W x + scaling · B A dropout(x), Hu et al. 2021, equation 3), are computed as one product. If one of the layers
-    is of another kind, each layer is called as it is.
+    Linear layers, and peft's LoRA around them, are computed without being called. Any other layer is called as it is.
     """
-    if norm is not None and not is_rms_norm(norm):
-        x, norm = call_layer(norm, x), None
-    if not all(map(is_known, layers)):
-        x = _normed(x, norm)
-        return torch.cat([call_layer(layer, x) for layer in layers], dim=-1)
-    weights = [_base(layer).weight for layer in layers]
-    weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-    adapted = [layer for layer in layers if _adapter(layer) is not None]
-    if not adapted:
-        return functional.linear(_normed(x, norm), weight)
-    p = _dropout(adapted[0]) if adapted[0].training else 0.0
-    downs, up = [_a(layer) for layer in adapted], _up(layers, adapted)
-    scale, eps = (None, 0.0) if norm is None else (norm.weight, norm.variance_epsilon)
-    if LowRank.suits(x, weight, scale):
-        return LowRank.apply(x, scale, eps, weight, torch.cat(downs), up, [len(down) for down in downs], p)
-    x = _normed(x, norm)
-    # Each adapter draws its own dropout.
-    inner = [functional.linear(dropout(x, p), down) for down in downs]
-    return functional.linear(x, weight) + functional.linear(torch.cat(inner, dim=-1), up)
+    if norm is None:
+        return _project(Plain(x), layers)
+    if not is_rms_norm(norm):
+        return _project(Plain(call_layer(norm, x)), layers)
+    return _project(Normed(x, norm.weight, _eps(norm), _offset(norm)), layers)
+
+
+def project_gated(
+    gate: Tensor, value: Tensor, layers: Sequence[nn.Module], activation: int, p: float = 0.0
+) -> list[Tensor]:
+    """The same of dropout(activation(gate) * value)."""
+    return _project(Gated.of(gate, value, activation, p), layers)
+
+
+def head_loss(x: Tensor, head: nn.Module, targets: Tensor, cap: float = 0.0) -> Tensor:
+    """Cross-entropy in nats, summed, of the output layer's logits on x (n, D). See `linear_cross_entropy`."""
+    if _is_plain(head):
+        return linear_cross_entropy(x, head.weight, targets, cap)  # type: ignore[arg-type]
+    return functional.cross_entropy(head_logits(x, head, cap).float(), targets, reduction="sum")
+
+
+def head_token_losses(x: Tensor, head: nn.Module, targets: Tensor, cap: float = 0.0) -> Tensor:
+    """The cross-entropy of each row in nats, without gradient: (n)."""
+    if _is_plain(head):
+        return linear_token_losses(x, head.weight, targets, cap)  # type: ignore[arg-type]
+    with torch.no_grad():
+        return functional.cross_entropy(head_logits(x, head, cap).float(), targets, reduction="none")
+
+
+def head_logits(x: Tensor, head: nn.Module, cap: float = 0.0) -> Tensor:
+    """The output layer's logits on x (n, D), bent by `cap` where that is not 0: (n, V)."""
+    (logits,) = project(x, [head])
+    return logits if cap == 0 else (torch.tanh(logits.float() / cap) * cap).to(logits.dtype)
 
 
 def call_layer(layer: nn.Module, x: Tensor) -> Tensor:
@@ -49,32 +70,13 @@ def call_layer(layer: nn.Module, x: Tensor) -> Tensor:
 
 def apply_norm(norm: Any, x: Tensor) -> Tensor:
     """The norm layer's output for `x`."""
-    return _normed(x, norm) if is_rms_norm(norm) else call_layer(norm, x)
+    return rms_norm(x, norm.weight, _eps(norm), _offset(norm)) if is_rms_norm(norm) else call_layer(norm, x)
 
 
 def is_rms_norm(norm: Any) -> bool:
-    """Whether `norm` is T5's own norm layer, without anything around it."""
-    return type(norm).__name__ in ("T5LayerNorm", "MT5LayerNorm") and hasattr(norm, "variance_epsilon")
-
-
-def _normed(x: Tensor, norm: Any) -> Tensor:
-    return x if norm is None else rms_norm(x, norm.weight, norm.variance_epsilon)
-
-
-def _up(layers: Sequence[nn.Module], adapted: Sequence[Any]) -> Tensor:
-    """B of every adapter at its place, scaled: (sum of outs, sum of ranks), 0 elsewhere."""
-    ranks = iter([_a(layer).shape[0] for layer in adapted])
-    total = sum(_a(layer).shape[0] for layer in adapted)
-    blocks, done = [], 0
-    for layer in layers:
-        weight = _base(layer).weight
-        block = weight.new_zeros(weight.shape[0], total)
-        if _adapter(layer) is not None:
-            rank = next(ranks)
-            block = functional.pad(_b(layer), (done, total - done - rank))
-            done += rank
-        blocks.append(block)
-    return torch.cat(blocks)
+    """Whether `norm` is a model's own RMS norm of a known kind, without anything around it."""
+    known = type(norm).__name__ in SCALED | SCALED_BY_ONE_MORE
+    return known and not norm._forward_hooks and not norm._forward_pre_hooks
 
 
 def is_known(layer: nn.Module) -> bool:
@@ -82,10 +84,10 @@ def is_known(layer: nn.Module) -> bool:
     if layer._forward_hooks or layer._forward_pre_hooks:
         return False
     if type(layer) is nn.Linear:
-        return layer.bias is None
-    from peft.tuners.lora import Linear
+        return True
+    from peft.tuners.lora import Linear as LoraLinear
 
-    if type(layer) is not Linear or type(layer.base_layer) is not nn.Linear or layer.base_layer.bias is not None:
+    if type(layer) is not LoraLinear or type(layer.base_layer) is not nn.Linear:
         return False
     active = layer.active_adapters
     if len(active) != 1 or layer.merged or layer.disable_adapters or layer.lora_variant or layer.fan_in_fan_out:
@@ -93,24 +95,30 @@ def is_known(layer: nn.Module) -> bool:
     return active[0] in layer.lora_A and layer.lora_A[active[0]].bias is layer.lora_B[active[0]].bias is None
 
 
-def _base(layer: Any) -> Any:
-    return layer.base_layer if hasattr(layer, "base_layer") else layer
+def _project(source: Source, layers: Sequence[nn.Module]) -> list[Tensor]:
+    if all(map(is_known, layers)):
+        return products(source, [_linear(layer) for layer in layers])
+    x = source.compute()
+    return [products(Plain(x), [_linear(layer)])[0] if is_known(layer) else call_layer(layer, x) for layer in layers]
 
 
-def _adapter(layer: Any) -> str | None:
-    return layer.active_adapters[0] if hasattr(layer, "base_layer") else None
+def _linear(layer: Any) -> Linear:
+    """A known layer's tensors, the adapter's in the dtype of the weight."""
+    if type(layer) is nn.Linear:
+        return Linear(layer.weight, layer.bias)
+    name, base = layer.active_adapters[0], layer.base_layer
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight * layer.scaling[name]
+    p = float(getattr(layer.lora_dropout[name], "p", 0.0)) if layer.training else 0.0
+    return Linear(base.weight, base.bias, a.to(base.weight.dtype), b.to(base.weight.dtype), p)
 
 
-def _a(layer: Any) -> Tensor:
-    weight: Tensor = layer.lora_A[_adapter(layer)].weight
-    return weight.to(_base(layer).weight.dtype)
+def _is_plain(layer: nn.Module) -> bool:
+    return type(layer) is nn.Linear and is_known(layer) and layer.bias is None
 
 
-def _b(layer: Any) -> Tensor:
-    name = _adapter(layer)
-    weight: Tensor = layer.lora_B[name].weight * layer.scaling[name]
-    return weight.to(_base(layer).weight.dtype)
+def _offset(norm: Any) -> float:
+    return 1.0 if type(norm).__name__ in SCALED_BY_ONE_MORE else 0.0
 
 
-def _dropout(layer: Any) -> float:
-    return float(getattr(layer.lora_dropout[_adapter(layer)], "p", 0.0))
+def _eps(norm: Any) -> float:
+    return float(norm.eps if type(norm).__name__ in SCALED_BY_ONE_MORE else norm.variance_epsilon)

@@ -11,9 +11,17 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
 from tuneoff.model.engines.engine import GreedySearch
-from tuneoff.model.engines.projections import apply_norm, is_known, is_rms_norm, project
+from tuneoff.model.engines.projections import (
+    apply_norm,
+    head_loss,
+    head_token_losses,
+    is_known,
+    is_rms_norm,
+    project,
+    project_gated,
+)
 from tuneoff.model.engines.t5_greedy import GreedyT5
-from tuneoff.model.kernels.operations import add_dropout, attention, dropout, gated_gelu, summed_cross_entropy
+from tuneoff.model.kernels.operations import GELU, add_dropout, attention, dropout
 
 FAMILIES = ("transformers.models.t5.modeling_t5", "transformers.models.mt5.modeling_mt5")
 CLASSES = ("T5ForConditionalGeneration", "MT5ForConditionalGeneration")
@@ -67,13 +75,25 @@ class T5Engine:
         `input_ids` and `attention_mask` (B, S) are padded on the right; `decoder_input_ids` and `labels` are (B, T),
         and labels are -100 where there is no target.
         """
+        decoded, targets, _ = self._targets(batch)
+        return head_loss(decoded, self.t5.lm_head, targets)
+
+    @torch.no_grad()
+    def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The same of each example, without gradient: (B)."""
+        decoded, targets, examples = self._targets(batch)
+        found = head_token_losses(decoded, self.t5.lm_head, targets)
+        return found.new_zeros(len(batch["labels"])).index_add(0, examples, found)
+
+    def _targets(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the output layer gets where there is a target (n, D), the targets, and the examples that they are of."""
         input_ids, labels = batch["input_ids"], batch["labels"].flatten()
-        real = (labels >= 0).nonzero().squeeze(1)  # the rows that the loss sees
+        real = (labels >= 0).nonzero().squeeze(1)
         source, target = self._embed(input_ids, batch["decoder_input_ids"])
         lengths = batch["attention_mask"].sum(1)
         encoded = self._encode(source, lengths)
         decoded = self._decode(target, encoded, lengths).flatten(0, 1).index_select(0, real)
-        return summed_cross_entropy(project(self.scaled(decoded), [self.t5.lm_head]), labels.index_select(0, real))
+        return self.scaled(decoded), labels.index_select(0, real), real // batch["labels"].shape[1]
 
     def encode(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """What the decoder sees of `input_ids` (B, S), padded on the right, of `lengths` (B): (B, S, D)."""
@@ -109,31 +129,30 @@ class T5Engine:
         # The keys and values of all layers in one product.
         crossing = [block.layer[1].EncDecAttention for block in stack.block]
         seen = project(encoded, [layer for a in crossing for layer in (a.k, a.v)])
-        heads = _split(seen, crossing[0].key_value_proj_dim).unflatten(1, (2 * len(crossing), -1)).unbind(1)
+        heads = [_split(x, crossing[0].key_value_proj_dim) for x in seen]
         x = dropout(x, p)
         bias = _bias(stack, x.shape[1])
         own = torch.full_like(lengths, x.shape[1])
         for n, block in enumerate(stack.block):
             x = _self_attention(block.layer[0], x, bias, own, True, p)
             layer = block.layer[1]
-            q = _split(project(x, [crossing[n].q], layer.layer_norm), crossing[n].key_value_proj_dim)
-            y = attention(q, heads[2 * n], heads[2 * n + 1], None, lengths, False, p)
-            x = add_dropout(x, project(_join(y), [crossing[n].o]), p)
+            (q,) = project(x, [crossing[n].q], layer.layer_norm)
+            y = attention(_split(q, crossing[n].key_value_proj_dim), *heads[2 * n : 2 * n + 2], None, lengths, False, p)
+            x = add_dropout(x, *project(_join(y), [crossing[n].o]), p)
             x = _feed_forward(block.layer[2], x, p)
         return dropout(apply_norm(stack.final_layer_norm, x), p)
 
 
 def _self_attention(layer: Any, x: Tensor, bias: Tensor, lengths: Tensor, causal: bool, p: float) -> Tensor:
     own = layer.SelfAttention
-    qkv = _split(project(x, [own.q, own.k, own.v], layer.layer_norm), own.key_value_proj_dim)
-    q, k, v = qkv.chunk(3, dim=1)
-    return add_dropout(x, project(_join(attention(q, k, v, bias, lengths, causal, p)), [own.o]), p)
+    q, k, v = (_split(y, own.key_value_proj_dim) for y in project(x, [own.q, own.k, own.v], layer.layer_norm))
+    return add_dropout(x, *project(_join(attention(q, k, v, bias, lengths, causal, p)), [own.o]), p)
 
 
 def _feed_forward(layer: Any, x: Tensor, p: float) -> Tensor:
     dense = layer.DenseReluDense
-    h = project(x, [dense.wi_0, dense.wi_1], layer.layer_norm)
-    return add_dropout(x, project(gated_gelu(h, p), [dense.wo]), p)
+    gate, value = project(x, [dense.wi_0, dense.wi_1], layer.layer_norm)
+    return add_dropout(x, *project_gated(gate, value, [dense.wo], GELU, p), p)
 
 
 def _bias(stack: Any, length: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tuneoff.model.base import start_token
 from tuneoff.model.engines.projections import apply_norm
-from tuneoff.model.kernels.operations import attend, gated_gelu
+from tuneoff.model.kernels.operations import GELU, attend, gated
 
 if TYPE_CHECKING:
     from tuneoff.model.engines.t5 import T5Engine
@@ -121,12 +121,12 @@ class GreedyT5:
             q, k, v = functional.linear(apply_norm(layer.norms[0], x), layer.qkv).chunk(3, dim=-1)
             cache[n, :, :, :, step] = self._split(torch.stack([k, v])[:, :, 0])
             keys, values = cache[n, 0, :, :, : step + 1], cache[n, 1, :, :, : step + 1]
-            x = x + functional.linear(attend(q, keys, values, bias, seen), layer.own_out)
+            x = x + functional.linear(attend(q, keys, values, seen, bias=bias), layer.own_out)
             q = functional.linear(apply_norm(layer.norms[1], x), layer.q)
             at = 2 * n * self._heads
             keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
-            x = x + functional.linear(attend(q, keys, values, None, state.lengths), layer.cross_out)
-            h = gated_gelu(functional.linear(apply_norm(layer.norms[2], x), layer.gates), 0.0)
+            x = x + functional.linear(attend(q, keys, values, state.lengths), layer.cross_out)
+            h = gated(*functional.linear(apply_norm(layer.norms[2], x), layer.gates).chunk(2, dim=-1), GELU)
             x = x + functional.linear(h, layer.out)
         x = self._engine.scaled(apply_norm(t5.decoder.final_layer_norm, x)[:, 0])
         state.token = t5.lm_head(x).max(-1).indices  # as argmax, and quicker in bf16

@@ -5,19 +5,20 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-POINTER, FLOAT, COUNT, SEED = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64, ctypes.c_uint32
+POINTER, FLOAT, COUNT, SEED, KIND = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64, ctypes.c_uint32, ctypes.c_int
 COMMON = [ctypes.c_bool, ctypes.c_int]  # bf16, threads
 ARGUMENTS = {
-    "rms_norm": [*COMMON, COUNT, COUNT, POINTER, POINTER, FLOAT, POINTER, POINTER],
-    "rms_norm_backward": [*COMMON, COUNT, COUNT, *[POINTER] * 6],
-    "gated_gelu": [*COMMON, COUNT, COUNT, POINTER, FLOAT, SEED, POINTER],
-    "gated_gelu_backward": [*COMMON, COUNT, COUNT, POINTER, POINTER, FLOAT, SEED, POINTER],
+    "rms_norm": [*COMMON, COUNT, COUNT, POINTER, POINTER, FLOAT, FLOAT, POINTER, POINTER],
+    "rms_norm_backward": [*COMMON, COUNT, COUNT, *[POINTER] * 3, FLOAT, *[POINTER] * 3],
+    "gated": [*COMMON, COUNT, COUNT, COUNT, POINTER, POINTER, KIND, FLOAT, SEED, POINTER],
+    "gated_backward": [*COMMON, COUNT, COUNT, COUNT, *[POINTER] * 3, KIND, FLOAT, SEED, POINTER, POINTER],
+    "rotate": [*COMMON, *[COUNT] * 4, *[POINTER] * 5, ctypes.c_bool, POINTER],
     "add_dropout": [*COMMON, COUNT, POINTER, POINTER, FLOAT, SEED, POINTER],
     "attention_probabilities": [
         *COMMON, COUNT, COUNT, COUNT, COUNT, POINTER, POINTER, POINTER, ctypes.c_bool, FLOAT, SEED, POINTER,
     ],
     "attention_probabilities_backward": [*COMMON, *[COUNT] * 4, POINTER, POINTER, FLOAT, POINTER, POINTER],
-    "attend": [*COMMON, *[COUNT] * 5, *[POINTER] * 4, COUNT, POINTER, POINTER],
+    "attend": [*COMMON, *[COUNT] * 6, *[POINTER] * 4, COUNT, POINTER, POINTER, COUNT, FLOAT, POINTER],
     "cross_entropy": [*COMMON, COUNT, COUNT, POINTER, POINTER, POINTER],
     "squared_norm": [*COMMON, COUNT, POINTER],
     "adamw": [*COMMON, COUNT, *[POINTER] * 5, *[FLOAT] * 7],

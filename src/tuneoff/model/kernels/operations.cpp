@@ -58,6 +58,26 @@ constexpr float ROOT = 0.7978845608f, CUBE = 0.044715f;  // of GELU's tanh form
 
 inline float hyperbolic_tangent(float x) { return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f); }
 
+struct Gelu {  // in its tanh form
+  static inline float value(float a) {
+    return 0.5f * a * (1.0f + hyperbolic_tangent(ROOT * (a + CUBE * a * a * a)));
+  }
+  static inline void both(float a, float& active, float& slope) {
+    const float t = hyperbolic_tangent(ROOT * (a + CUBE * a * a * a));
+    active = 0.5f * a * (1.0f + t);
+    slope = 0.5f * (1.0f + t) + 0.5f * a * (1.0f - t * t) * ROOT * (1.0f + 3.0f * CUBE * a * a);
+  }
+};
+
+struct Silu {
+  static inline float value(float a) { return a / (1.0f + exponential(-a)); }
+  static inline void both(float a, float& active, float& slope) {
+    const float s = 1.0f / (1.0f + exponential(-a));
+    active = a * s;
+    slope = s * (1.0f + a * (1.0f - s));
+  }
+};
+
 // Dropout without a stored mask: a hash of the element's number under the call's seed (Wellons' lowbias32), so that
 // the backward pass draws the same again.
 struct Dropout {
@@ -85,6 +105,16 @@ void by_dtype(bool bf16, Work work) {
     work(Bf16());
   } else {
     work(float());
+  }
+}
+
+// `work` with an activation, by its number.
+template <typename Work>
+void by_activation(int kind, Work work) {
+  if (kind == 0) {
+    work(Gelu());
+  } else {
+    work(Silu());
   }
 }
 
@@ -123,10 +153,10 @@ void share_out(int64_t rows, int64_t width, int threads, Work work) {
 
 extern "C" {
 
-// ---- RMS norm: y = x / rms(x) * weight, and `inverse` (rows) of the rms
+// ---- RMS norm: y = x / rms(x) * (weight + offset), and `inverse` (rows) of the rms
 
-void rms_norm(bool bf16, int threads, int64_t rows, int64_t width, const void* x, const void* weight, float eps,
-              void* y, float* inverse) {
+void rms_norm(bool bf16, int threads, int64_t rows, int64_t width, const void* x, const void* weight, float offset,
+              float eps, void* y, float* inverse) {
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
     const T *in = (const T*)x, *scale = (const T*)weight;
@@ -141,15 +171,16 @@ void rms_norm(bool bf16, int threads, int64_t rows, int64_t width, const void* x
         const float factor = 1.0f / std::sqrt(sum / float(width) + eps);
         inverse[row] = factor;
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) store(to[i], load(from[i]) * factor * load(scale[i]));
+        for (int64_t i = 0; i < width; ++i) store(to[i], load(from[i]) * factor * (load(scale[i]) + offset));
       }
     });
   });
 }
 
-// dx, and where `sums` (threads, width), zeros, is given, each thread's part of d(weight)
+// dx, which may take the place of dy; and where `sums` (threads, width), zeros, is given, each thread's part of
+// d(weight)
 void rms_norm_backward(bool bf16, int threads, int64_t rows, int64_t width, const void* dy, const void* x,
-                       const void* weight, const float* inverse, void* dx, float* sums) {
+                       const void* weight, float offset, const float* inverse, void* dx, float* sums) {
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
     const T *in = (const T*)x, *scale = (const T*)weight, *gradient = (const T*)dy;
@@ -162,66 +193,112 @@ void rms_norm_backward(bool bf16, int threads, int64_t rows, int64_t width, cons
         const float factor = inverse[row];
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < width; ++i) sum += load(by[i]) * load(scale[i]) * load(from[i]);
+        for (int64_t i = 0; i < width; ++i) sum += load(by[i]) * (load(scale[i]) + offset) * load(from[i]);
         const float shared = sum * factor * factor / float(width);
-#pragma omp simd
-        for (int64_t i = 0; i < width; ++i)
-          store(to[i], factor * (load(by[i]) * load(scale[i]) - load(from[i]) * shared));
         if (own) {
 #pragma omp simd
           for (int64_t i = 0; i < width; ++i) own[i] += load(by[i]) * load(from[i]) * factor;
         }
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i)
+          store(to[i], factor * (load(by[i]) * (load(scale[i]) + offset) - load(from[i]) * shared));
       }
     });
   });
 }
 
-// ---- gated GELU, tanh form: y (rows, width) = dropout(gelu(h[:, :width]) * h[:, width:])
+// ---- gated activation: y (rows, width) = dropout(activation(gate) * value). The rows of gate and value lie `stride`
+// elements apart. `kind` is 0 for GELU's tanh form and 1 for SiLU.
 
-void gated_gelu(bool bf16, int threads, int64_t rows, int64_t width, const void* h, float p, uint32_t seed, void* y) {
+void gated(bool bf16, int threads, int64_t rows, int64_t width, int64_t stride, const void* gate, const void* value,
+           int kind, float p, uint32_t seed, void* y) {
   const Dropout dropout(p, seed);
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
-    const T* in = (const T*)h;
+    const T *gates = (const T*)gate, *values = (const T*)value;
     T* out = (T*)y;
-    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
-      const Dropout drawn = dropout;  // that no store can be taken to change
-      for (int64_t row = begin; row < end; ++row) {
-        const T *gate = in + row * 2 * width, *value = gate + width;
-        T* to = out + row * width;
-        const uint32_t first = uint32_t(row * width);
+    by_activation(kind, [&](auto activation) {
+      share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
+        const Dropout drawn = dropout;  // that no store can be taken to change
+        for (int64_t row = begin; row < end; ++row) {
+          const T *a = gates + row * stride, *b = values + row * stride;
+          T* to = out + row * width;
+          const uint32_t first = uint32_t(row * width);
+          if (p > 0) {
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) {
-          const float a = load(gate[i]);
-          const float activated = 0.5f * a * (1.0f + hyperbolic_tangent(ROOT * (a + CUBE * a * a * a)));
-          store(to[i], activated * load(value[i]) * drawn.factor(first + uint32_t(i)));
+            for (int64_t i = 0; i < width; ++i)
+              store(to[i], activation.value(load(a[i])) * load(b[i]) * drawn.factor(first + uint32_t(i)));
+          } else {
+#pragma omp simd
+            for (int64_t i = 0; i < width; ++i) store(to[i], activation.value(load(a[i])) * load(b[i]));
+          }
         }
-      }
+      });
     });
   });
 }
 
-void gated_gelu_backward(bool bf16, int threads, int64_t rows, int64_t width, const void* dy, const void* h, float p,
-                         uint32_t seed, void* dh) {
+// The rows of dgate and dvalue lie `stride` elements apart, too.
+void gated_backward(bool bf16, int threads, int64_t rows, int64_t width, int64_t stride, const void* dy,
+                    const void* gate, const void* value, int kind, float p, uint32_t seed, void* dgate, void* dvalue) {
   const Dropout dropout(p, seed);
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
-    const T *in = (const T*)h, *gradient = (const T*)dy;
-    T* out = (T*)dh;
-    share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
-      const Dropout drawn = dropout;  // that no store can be taken to change
-      for (int64_t row = begin; row < end; ++row) {
-        const T *gate = in + row * 2 * width, *value = gate + width, *by = gradient + row * width;
-        T *to_gate = out + row * 2 * width, *to_value = to_gate + width;
-        const uint32_t first = uint32_t(row * width);
+    const T *gates = (const T*)gate, *values = (const T*)value, *gradient = (const T*)dy;
+    T *dgates = (T*)dgate, *dvalues = (T*)dvalue;
+    by_activation(kind, [&](auto activation) {
+      share_out(rows, width, threads, [=](int64_t begin, int64_t end, int) {
+        const Dropout drawn = dropout;  // that no store can be taken to change
+        for (int64_t row = begin; row < end; ++row) {
+          const T *from_gate = gates + row * stride, *from_value = values + row * stride, *by = gradient + row * width;
+          T *to_gate = dgates + row * stride, *to_value = dvalues + row * stride;
+          const uint32_t first = uint32_t(row * width);
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) {
-          const float a = load(gate[i]), b = load(value[i]);
-          const float d = load(by[i]) * drawn.factor(first + uint32_t(i));
-          const float t = hyperbolic_tangent(ROOT * (a + CUBE * a * a * a));
-          const float slope = 0.5f * (1.0f + t) + 0.5f * a * (1.0f - t * t) * ROOT * (1.0f + 3.0f * CUBE * a * a);
-          store(to_gate[i], d * b * slope);
-          store(to_value[i], d * 0.5f * a * (1.0f + t));
+          for (int64_t i = 0; i < width; ++i) {
+            const float a = load(from_gate[i]), b = load(from_value[i]);
+            const float d = load(by[i]) * (p > 0 ? drawn.factor(first + uint32_t(i)) : 1.0f);
+            float active, slope;
+            activation.both(a, active, slope);
+            store(to_gate[i], d * b * slope);
+            store(to_value[i], d * active);
+          }
+        }
+      });
+    });
+  });
+}
+
+// ---- rotary embedding: the heads of `tokens`, which lie one after another, rotated and moved to their places.
+// y (places, heads, width) gets x (tokens, heads, width) with the first `rotary` numbers of every head rotated, pairs
+// being rotary / 2 apart, by the angles of the token's position. cosines and sines are (positions, rotary). With
+// `back` the heads at places[token] are turned back and go to the token: the gradient.
+
+void rotate(bool bf16, int threads, int64_t tokens, int64_t heads, int64_t width, int64_t rotary, const void* x,
+            const float* cosines, const float* sines, const int64_t* positions, const int64_t* places, bool back,
+            void* y) {
+  by_dtype(bf16, [&](auto zero) {
+    using T = decltype(zero);
+    const T* in = (const T*)x;
+    T* out = (T*)y;
+    const int64_t half = rotary / 2, all = heads * width;
+    const float sign = back ? -1.0f : 1.0f;
+    share_out(tokens, 2 * all, threads, [=](int64_t begin, int64_t end, int) {
+      for (int64_t token = begin; token < end; ++token) {
+        const T* from = in + (back ? places[token] : token) * all;
+        T* to = out + (back ? token : places[token]) * all;
+        if (rotary == 0) {
+          std::memcpy((void*)to, (const void*)from, all * sizeof(T));
+          continue;
+        }
+        const float *c = cosines + positions[token] * rotary, *s = sines + positions[token] * rotary;
+        for (int64_t head = 0; head < heads; ++head, from += width, to += width) {
+#pragma omp simd
+          for (int64_t i = 0; i < half; ++i) {
+            const float a = load(from[i]), b = load(from[i + half]);
+            store(to[i], a * c[i] - b * s[i] * sign);
+            store(to[i + half], b * c[i] + a * s[i] * sign);
+          }
+          for (int64_t i = rotary; i < width; ++i) to[i] = from[i];
         }
       }
     });
@@ -353,12 +430,14 @@ void attention_probabilities_backward(bool bf16, int threads, int64_t examples, 
   });
 }
 
-// ---- attention of one query a head (examples, heads, width), while a text is written: y = softmax(q kT + bias) v over
-// the first lengths[example] keys. Keys and values lie `by_example`, `by_head` and `width` elements apart.
+// ---- attention of one query a head (examples, heads, width), while a text is written: y = softmax(cap(q kT) + bias) v
+// over the last `window` (0: all) of the first lengths[example] keys, which are those of place slots[example] (none: of
+// the example itself). `shared` heads follow each other that have the same keys and values, which lie `by_place`,
+// `by_head` and `width` elements apart. cap(s) is cap · tanh(s / cap), or s where `cap` is 0.
 
-void attend(bool bf16, int threads, int64_t examples, int64_t heads, int64_t width, int64_t by_example,
+void attend(bool bf16, int threads, int64_t examples, int64_t heads, int64_t shared, int64_t width, int64_t by_place,
             int64_t by_head, const void* q, const void* k, const void* v, const float* bias, int64_t biases,
-            const int64_t* lengths, void* y) {
+            const int64_t* slots, const int64_t* lengths, int64_t window, float cap, void* y) {
   by_dtype(bf16, [&](auto zero) {
     using T = decltype(zero);
     int64_t longest = 1;
@@ -367,16 +446,19 @@ void attend(bool bf16, int threads, int64_t examples, int64_t heads, int64_t wid
       std::vector<float> shares(longest), query(width), sums(width);
       float *l = shares.data(), *to = sums.data(), *from = query.data();
       for (int64_t row = begin; row < end; ++row) {
-        const int64_t head = row % heads, example = row / heads, seen = lengths[example];
-        const T* keys = (const T*)k + example * by_example + head * by_head;
-        const T* values = (const T*)v + example * by_example + head * by_head;
+        const int64_t head = row % heads, example = row / heads;
+        const int64_t first = window > 0 ? std::max<int64_t>(0, lengths[example] - window) : 0;
+        const int64_t seen = lengths[example] - first;
+        const int64_t at = (slots ? slots[example] : example) * by_place + head / shared * by_head + first * width;
+        const T *keys = (const T*)k + at, *values = (const T*)v + at;
         for (int64_t i = 0; i < width; ++i) from[i] = load(((const T*)q)[row * width + i]);
         float highest = -INFINITY, sum = 0;
         for (int64_t t = 0; t < seen; ++t) {
           float score = 0;
 #pragma omp simd reduction(+ : score)
           for (int64_t i = 0; i < width; ++i) score += from[i] * load(keys[t * width + i]);
-          l[t] = score + (bias ? bias[head * biases + t] : 0.0f);
+          if (cap > 0) score = cap * hyperbolic_tangent(score / cap);
+          l[t] = score + (bias ? bias[head * biases + first + t] : 0.0f);
           highest = std::max(highest, l[t]);
         }
 #pragma omp simd reduction(+ : sum)

@@ -1,4 +1,4 @@
-"""T5's operations between matrix products: each one C++ call on the CPU where it is built, plain torch elsewhere.
+"""A transformer's operations between matrix products: each one C++ call on the CPU where it is built, else torch's own.
 
 Shapes: B examples, S source or target tokens, D model width, F feed-forward width, H heads, K head width.
 All of them compute in fp32 and round once, so they differ from the plain path by its own roundings.
@@ -15,35 +15,38 @@ from torch.nn import functional
 
 from tuneoff.model.kernels.native import call, native
 
+GELU, SILU = 0, 1  # activations, as the kernels number them; GELU in its tanh form
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMS norm, x / rms(x) * weight over the last dimension (Zhang and Sennrich 2019, equation 4)."""
-    if _native(x):
-        return _RmsNorm.apply(x.contiguous(), weight, eps)
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+    """RMS norm, x / rms(x) * (weight + offset) over the last dimension (Zhang and Sennrich 2019, equation 4)."""
+    if is_native(x):
+        return _RmsNorm.apply(x.contiguous(), weight, eps, offset)
     wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * weight.float()).to(x.dtype)
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * (weight.float() + offset)).to(x.dtype)
 
 
-def gated_gelu(h: Tensor, p: float) -> Tensor:
-    """dropout(gelu(h[..., :F]) * h[..., F:]) of (..., 2F), with GELU's tanh form (Shazeer 2020)."""
-    if _native(h):
-        return _GatedGelu.apply(h.contiguous(), p, _seed(p))
-    gate, value = h.float().chunk(2, dim=-1)
-    return functional.dropout(functional.gelu(gate, approximate="tanh") * value, p).to(h.dtype)
+def gated(gate: Tensor, value: Tensor, activation: int, p: float = 0.0) -> Tensor:
+    """dropout(activation(gate) * value) of (…, F) each (Shazeer 2020), the activation being GELU (tanh form) or SILU."""
+    if is_native(gate):
+        return _Gated.apply(gate, value, activation, p, drawndrawn_seed(p))
+    wide = gate.float()
+    active = functional.silu(wide) if activation == SILU else functional.gelu(wide, approximate="tanh")
+    return functional.dropout(active * value.float(), p).to(gate.dtype)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """Inverted dropout."""
-    if p == 0 or not _native(x):
+    if p == 0 or not is_native(x):
         return functional.dropout(x, p)
-    return _AddDropout.apply(None, x.contiguous(), p, _seed(p))
+    return _AddDropout.apply(None, x.contiguous(), p, drawn_seed(p))
 
 
 def add_dropout(residual: Tensor, x: Tensor, p: float) -> Tensor:
     """Dropout of x, added to the residual."""
-    if p == 0 or not _native(x):
+    if p == 0 or not is_native(x):
         return residual + functional.dropout(x, p)
-    return _AddDropout.apply(residual.contiguous(), x.contiguous(), p, _seed(p))
+    return _AddDropout.apply(residual.contiguous(), x.contiguous(), p, drawn_seed(p))
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Tensor, causal: bool, p: float) -> Tensor:
@@ -51,36 +54,66 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Ten
 
     q (B, H, Sq, K), k and v (B, H, Sk, K), bias (H, Sq, Sk) in fp32 or None, lengths (B): the keys that are there.
     """
-    if _native(q):
-        return _Attention.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, lengths, causal, p, _seed(p))
+    if is_native(q):
+        return _Attention.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, lengths, causal, p, drawn_seed(p))
     return functional.dropout(_shares(q @ k.transpose(-1, -2), bias, lengths, causal), p).to(v.dtype) @ v
 
 
 @torch.no_grad()
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Tensor) -> Tensor:
-    """softmax(q kᵀ + bias) v of one query a head over the first `lengths` keys, without gradient: (B, 1, H·K).
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor,
+    *,
+    bias: Tensor | None = None,
+    slots: Tensor | None = None,
+    window: int = 0,
+    cap: float = 0.0,
+) -> Tensor:
+    """softmax(cap(q kᵀ) + bias) v of one query a head over the first `lengths` keys, without gradient: (B, 1, H·K).
 
-    q (B, 1, H·K), k and v (B, H, T, K) laid out alike, with the rows of a head one after another; bias (H, at least T)
-    in fp32 or None; lengths (B).
+    q (B, 1, H·K); k and v (places, H or a divisor of it, T, K), laid out alike, with the rows of a head one after
+    another; lengths (B); bias (H, at least T) in fp32. `slots` (B) are the places of the texts; without them, text n
+    has place n. Of the keys the last `window` count (0: all). cap(s) is cap · tanh(s / cap), or s where `cap` is 0.
     """
-    if _native(q) and k.stride() == v.stride() and k.stride(2) == k.shape[3] and k.stride(3) == 1:
-        heads, width = k.shape[1], k.shape[3]
+    heads, width = k.shape[1], k.shape[3]
+    shared = q.shape[-1] // width // heads
+    if is_native(q) and k.stride() == v.stride() and k.stride(2) == width and k.stride(3) == 1:
         q, y = q.contiguous(), torch.empty_like(q)
         biases = 0 if bias is None else bias.stride(0)
-        sizes = (len(q), heads, width, k.stride(0), k.stride(1))
-        call("attend", q, *sizes, q, k, v, bias, biases, lengths, y)
+        sizes = (len(q), heads * shared, shared, width, k.stride(0), k.stride(1))
+        call("attend", q, *sizes, q, k, v, bias, biases, slots, lengths, window, cap, y)
         return y
-    rows = q.view(len(q), k.shape[1], 1, k.shape[3])
+    if slots is not None:
+        k, v = k[slots], v[slots]
+    rows = q.view(len(q), heads * shared, 1, width)
+    k, v = (t.repeat_interleave(shared, 1) if shared > 1 else t for t in (k, v))
+    scores = rows @ k.transpose(-1, -2)
+    scores = scores if cap == 0 else torch.tanh(scores.float() / cap) * cap
+    if window:
+        old = torch.arange(k.shape[2], device=k.device) < (lengths - window)[:, None]
+        scores = scores.float().masked_fill(old[:, None, None], float("-inf"))
     bias = None if bias is None else bias[:, None, : k.shape[2]]
-    shares = _shares(rows @ k.transpose(-1, -2), bias, lengths, causal=False).to(v.dtype)
-    return (shares @ v).flatten(1)[:, None]
+    return (_shares(scores, bias, lengths, causal=False).to(v.dtype) @ v).flatten(1)[:, None]
 
 
-def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed, of logits (N, V) and targets (N). The logits are overwritten."""
-    if _native(logits):
-        return _CrossEntropy.apply(logits.contiguous(), targets)
-    return functional.cross_entropy(logits.float(), targets, reduction="sum")
+def rotate(x: Tensor, angles: tuple[Tensor, Tensor] | None, positions: Tensor, places: Tensor, count: int) -> Tensor:
+    """The heads of x (N, H, K), whose tokens follow each other, turned (Su et al. 2021) and moved to (count, H, K).
+
+    Token n goes to `places[n]`; what no token goes to is 0. `angles` are cosines and sines (positions, R) in fp32: of
+    a head the first R numbers are turned, in pairs R / 2 apart, by the angles at `positions[n]`; None turns nothing.
+    """
+    if is_native(x):
+        cosines, sines = (None, None) if angles is None else angles
+        return _Rotate.apply(x.contiguous(), cosines, sines, positions, places, count)
+    if angles is not None:
+        cosines, sines = (table[positions][:, None] for table in angles)
+        turned, kept = x[..., : cosines.shape[-1]].float(), x[..., cosines.shape[-1] :]
+        first, second = turned.chunk(2, dim=-1)
+        turned = turned * cosines + torch.cat([-second, first], -1) * sines
+        x = torch.cat([turned.to(x.dtype), kept], -1)
+    return x.new_zeros(count, *x.shape[1:]).index_copy(0, places, x)
 
 
 def _shares(scores: Tensor, bias: Tensor | None, lengths: Tensor, causal: bool) -> Tensor:
@@ -93,24 +126,42 @@ def _shares(scores: Tensor, bias: Tensor | None, lengths: Tensor, causal: bool) 
     return wide.masked_fill(~there, float("-inf")).softmax(-1)
 
 
-def _native(x: Tensor) -> bool:
+def is_native(x: Tensor) -> bool:
+    """Whether the C++ kernels take `x`."""
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and native() is not None
 
 
-def _seed(p: float) -> int:
+def drawn_seed(p: float) -> int:
+    """A seed for dropout with probability `p`, by torch's random state; 0 where nothing is dropped."""
     return int(torch.randint(2**31, ()).item()) if p > 0 else 0
 
 
-def _rows(x: Tensor) -> tuple[int, int]:
+def rows_of(x: Tensor) -> tuple[int, int]:
+    """How many rows `x` has, and their width."""
     return x.numel() // x.shape[-1], x.shape[-1]
+
+
+def summed_over_rows(x: Tensor) -> Tensor:
+    """(rows, width) → (width), summed in fp32."""
+    return x.sum(0, dtype=torch.float32).to(x.dtype)
+
+
+def _alike(gate: Tensor, value: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Both with rows that lie equally far apart, as the halves of one tensor do; and how far, in elements."""
+    if gate.dim() >= 2 and gate.stride() == value.stride() and gate.stride(-1) == 1:
+        outer = [gate.stride(n) == gate.stride(n + 1) * gate.shape[n + 1] for n in range(gate.dim() - 2)]
+        if all(outer):
+            return gate, value, gate.stride(-2)
+    return gate.contiguous(), value.contiguous(), gate.shape[-1]
 
 
 class _RmsNorm(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        y, inverse = torch.empty_like(x), x.new_empty(_rows(x)[0], dtype=torch.float32)
-        call("rms_norm", x, *_rows(x), x, weight, eps, y, inverse)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
+        y, inverse = torch.empty_like(x), x.new_empty(rows_of(x)[0], dtype=torch.float32)
+        call("rms_norm", x, *rows_of(x), x, weight, offset, eps, y, inverse)
         ctx.save_for_backward(x, weight, inverse)
+        ctx.offset = offset
         return y
 
     @staticmethod
@@ -119,25 +170,52 @@ class _RmsNorm(Function):
         dx, sums = torch.empty_like(x), None
         if ctx.needs_input_grad[1]:
             sums = x.new_zeros(torch.get_num_threads(), x.shape[-1], dtype=torch.float32)
-        call("rms_norm_backward", x, *_rows(x), dy.contiguous(), x, weight, inverse, dx, sums)
-        return dx, None if sums is None else sums.sum(0).to(weight.dtype), None
+        call("rms_norm_backward", x, *rows_of(x), dy.contiguous(), x, weight, ctx.offset, inverse, dx, sums)
+        return dx, None if sums is None else sums.sum(0).to(weight.dtype), None, None
 
 
-class _GatedGelu(Function):
+class _Gated(Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, p: float, seed: int) -> Tensor:
-        y = h.new_empty(*h.shape[:-1], h.shape[-1] // 2)
-        call("gated_gelu", h, *_rows(y), h, p, seed, y)
-        ctx.save_for_backward(h)
-        ctx.drawn = p, seed
+    def forward(ctx: Any, gate: Tensor, value: Tensor, activation: int, p: float, seed: int) -> Tensor:
+        gate, value, stride = _alike(gate, value)
+        y = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
+        call("gated", y, *rows_of(y), stride, gate, value, activation, p, seed, y)
+        ctx.save_for_backward(gate, value)
+        ctx.settings = activation, p, seed
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        (h,) = ctx.saved_tensors
-        dh, dy = torch.empty_like(h), dy.contiguous()
-        call("gated_gelu_backward", h, *_rows(dy), dy, h, *ctx.drawn, dh)
-        return dh, None, None
+        gate, value = (t.contiguous() for t in ctx.saved_tensors)
+        dgate, dvalue = torch.empty_like(gate), torch.empty_like(value)
+        sizes = (*rows_of(gate), gate.shape[-1])
+        call("gated_backward", gate, *sizes, dy.contiguous(), gate, value, *ctx.settings, dgate, dvalue)
+        return dgate, dvalue, None, None, None
+
+
+class _Rotate(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        cosines: Tensor | None,
+        sines: Tensor | None,
+        positions: Tensor,
+        places: Tensor,
+        count: int,
+    ) -> Tensor:
+        y = x.new_zeros(count, *x.shape[1:]) if count != len(x) else torch.empty_like(x)
+        ctx.rotary = 0 if cosines is None else cosines.shape[-1]
+        ctx.save_for_backward(cosines, sines, positions, places)
+        call("rotate", x, *x.shape, ctx.rotary, x, cosines, sines, positions, places, False, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        cosines, sines, positions, places = ctx.saved_tensors
+        dx = dy.new_empty(len(positions), *dy.shape[1:])
+        call("rotate", dx, *dx.shape, ctx.rotary, dy.contiguous(), cosines, sines, positions, places, True, dx)
+        return dx, None, None, None, None, None
 
 
 class _AddDropout(Function):
@@ -185,86 +263,3 @@ class _Attention(Function):
         call("attention_probabilities_backward", q, *shares.shape, scores, shares, ctx.p, dbias, dropped)
         dv = (shares if dropped is None else dropped).transpose(-1, -2) @ dy
         return scores @ k, scores.transpose(-1, -2) @ q, dv, dbias, None, None, None, None
-
-
-class LowRank(Function):
-    """n Wᵀ + dropout(n) Aᵀ Bᵀ of n = rms_norm(x), with W and the norm frozen: x (..., in), W (out, in), A (R, in),
-    B (out, R), where A holds several adapters of `ranks` that sum to R, each with a dropout of its own. `norm` is the
-    norm's weight, or None where x is taken as it is. Of all that, x alone is kept for the backward pass: n and the
-    dropped inputs are computed again.
-    """
-
-    @staticmethod
-    def suits(x: Tensor, *frozen: Tensor | None) -> bool:
-        return _native(x) and not any(weight is not None and weight.requires_grad for weight in frozen)
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        norm: Tensor | None,
-        eps: float,
-        weight: Tensor,
-        a: Tensor,
-        b: Tensor,
-        ranks: list[int],
-        p: float,
-    ) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1]).contiguous()
-        ctx.drawn, ctx.eps = [(rank, p, _seed(p)) for rank in ranks], eps
-        normed, inverse = _normed(rows, norm, eps)
-        parts = zip(a.split(ranks), ctx.drawn, strict=True)
-        inner = torch.cat([_dropped(normed, *drawn) @ part.T for part, (_, *drawn) in parts], 1)
-        ctx.save_for_backward(rows, norm, inverse, weight, a, b, inner)
-        return torch.addmm(normed @ weight.T, inner, b.T).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Any:
-        x, norm, inverse, weight, a, b, inner = ctx.saved_tensors
-        shape, dy = dy.shape, dy.reshape(-1, dy.shape[-1])
-        normed, _ = _normed(x, norm, ctx.eps)
-        dinner, db = dy @ b, dy.T @ inner
-        dx = dy @ weight if ctx.needs_input_grad[0] else None
-        da, done = torch.empty_like(a), 0
-        for rank, p, seed in ctx.drawn:
-            part, by = slice(done, done + rank), dinner[:, done : done + rank]
-            torch.mm(by.T, _dropped(normed, p, seed), out=da[part])
-            if dx is not None:
-                through = by @ a[part]
-                call("add_dropout", dx, dx.numel(), dx, through, p, seed, dx)
-            done += rank
-        if dx is not None:
-            if norm is not None:
-                call("rms_norm_backward", dx, *_rows(dx), dx, x, norm, inverse, dx, None)
-            dx = dx.view(*shape[:-1], -1)
-        return dx, None, None, None, da, db, None, None
-
-
-def _normed(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor | None]:
-    """The RMS norm, and the inverse of the rms; or x."""
-    if weight is None:
-        return x, None
-    y, inverse = torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
-    call("rms_norm", x, *_rows(x), x, weight, eps, y, inverse)
-    return y, inverse
-
-
-def _dropped(x: Tensor, p: float, seed: int) -> Tensor:
-    if p == 0:
-        return x
-    y = torch.empty_like(x)
-    call("add_dropout", x, x.numel(), None, x, p, seed, y)
-    return y
-
-
-class _CrossEntropy(Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        losses = logits.new_empty(logits.shape[0], dtype=torch.float32)
-        call("cross_entropy", logits, *logits.shape, logits, targets, losses)
-        ctx.gradient = logits  # they are now their own gradient
-        return losses.sum()
-
-    @staticmethod
-    def backward(ctx: Any, dloss: Tensor) -> Any:
-        return ctx.gradient.mul_(dloss), None

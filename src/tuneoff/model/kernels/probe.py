@@ -31,13 +31,25 @@ def main(library: Path, openmp: Path | None) -> None:
     x, scale = _drawn(random, ROWS, WIDTH), _drawn(random, WIDTH)
 
     y, inverse = np.empty_like(x), np.empty(ROWS, np.float32)
-    kernels.rms_norm(False, THREADS, ROWS, WIDTH, _at(x), _at(scale), 1e-6, _at(y), _at(inverse))
-    _same(y, x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-6) * scale)
+    kernels.rms_norm(False, THREADS, ROWS, WIDTH, _at(x), _at(scale), 1.0, 1e-6, _at(y), _at(inverse))
+    _same(y, x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-6) * (scale + 1))
 
     h = _drawn(random, ROWS, 2 * WIDTH)
-    kernels.gated_gelu(False, THREADS, ROWS, WIDTH, _at(h), 0.0, 0, _at(y))
-    gate = h[:, :WIDTH]
-    _same(y, 0.5 * gate * (1 + np.tanh(0.7978845608 * (gate + 0.044715 * gate**3))) * h[:, WIDTH:])
+    gate, value = h[:, :WIDTH], h[:, WIDTH:]
+    gelu = 0.5 * gate * (1 + np.tanh(0.7978845608 * (gate + 0.044715 * gate**3)))
+    for kind, active in enumerate([gelu, gate / (1 + np.exp(-gate))]):
+        kernels.gated(False, THREADS, ROWS, WIDTH, 2 * WIDTH, _at(gate), _at(value), kind, 0.0, 0, _at(y))
+        _same(y, active * value)
+
+    angles, forward = _drawn(random, ROWS, WIDTH - 1), np.arange(ROWS)
+    backward = forward[::-1].copy()
+    cosines, sines = np.cos(angles), np.sin(angles)
+    tables = (_at(cosines), _at(sines), _at(forward), _at(backward))
+    kernels.rotate(False, THREADS, ROWS, 1, WIDTH, WIDTH - 1, _at(x), *tables, False, _at(y))
+    half = WIDTH // 2
+    first, second = x[:, :half], x[:, half:-1]
+    c, s = cosines[:, :half], sines[:, :half]
+    _same(y[::-1], np.concatenate([first * c - second * s, second * c + first * s, x[:, -1:]], 1))
 
     kernels.add_dropout(False, THREADS, x.size, _at(x), _at(h), 0.0, 0, _at(y))
     _same(y, x + h.ravel()[: x.size].reshape(x.shape))
@@ -51,8 +63,8 @@ def main(library: Path, openmp: Path | None) -> None:
     queries, keys, values = x[:1].copy(), _drawn(random, ROWS, WIDTH), _drawn(random, ROWS, WIDTH)
     lengths[0] = ROWS - 1
     kernels.attend(
-        False, THREADS, 1, 1, WIDTH, ROWS * WIDTH, ROWS * WIDTH, _at(queries), _at(keys), _at(values), None, 0,
-        _at(lengths), _at(y),
+        False, THREADS, 1, 1, 1, WIDTH, ROWS * WIDTH, ROWS * WIDTH, _at(queries), _at(keys), _at(values), None, 0,
+        None, _at(lengths), 0, 0.0, _at(y),
     )  # fmt: skip
     _same(y[:1], _softmax(queries @ keys[:-1].T) @ values[:-1])
 

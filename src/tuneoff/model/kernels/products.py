@@ -1,0 +1,238 @@
+"""Products of one input with the weights of several linear layers, low-rank updates included, for the CPU kernels.
+
+What is computed from the layers' input (a norm, a gated activation, dropout) is not kept for the backward pass but
+computed again: of a product, its input alone is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+from tuneoff.model.kernels.native import call
+from tuneoff.model.kernels.operations import drawn_seed, dropout, gated, is_native, rms_norm, rows_of, summed_over_rows
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer, with its low-rank update or without: y = x Wᵀ + bias + dropout(x) Aᵀ Bᵀ (Hu et al. 2021,
+    equation 3, where B is scaled). `weight` (out, in), `bias` (out), `a` (rank, in), `b` (out, rank); p of dropout.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    a: Tensor | None = None
+    b: Tensor | None = None
+    p: float = 0.0
+
+
+class Source(Protocol):
+    """What the layers multiply, of tensors that autograd knows."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors that it is computed from."""
+        ...
+
+    def compute(self) -> Tensor:
+        """The layers' input, by operations that autograd follows."""
+        ...
+
+    def native(self, *tensors: Tensor) -> Tensor:
+        """The same of `tensors` (rows, width) by the C++ kernels, which autograd does not follow."""
+        ...
+
+    def gradients(self, gradient: Tensor, needed: Sequence[bool], *tensors: Tensor) -> list[Tensor | None]:
+        """The gradients of `tensors`, as far as they are `needed`, from that of the layers' input, which is spent."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The input as it is: (…, in)."""
+
+    x: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.x,)
+
+    def compute(self) -> Tensor:
+        return self.x
+
+    def native(self, *tensors: Tensor) -> Tensor:
+        return tensors[0]
+
+    def gradients(self, gradient: Tensor, needed: Sequence[bool], *tensors: Tensor) -> list[Tensor | None]:
+        return [gradient]
+
+
+@dataclass(frozen=True)
+class Normed:
+    """The RMS norm of x (…, in), scaled by weight (in) + offset."""
+
+    x: Tensor
+    weight: Tensor
+    eps: float
+    offset: float = 0.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.x, self.weight
+
+    def compute(self) -> Tensor:
+        return rms_norm(self.x, self.weight, self.eps, self.offset)
+
+    def native(self, *tensors: Tensor) -> Tensor:
+        return self._normed(*tensors)[0]
+
+    def gradients(self, gradient: Tensor, needed: Sequence[bool], *tensors: Tensor) -> list[Tensor | None]:
+        x, weight = tensors
+        _, inverse = self._normed(x, weight)
+        sums = x.new_zeros(torch.get_num_threads(), x.shape[-1], dtype=torch.float32) if needed[1] else None
+        call("rms_norm_backward", x, *x.shape, gradient, x, weight, self.offset, inverse, gradient, sums)
+        return [gradient, None if sums is None else sums.sum(0).to(weight.dtype)]
+
+    def _normed(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm, and the inverse of the rms (rows)."""
+        y, inverse = torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
+        call("rms_norm", x, *x.shape, x, weight, self.offset, self.eps, y, inverse)
+        return y, inverse
+
+
+@dataclass(frozen=True)
+class Gated:
+    """dropout(activation(gate) * value) of gate and value (…, in)."""
+
+    gate: Tensor
+    value: Tensor
+    activation: int
+    p: float
+    seed: int
+
+    @classmethod
+    def of(cls, gate: Tensor, value: Tensor, activation: int, p: float) -> Gated:
+        """With a seed of its own for the dropout."""
+        return cls(gate, value, activation, p, drawn_seed(p) if is_native(gate) else 0)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.gate, self.value
+
+    def compute(self) -> Tensor:
+        return gated(self.gate, self.value, self.activation, self.p)
+
+    def native(self, *tensors: Tensor) -> Tensor:
+        gate, value = tensors
+        y = torch.empty_like(gate)
+        call("gated", gate, *gate.shape, gate.shape[1], gate, value, self.activation, self.p, self.seed, y)
+        return y
+
+    def gradients(self, gradient: Tensor, needed: Sequence[bool], *tensors: Tensor) -> list[Tensor | None]:
+        gate, value = tensors
+        dgate, dvalue = torch.empty_like(gate), torch.empty_like(value)
+        settings = (self.activation, self.p, self.seed)
+        call("gated_backward", gate, *gate.shape, gate.shape[1], gradient, gate, value, *settings, dgate, dvalue)
+        return [dgate, dvalue]
+
+
+def products(source: Source, layers: Sequence[Linear]) -> list[Tensor]:
+    """The outputs of several layers on one input: (…, out) each."""
+    first = source.tensors[0]
+    if is_native(first) and all(layer.weight.dtype == first.dtype for layer in layers):
+        flat = [tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.a, layer.b)]
+        found = _Products.apply(source, [layer.p for layer in layers], *source.tensors, *flat)
+        return list(found)
+    x = source.compute()
+    return [_apply(layer, x) for layer in layers]
+
+
+def _apply(layer: Linear, x: Tensor) -> Tensor:
+    y = functional.linear(x, layer.weight, layer.bias)
+    if layer.a is None or layer.b is None:
+        return y
+    return y + functional.linear(functional.linear(dropout(x, layer.p), layer.a), layer.b)
+
+
+class _Products(Function):
+    @staticmethod
+    def forward(ctx: Any, source: Source, ps: list[float], *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        given = tensors[: len(source.tensors)]
+        shape = given[0].shape  # type: ignore[union-attr]
+        flat = [_flat(tensor) for tensor in given]
+        weights = tensors[len(given) :]
+        x = source.native(*flat)
+        seeds = [drawn_seed(p) for p in ps]
+        outputs, inners = [], []
+        for n, (p, seed) in enumerate(zip(ps, seeds, strict=True)):
+            weight, bias, a, b = weights[4 * n : 4 * n + 4]
+            y = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)  # type: ignore[union-attr]
+            inner = None
+            if a is not None and b is not None:
+                inner = _dropped(x, p, seed) @ a.T
+                y.addmm_(inner, b.T)
+            outputs.append(y.view(*shape[:-1], -1))
+            inners.append(inner)
+        ctx.save_for_backward(*flat, *weights, *inners)
+        ctx.source, ctx.ps, ctx.seeds, ctx.given = _without_tensors(source), ps, seeds, len(given)
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        saved, count = ctx.saved_tensors, len(ctx.ps)
+        inputs, weights = saved[: ctx.given], saved[ctx.given : ctx.given + 4 * count]
+        inners, needed = saved[ctx.given + 4 * count :], ctx.needs_input_grad[2:]
+        x = ctx.source.native(*inputs)
+        through = any(needed[: ctx.given])
+        dx: Tensor | None = None
+        found: list[Tensor | None] = []
+        for n, (p, seed) in enumerate(zip(ctx.ps, ctx.seeds, strict=True)):
+            weight, _, a, b = weights[4 * n : 4 * n + 4]
+            wanted = needed[ctx.given + 4 * n : ctx.given + 4 * n + 4]
+            dy = _flat(gradients[n])
+            found += [dy.T @ x if wanted[0] else None, summed_over_rows(dy) if wanted[1] else None]
+            if through:
+                dx = dy @ weight if dx is None else dx.addmm_(dy, weight)
+            if a is None:
+                found += [None, None]
+                continue
+            dinner = dy @ b
+            found += [dinner.T @ _dropped(x, p, seed), dy.T @ inners[n]]
+            if through:
+                assert dx is not None
+                if p == 0:
+                    dx.addmm_(dinner, a)
+                else:
+                    call("add_dropout", dx, dx.numel(), dx, dinner @ a, p, seed, dx)
+        if dx is None:
+            return None, None, *([None] * ctx.given), *found
+        shape = gradients[0].shape[:-1]
+        back = ctx.source.gradients(dx, needed[: ctx.given], *inputs)
+        # A norm's weight, of one dimension, has its shape already.
+        return None, None, *(t if t is None or t.dim() < 2 else t.view(*shape, -1) for t in back), *found
+
+
+def _without_tensors(source: Source) -> Source:
+    """What `source` is set to. It keeps no tensor alive: autograd does, as long as it needs them."""
+    from dataclasses import fields, replace
+
+    return replace(source, **{f.name: None for f in fields(source) if isinstance(getattr(source, f.name), Tensor)})  # type: ignore[type-var]
+
+
+def _flat(x: Any) -> Tensor:
+    """(…, width) → (rows, width), contiguous; a weight of one dimension stays as it is."""
+    return x if x.dim() < 2 else x.reshape(rows_of(x)).contiguous()
+
+
+def _dropped(x: Tensor, p: float, seed: int) -> Tensor:
+    if p == 0:
+        return x
+    y = torch.empty_like(x)
+    call("add_dropout", x, x.numel(), None, x, p, seed, y)
+    return y
