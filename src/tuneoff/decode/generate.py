@@ -57,20 +57,26 @@ def generate(
     greedy = engine.greedy() if plain_greedy else None
     ends = settings.eos_token_id
     outputs: list[Generated | None] = [None] * len(inputs)
-    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        made = collate.for_generation([inputs[i] for i in chosen])
-        batch = {name: tensor.to(device) for name, tensor in made.items()}
-        if greedy is not None:
-            written = greedy(batch["input_ids"], [len(inputs[i]) for i in chosen], max_new_tokens, ends)
-        else:
+
+    def keep(number: int, ids: list[int]) -> None:
+        ended = next((n for n, token in enumerate(ids, start=1) if token in ends), None)
+        text = tokenizer.decode(ids[:ended], skip_special_tokens=True).strip()
+        outputs[number] = Generated(text, truncated=ended is None, tokens=ended or len(ids))
+
+    if greedy is not None:
+        for done, (number, ids) in enumerate(greedy.write(inputs, max_new_tokens, ends, batch_size), start=1):
+            keep(number, ids)
+            report(done, len(inputs))
+    else:
+        order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            made = collate.for_generation([inputs[i] for i in chosen])
+            batch = {name: tensor.to(device) for name, tensor in made.items()}
             written = model.generate(**batch, generation_config=settings)
             # A decoder-only model repeats its prompt, an encoder-decoder its decoder_start_token_id.
             written = written[:, batch["input_ids"].shape[1] if kind == "causal" else 1 :]
-        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
-        for i, ids, text in zip(chosen, written.tolist(), texts, strict=True):
-            ended = next((n for n, token in enumerate(ids, start=1) if token in ends), None)
-            outputs[i] = Generated(text.strip(), truncated=ended is None, tokens=ended or len(ids))
-        report(start + len(chosen), len(inputs))
+            for i, ids in zip(chosen, written.tolist(), strict=True):
+                keep(i, ids)
+            report(start + len(chosen), len(inputs))
     return [output for output in outputs if output is not None]

@@ -64,7 +64,7 @@ class FakeWorld:
 
     @contextmanager
     def entered(self, rows: Sequence[int]) -> Iterator[None]:
-        """Compute without values. `rows` are the real targets of each batch, which only values could tell."""
+        """Compute without values. `rows` are what only values could tell: how many rows of each mask are real."""
         with self._mode, _Answers(rows):
             yield
 

@@ -184,11 +184,15 @@ class FakeTraining:
         return alive.held(fixed + bytes_besides_tensors(self._device, len(alive.products)))
 
     @contextmanager
-    def _ready(self, rows: Dataset, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
-        """Micro-batches of `rows` without values, where they can be computed with, and the first one's padded shape."""
-        real = [self._training.collate([rows[i] for i in chosen]) for chosen in micro_batches]
-        targets = [int((batch["labels"] != IGNORED).sum()) for batch in real]
+    def _ready(self, examples: Dataset, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
+        """Micro-batches of `examples` without values, where they can be computed with, and the first one's padded shape."""
+        real = [self._training.collate([examples[i] for i in chosen]) for chosen in micro_batches]
+        # What an engine asks of a batch, in its order: how many tokens there are, where it packs them, and targets.
+        packs, rows = self._training.engine.packs, []
+        for batch in real:
+            rows += [int(batch["attention_mask"].sum())] if packs else []
+            rows.append(int((batch["labels"] != IGNORED).sum()))
         first = real[0]
-        with self._world.entered(targets):
+        with self._world.entered(rows):
             shape = (len(first["labels"]), first["input_ids"].shape[1], first["labels"].shape[1])
             yield [self._world.batch(batch) for batch in real], shape

@@ -11,6 +11,7 @@ import torch
 from tuneoff.errors import ModelError
 from tuneoff.model.base import build_model, model_class
 from tuneoff.model.depth import shallow
+from tuneoff.model.engines.decoder import DecoderEngine
 from tuneoff.model.engines.engine import Engine
 from tuneoff.model.engines.plain import PlainEngine
 from tuneoff.model.engines.t5 import T5Engine
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tuneoff.recipe.schema import ArmSpec, TrainingSpec
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (T5Engine, PlainEngine)}  # fastest first
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (T5Engine, DecoderEngine, PlainEngine)}
 
 
 def engine_for(name: str, model: Any, *, bf16: bool) -> Engine:
@@ -41,10 +42,8 @@ def choose_engines(
     """
     if training.engine == "plain":
         return dict.fromkeys(arms, ChosenEngine(name="plain", reason="as the recipe says"))
-    if training.activation_checkpointing:
-        reason = "activation checkpointing is only in transformers' own forward pass"
-        return dict.fromkeys(arms, ChosenEngine(name="plain", reason=reason))
-    objections = {name: _objections(config, arm) for name, arm in arms.items()}
+    checkpoints = training.activation_checkpointing
+    objections = {name: _objections(config, arm, checkpoints=checkpoints) for name, arm in arms.items()}
     if training.engine == "fast":
         return {name: _fastest({name: found}, "the fastest for this arm") for name, found in objections.items()}
     trained = {name: found for name, found in objections.items() if arms[name].trains}
@@ -65,13 +64,17 @@ def _fastest(objections: Mapping[str, Mapping[str, str | None]], reason: str) ->
     raise AssertionError("the plain engine takes every model")
 
 
-def _objections(config: PretrainedConfig, arm: ArmSpec) -> dict[str, str | None]:
-    """By engine, why it does not suit the arm's model; None where it does."""
+def _objections(config: PretrainedConfig, arm: ArmSpec, *, checkpoints: bool) -> dict[str, str | None]:
+    """By engine, why it does not suit the arm's model, or its activation checkpointing; None where it does."""
     try:
         model = _without_values(config, arm)
     except ModelError as error:  # the method needs values, or real tensors: told where the arm is rehearsed
         return {name: None if name == "plain" else str(error) for name in ENGINES}
-    return {name: engine.suits(model) for name, engine in ENGINES.items()}
+    missing = "it has no activation checkpointing"
+    return {
+        name: engine.suits(model) or (missing if checkpoints and not engine.checkpoints else None)
+        for name, engine in ENGINES.items()
+    }
 
 
 def _without_values(config: PretrainedConfig, arm: ArmSpec) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -11,18 +11,18 @@ import torch
 class GreedySearch(Protocol):
     """A greedy search of an engine's own."""
 
-    def __call__(
-        self, input_ids: torch.Tensor, lengths: Sequence[int], max_new_tokens: int, ends: list[int]
-    ) -> torch.Tensor:
-        """The tokens written after `input_ids` (B, S), whose rows have `lengths` real tokens.
+    def write(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], at_once: int
+    ) -> Iterator[tuple[int, list[int]]]:
+        """The number of each prompt and the token ids written for it, as texts end.
 
-        Returns (B, at most `max_new_tokens`) token ids. A row is filled with padding after the first token that is in
-        `ends`.
+        A text ends with the first token that is in `ends`, or after `max_new_tokens`. At most `at_once` texts are
+        written together.
         """
         ...
 
     def begin(self, input_ids: torch.Tensor, lengths: Sequence[int], max_new_tokens: int) -> Any:
-        """Read the inputs and make room for the tokens to come. Returns the state of the search."""
+        """Read the inputs (B, S), padded on the right, and make room for the tokens to come. Returns the search's state."""
         ...
 
     def step(self, state: Any, step: int) -> torch.Tensor:
@@ -38,6 +38,8 @@ class Engine(Protocol):
         computes_in_weights_dtype: Whether bf16 training computes with bf16 weights directly, which the optimizer then
             holds exactly, rather than under autocast.
         merges_adapters: Whether texts are written by a model with its adapter merged.
+        packs: Whether the tokens of a batch are computed one after another, without padding.
+        checkpoints: Whether it can compute activations again in the backward pass.
         model: The model that it computes.
         bf16: Whether training computes in bf16.
     """
@@ -45,6 +47,8 @@ class Engine(Protocol):
     name: ClassVar[str]
     computes_in_weights_dtype: ClassVar[bool]
     merges_adapters: ClassVar[bool]
+    packs: ClassVar[bool]
+    checkpoints: ClassVar[bool]
     model: Any
     bf16: bool
 
@@ -57,6 +61,10 @@ class Engine(Protocol):
 
     def loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy in nats, summed over the target tokens of a batch that `data.batches.Collator` made."""
+        ...
+
+    def losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The same of each example of the batch, without gradient: (B) in fp32."""
         ...
 
     def greedy(self) -> GreedySearch | None:

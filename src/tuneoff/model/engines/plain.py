@@ -17,6 +17,8 @@ class PlainEngine:
     name: ClassVar[str] = "plain"
     computes_in_weights_dtype: ClassVar[bool] = False
     merges_adapters: ClassVar[bool] = False
+    packs: ClassVar[bool] = False
+    checkpoints: ClassVar[bool] = True
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
         self.model = model
@@ -30,10 +32,20 @@ class PlainEngine:
 
     def loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy in nats, summed over the target tokens of `batch`."""
+        return summed_cross_entropy(self._logits(batch), batch["labels"], causal=self._causal)
+
+    @torch.no_grad()
+    def losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The same of each example of the batch, without gradient: (B) in fp32."""
+        logits, labels = self._logits(batch), batch["labels"]
+        each = [summed_cross_entropy(logits[n : n + 1], labels[n : n + 1], causal=self._causal) for n in range(len(labels))]
+        return torch.stack(each)
+
+    def _logits(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         with self.autocast():
-            logits = self.model(**inputs, use_cache=False).logits  # FSMT masks the future only without a cache
-        return summed_cross_entropy(logits, batch["labels"], causal=self._causal)
+            logits: torch.Tensor = self.model(**inputs, use_cache=False).logits  # FSMT masks the future only without one
+        return logits
 
     def greedy(self) -> None:
         """None: texts are written by transformers' `generate`."""

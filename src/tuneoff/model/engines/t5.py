@@ -36,6 +36,8 @@ class T5Engine:
     name: ClassVar[str] = "t5"
     computes_in_weights_dtype: ClassVar[bool] = True
     merges_adapters: ClassVar[bool] = True
+    packs: ClassVar[bool] = False
+    checkpoints: ClassVar[bool] = False
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
         self.model, self.bf16 = model, bf16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,27 +67,34 @@ class GreedyT5:
         self._cross = torch.cat([layer.weight for a in crossing for layer in (a.k, a.v)])
 
     @torch.no_grad()
-    def __call__(self, input_ids: Tensor, lengths: Sequence[int], max_new_tokens: int, ends: list[int]) -> Tensor:
-        """The tokens written for `input_ids` (B, S), padded on the right: (B, at most `max_new_tokens`), padded.
+    def write(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], at_once: int
+    ) -> Iterator[tuple[int, list[int]]]:
+        """The number of each prompt and the tokens written for it. The longest go first, `at_once` at a time."""
+        order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]), reverse=True)
+        for start in range(0, len(order), at_once):
+            numbers = order[start : start + at_once]
+            texts = self._write([prompts[n] for n in numbers], max_new_tokens, ends)
+            yield from zip(numbers, texts, strict=True)
 
-        Little is padded in the encoder where inputs of like `lengths` follow each other.
-        """
-        state = self.begin(input_ids, lengths, max_new_tokens)
-        rows = torch.arange(len(input_ids), device=input_ids.device)
-        written = input_ids.new_full((len(input_ids), max_new_tokens), self._t5.config.pad_token_id)
-        stops = torch.tensor(ends, device=input_ids.device)
-        going = torch.ones_like(rows, dtype=torch.bool)
+    def _write(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int]) -> list[list[int]]:
+        """The tokens written for prompts of like lengths, all at once."""
+        lengths = [len(prompt) for prompt in prompts]
+        width = max(lengths)
+        rows = [[*prompt, *[0] * (width - len(prompt))] for prompt in prompts]
+        state = self.begin(torch.tensor(rows, device=self._cross.device), lengths, max_new_tokens)
+        written: list[list[int]] = [[] for _ in prompts]
+        numbers = list(range(len(prompts)))  # of the texts that the search still holds
         for step in range(max_new_tokens):
-            token = self.step(state, step)
-            written[rows, step] = torch.where(going, token, self._t5.config.pad_token_id)
-            going = going & ~torch.isin(token, stops)
-            left = int(going.sum())
-            if left == 0:
-                return written[:, : step + 1]
-            if left <= COMPACT * len(rows):
-                rows = rows[going]
-                state.keep(going)
-                going = torch.ones_like(rows, dtype=torch.bool)
+            for number, token in zip(numbers, self.step(state, step).tolist(), strict=True):
+                if not written[number] or written[number][-1] not in ends:
+                    written[number].append(token)
+            going = [n for n, number in enumerate(numbers) if written[number][-1] not in ends]
+            if not going:
+                break
+            if len(going) <= COMPACT * len(numbers):
+                state.keep(torch.tensor(going, device=self._cross.device))
+                numbers = [numbers[n] for n in going]
         return written
 
     @torch.no_grad()
