@@ -34,7 +34,6 @@ from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.model.device import pick_precision
 from tuneoff.model.engines import ENGINES, Engine, engine_for
-from tuneoff.model.engines.plain import summed_cross_entropy
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
@@ -209,7 +208,8 @@ def held_out_loss(model: Any, tokenizer: Any, spec: Spec) -> float:
     for start in range(0, len(rows), 16):
         batch = collate([rows[i] for i in range(start, min(len(rows), start + 16))])
         labels = batch.pop("labels")
-        total += float(summed_cross_entropy(model(**batch, labels=labels).logits, labels, causal=False))
+        logits = model(**batch, labels=labels).logits.flatten(0, 1)
+        total += float(torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum"))
         count += int((labels >= 0).sum())
     return total / count
 

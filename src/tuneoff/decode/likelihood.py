@@ -17,6 +17,8 @@ from tuneoff.model.engines import Engine
 if TYPE_CHECKING:
     from tuneoff.score.metrics import Loss
 
+AT_ONCE = 8  # references that go through the model together
+
 
 @torch.no_grad()
 def reference_losses(
@@ -28,24 +30,29 @@ def reference_losses(
 ) -> list[list[Loss]]:
     """The loss on each of an example's references after its prompt: nats, summed over the tokens that a loss sees.
 
-    Each goes through the model by itself, so that no figure hangs on what shares its batch. A reference is cut at
-    `max_target_length`, as in training. `report` is told the examples done and in all.
+    A reference is cut at `max_target_length`, as in training. `report` is told the examples done and in all.
 
     Raises MetricError where a loss is no number.
     """
     model = engine.model.eval()
     device = next(model.parameters()).device
     collate = collator_for(model, tokenization.tokenizer, model_class(model.config))
-    found: list[list[Loss]] = []
-    for prompt, own in zip(prompts, references, strict=True):
-        losses: list[Loss] = []
-        for row in tokenization.with_targets(prompt, own):
-            batch = {name: tensor.to(device) for name, tensor in collate([row]).items()}
-            tokens = sum(label != IGNORED for label in row["labels"])
-            nats = float(engine.loss(batch))
+    rows, owners = [], []
+    for number, (prompt, own) in enumerate(zip(prompts, references, strict=True)):
+        made = list(tokenization.with_targets(prompt, own))
+        rows += made
+        owners += [(number, place) for place in range(len(made))]
+    found: list[list[Loss]] = [[(0.0, 0)] * len(own) for own in references]
+    left = [len(own) for own in references]
+    order = sorted(range(len(rows)), key=lambda n: len(rows[n]["input_ids"]), reverse=True)
+    for start in range(0, len(order), AT_ONCE):
+        chosen = order[start : start + AT_ONCE]
+        batch = {name: tensor.to(device) for name, tensor in collate([rows[n] for n in chosen]).items()}
+        for n, nats in zip(chosen, engine.losses(batch).tolist(), strict=True):
+            number, place = owners[n]
             if not math.isfinite(nats):
-                raise MetricError(f"the model's loss on a reference is {nats}: {own[len(losses)][:60]!r}")
-            losses.append((nats, tokens))
-        found.append(losses)
-        report(len(found), len(prompts))
+                raise MetricError(f"the model's loss on a reference is {nats}: {references[number][place][:60]!r}")
+            found[number][place] = nats, sum(label != IGNORED for label in rows[n]["labels"])
+            left[number] -= 1
+        report(left.count(0), len(prompts))
     return found

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from tuneoff.data.inputs import Inputs
-from tuneoff.data.tokens import IGNORED
 from tuneoff.folder import TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.components import track
@@ -187,11 +186,7 @@ class FakeTraining:
     def _ready(self, examples: Dataset, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
         """Micro-batches of `examples` without values, where they can be computed with, and the first one's padded shape."""
         real = [self._training.collate([examples[i] for i in chosen]) for chosen in micro_batches]
-        # What an engine asks of a batch, in its order: how many tokens there are, where it packs them, and targets.
-        packs, rows = self._training.engine.packs, []
-        for batch in real:
-            rows += [int(batch["attention_mask"].sum())] if packs else []
-            rows.append(int((batch["labels"] != IGNORED).sum()))
+        rows = [count for batch in real for count in self._training.engine.real_rows(batch)]
         first = real[0]
         with self._world.entered(rows):
             shape = (len(first["labels"]), first["input_ids"].shape[1], first["labels"].shape[1])

@@ -31,7 +31,6 @@ class DecoderEngine:
     name: ClassVar[str] = "decoder"
     computes_in_weights_dtype: ClassVar[bool] = True
     merges_adapters: ClassVar[bool] = True
-    packs: ClassVar[bool] = True
     checkpoints: ClassVar[bool] = True
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
@@ -76,6 +75,11 @@ class DecoderEngine:
         rows, targets, examples = self._targets(batch)
         found = head_token_losses(rows, self.base.lm_head, targets, self._cap)
         return found.new_zeros(len(batch["labels"])).index_add(0, examples, found)
+
+    @classmethod
+    def real_rows(cls, batch: Mapping[str, Tensor]) -> list[int]:
+        """The tokens, and the targets."""
+        return [int(batch["attention_mask"].sum()), int((batch["labels"][:, 1:] >= 0).sum())]
 
     def greedy(self) -> GreedySearch | None:
         """The engine's own greedy search, for a model without adapters (they are merged before)."""

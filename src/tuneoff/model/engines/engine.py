@@ -38,7 +38,6 @@ class Engine(Protocol):
         computes_in_weights_dtype: Whether bf16 training computes with bf16 weights directly, which the optimizer then
             holds exactly, rather than under autocast.
         merges_adapters: Whether texts are written by a model with its adapter merged.
-        packs: Whether the tokens of a batch are computed one after another, without padding.
         checkpoints: Whether it can compute activations again in the backward pass.
         model: The model that it computes.
         bf16: Whether training computes in bf16.
@@ -47,7 +46,6 @@ class Engine(Protocol):
     name: ClassVar[str]
     computes_in_weights_dtype: ClassVar[bool]
     merges_adapters: ClassVar[bool]
-    packs: ClassVar[bool]
     checkpoints: ClassVar[bool]
     model: Any
     bf16: bool
@@ -65,6 +63,14 @@ class Engine(Protocol):
 
     def losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same of each example of the batch, without gradient: (B) in fp32."""
+        ...
+
+    @classmethod
+    def real_rows(cls, batch: Mapping[str, torch.Tensor]) -> list[int]:
+        """How many rows are real of each mask that `loss` makes of a batch, in its order: what only values tell.
+
+        The planner, whose tensors have none, answers by it.
+        """
         ...
 
     def greedy(self) -> GreedySearch | None:

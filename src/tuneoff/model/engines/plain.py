@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -17,13 +18,15 @@ class PlainEngine:
     name: ClassVar[str] = "plain"
     computes_in_weights_dtype: ClassVar[bool] = False
     merges_adapters: ClassVar[bool] = False
-    packs: ClassVar[bool] = False
     checkpoints: ClassVar[bool] = True
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
         self.model = model
         self.bf16 = bf16
         self._causal = not model.config.is_encoder_decoder
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        virtual = base is not model and model.active_peft_config.is_prompt_learning
+        self._chooses = self._causal and not virtual and "logits_to_keep" in signature(type(base).forward).parameters
 
     @classmethod
     def suits(cls, model: Any) -> str | None:
@@ -32,20 +35,37 @@ class PlainEngine:
 
     def loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy in nats, summed over the target tokens of `batch`."""
-        return summed_cross_entropy(self._logits(batch), batch["labels"], causal=self._causal)
+        return self._token_losses(batch).sum()
 
     @torch.no_grad()
     def losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same of each example of the batch, without gradient: (B) in fp32."""
-        logits, labels = self._logits(batch), batch["labels"]
-        each = [summed_cross_entropy(logits[n : n + 1], labels[n : n + 1], causal=self._causal) for n in range(len(labels))]
-        return torch.stack(each)
+        return self._token_losses(batch).sum(1)
 
-    def _logits(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    @classmethod
+    def real_rows(cls, batch: Mapping[str, torch.Tensor]) -> list[int]:
+        """The positions at which an example has a target, where the model can be asked for the logits of these alone."""
+        return [int((batch["labels"] >= 0).any(0).sum())]
+
+    def _token_losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of each target, (B, positions) in fp32; 0 where there is none.
+
+        A decoder-only model predicts the token at t at t - 1. Where it can be asked for the logits of some positions,
+        it is asked for those at which an example has a target: all others cost time and memory for nothing.
+        """
         inputs = {name: value for name, value in batch.items() if name != "labels"}
+        labels = batch["labels"]
+        if self._causal:
+            labels = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORED)], 1)
+        if self._chooses:
+            chosen = (labels >= 0).any(0).nonzero().squeeze(1)
+            labels, inputs = labels.index_select(1, chosen), {**inputs, "logits_to_keep": chosen}
         with self.autocast():
-            logits: torch.Tensor = self.model(**inputs, use_cache=False).logits  # FSMT masks the future only without one
-        return logits
+            logits = self.model(**inputs, use_cache=False).logits  # FSMT masks the future only without a cache
+        # A method that puts virtual tokens before a decoder-only model's sequence gives their logits, too.
+        logits, labels = logits[:, -labels.shape[1] :], labels.to(logits.device)
+        flat = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="none")
+        return flat.view(labels.shape)
 
     def greedy(self) -> None:
         """None: texts are written by transformers' `generate`."""
@@ -61,16 +81,3 @@ class PlainEngine:
         checkpointed = bool(getattr(base, "is_activation_checkpointing", False))
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16, cache_enabled=not checkpointed)
-
-
-def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, *, causal: bool) -> torch.Tensor:
-    """Cross-entropy in nats, summed over the target tokens. `logits` (B, T', V), `labels` (B, T).
-
-    T' is longer than T where a method puts virtual tokens before the sequence of a decoder-only model: then the last T
-    count. For a decoder-only model (`causal`) position t predicts token t + 1.
-    """
-    logits = logits[:, -labels.shape[1] :]  # (B, T, V)
-    if causal:
-        logits, labels = logits[:, :-1], labels[:, 1:]
-    targets = labels.reshape(-1).to(logits.device)
-    return cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), targets, ignore_index=IGNORED, reduction="sum")

@@ -36,7 +36,6 @@ class T5Engine:
     name: ClassVar[str] = "t5"
     computes_in_weights_dtype: ClassVar[bool] = True
     merges_adapters: ClassVar[bool] = True
-    packs: ClassVar[bool] = False
     checkpoints: ClassVar[bool] = False
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
@@ -62,6 +61,11 @@ class T5Engine:
             if type(module).__module__ in FAMILIES and (module._forward_hooks or module._forward_pre_hooks):
                 return f"the method hooks into {name or 'the model'}"
         return next((f"the method replaces {name}" for name, part in _parts(t5) if _replaced(part)), None)
+
+    @classmethod
+    def real_rows(cls, batch: Mapping[str, Tensor]) -> list[int]:
+        """The targets."""
+        return [int((batch["labels"] >= 0).sum())]
 
     def greedy(self) -> GreedySearch | None:
         """The engine's own greedy search, for a model without adapters (they are merged before)."""
