@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 
-from shapes import LORA, RATES, SHAPES, recipe, resolved_for
+from shapes import RATES, SHAPES, lora_settings, recipe, resolved_for
 from speed_flops import model_flops
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate

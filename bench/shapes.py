@@ -19,9 +19,20 @@ SHAPES: dict[str, Any] = {
     "flan-t5-small": {**FLAN, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
     "flan-t5-base": {**FLAN, "d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
     "nano": "builtin:dialog-t5-nano",
-}
-LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q", "v"]}
+    "smollm2-135m": {
+        "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
+        "max_position_embeddings": 8192,
+    },
+}  # fmt: skip
+DECODERS = {"smollm2-135m"}
+LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1}
 RATES = {"full": 5e-5, "lora": 1e-3}
+
+
+def lora_settings(shape: str) -> dict[str, Any]:
+    """The course's LoRA of a T5; of a decoder-only model, LoRA on all linear layers."""
+    return {**LORA, "target_modules": "all-linear" if shape in DECODERS else ["q", "v"]}
 
 
 def recipe(shape: str, data: str, test: int) -> Recipe:
@@ -39,7 +50,7 @@ def recipe(shape: str, data: str, test: int) -> Recipe:
             "prompt": "Summarize the following conversation.\n{dialogue}\nSummary:",
             "arms": {
                 "full": {"method": "full", "learning_rate": RATES["full"]},
-                "lora": {"method": "lora", "learning_rate": RATES["lora"], **LORA},
+                "lora": {"method": "lora", "learning_rate": RATES["lora"], **lora_settings(shape)},
             },
         }
     )

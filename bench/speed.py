@@ -35,6 +35,7 @@ NOTEBOOK_STEPS = {
     "flan-t5-small": 1,
     "flan-t5-base": 1,
     "nano": 6,
+    "smollm2-135m": 1,
 }  # of a round
 GENERATED, ONE_BY_ONE = 64, 6  # test dialogues of a round; the notebook's, one at a time
 
@@ -89,6 +90,7 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
     resolved = resolved_for(asked, folder)
     steps = EXAMPLES // EXAMPLES_PER_STEP
     spec = Spec(
+        shape=shape,
         model=resolved.model_path,
         tokenizer=resolved.tokenizer_path,
         tokens=resolved.tokens,

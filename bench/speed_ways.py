@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForSeq2SeqLM,
     DataCollatorForSeq2Seq,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
@@ -25,13 +24,14 @@ from transformers import (
     set_seed,
 )
 
-from shapes import LORA, RATES
+from shapes import RATES, lora_settings
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.folder import TrialFolder
 from tuneoff.measure import allocator
 from tuneoff.measure.clock import Clock
 from tuneoff.measure.memory import MemoryMeter
+from tuneoff.model.base import load_config, load_model, model_class
 from tuneoff.model.device import pick_precision
 from tuneoff.model.engines import ENGINES, Engine, engine_for
 from tuneoff.model.merge import merged_for_generation
@@ -43,7 +43,7 @@ from tuneoff.train.steps import Steps
 
 EXAMPLES_PER_STEP = 8
 NEW_TOKENS = 64
-PADDED = 512
+PADDED, PADDED_TARGET = 512, 128  # tokens; a decoder-only model has both in one text
 PRECISION = pick_precision("bf16", torch.device("cpu"))  # fp32 on a machine without bf16 arithmetic
 BF16 = PRECISION.name == "bf16"
 
@@ -52,6 +52,7 @@ BF16 = PRECISION.name == "bf16"
 class Spec:
     """The work: a model, tokens, and how often the first `examples` are trained on."""
 
+    shape: str
     model: str
     tokenizer: str
     tokens: dict[str, str]
@@ -161,7 +162,8 @@ def train_plainly(way: WayOf, spec: Spec, model: Any, tokenizer: Any, orders: Or
         use_cpu=not torch.cuda.is_available(),
         disable_tqdm=True,
     )
-    fixed = {"padding": "max_length", "max_length": PADDED}
+    longest = PADDED + (0 if model.config.is_encoder_decoder else PADDED_TARGET)
+    fixed = {"padding": "max_length", "max_length": longest}
     collator = DataCollatorForSeq2Seq(tokenizer, model=model, **(fixed if way.padded else {"pad_to_multiple_of": 8}))
     trainer = Seq2SeqTrainer(
         model=model,
@@ -208,8 +210,11 @@ def held_out_loss(model: Any, tokenizer: Any, spec: Spec) -> float:
     for start in range(0, len(rows), 16):
         batch = collate([rows[i] for i in range(start, min(len(rows), start + 16))])
         labels = batch.pop("labels")
-        logits = model(**batch, labels=labels).logits.flatten(0, 1)
-        total += float(torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum"))
+        logits = model(**batch, labels=labels).logits
+        if not model.config.is_encoder_decoder:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        flat = logits.flatten(0, 1), labels.flatten()
+        total += float(torch.nn.functional.cross_entropy(*flat, reduction="sum"))
         count += int((labels >= 0).sum())
     return total / count
 
@@ -240,10 +245,13 @@ def generator(way: WayOf, model: Any, tokenizer: Any) -> Callable[[list[list[int
 
         return by_tuneoff
 
+    side = "right" if model.config.is_encoder_decoder else "left"
+
     def in_batches(inputs: list[list[int]]) -> None:
         longest_first = sorted(inputs, key=len, reverse=True)
         for start in range(0, len(longest_first), 32):
-            batch = tokenizer.pad({"input_ids": longest_first[start : start + 32]}, return_tensors="pt")
+            rows = {"input_ids": longest_first[start : start + 32]}
+            batch = tokenizer.pad(rows, padding_side=side, return_tensors="pt")
             model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False)
 
     return in_batches
@@ -257,8 +265,9 @@ def main() -> None:
     meter = MemoryMeter(torch.device("cpu"))
     set_seed(0)
     lean = way.ours and way.frozen  # peft's own example keeps the base in fp32 under autocast
-    model = AutoModelForSeq2SeqLM.from_pretrained(spec.model, dtype=PRECISION.dtype if lean else torch.float32)
-    model = adapt(model, way.method, LORA if way.frozen else {}, "seq2seq", steps=1)
+    kind = model_class(load_config(spec.model, None))
+    model = load_model(spec.model, None, kind, PRECISION.dtype if lean else torch.float32)
+    model = adapt(model, way.method, lora_settings(spec.shape) if way.frozen else {}, kind, steps=1)
     (train_by_tuneoff if way.ours else train_plainly)(way, spec, model, tokenizer, orders, meter)
     orders.answer(loss=held_out_loss(model, tokenizer, spec))
     write = generator(way, model.eval(), tokenizer)

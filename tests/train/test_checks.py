@@ -122,7 +122,7 @@ def test_a_model_whose_examples_depend_on_each_other_is_caught(setup: Setup, tmp
 
     def mixed(*args: Any, labels: Any = None, **kwargs: Any) -> Any:
         out = forward(*args, **kwargs)
-        out.logits = out.logits + 5 * out.logits.mean((0, 1), keepdim=True)  # over the whole batch
+        out.logits = out.logits + 5 * out.logits.mean(0, keepdim=True)  # over the examples of the batch
         if labels is not None:
             shifted = labels if setup.kind == "seq2seq" else torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
             out.loss = torch.nn.functional.cross_entropy(out.logits.flatten(0, 1), shifted.flatten())
