@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.cache import cache_folder, file_sha256
+from tuneoff.data.cutting import cut
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.rendering import Rendering, rendering_of
 from tuneoff.errors import DataError, ModelError
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 5  # raise it when the tokens of the same text change
+FORMAT = 6  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
 KEPT = "tokens.json"
@@ -37,9 +39,10 @@ class Tokenization:
 
     `seq2seq`: the prompt is the encoder's input, the target the decoder's labels. `causal`: prompt
     and target are one sequence that ends in EOS, and the prompt's labels are ignored.
-    Where a row would take more than `max_source_length` tokens, `rendering` cuts its texts, so that the words of the
-    recipe's prompt, a chat template's and the special tokens around them stay. A target that is cut keeps the special
-    tokens that end it. With `chat`, the target ends as the assistant's turn does.
+    Where a row takes more than `max_source_length` tokens, those of its texts are left out that are too many, so that
+    the words of the recipe's prompt, a chat template's and the special tokens around them stay; `rendering` says where
+    its texts stand. A target that is cut keeps the special tokens that end it. With `chat`, the target ends as the
+    assistant's turn does.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -97,24 +100,41 @@ class Tokenization:
         return len(self._encode([text])[0])
 
     def _fitted(self, row: Mapping[str, str | None], ids: list[int]) -> list[int]:
-        """`ids`, or those of the row with its texts cut until they are at most `max_source_length`."""
-        while len(ids) > self.max_source_length:
-            cut = self.rendering.shorter(row, len(ids) - self.max_source_length, self._spans)
-            if cut is None:
-                raise DataError(
-                    f"{self.max_source_length} tokens (data.max_source_length) leave no room for the texts: the prompt "
-                    f"and the chat template take {len(ids)} without them"
-                )
-            row, [ids] = cut, self._encode([self.rendering.text(cut)])
-        return ids
+        """`ids`, or where they are more than `max_source_length`, so many of them or those of a shorter row."""
+        if len(ids) <= self.max_source_length:
+            return ids
+        shorter = self.rendering.shorter(row)
+        place = bisect_left(shorter, -self.max_source_length, key=lambda one: -self.length(self.rendering.text(one)))
+        if place < len(shorter):
+            return self._encode([self.rendering.text(shorter[place])])[0]
+        kept = self._cut(shorter[-1] if shorter else row)
+        if len(kept) > self.max_source_length:
+            raise DataError(
+                f"{self.max_source_length} tokens (data.max_source_length) leave no room for the texts: the prompt "
+                f"and the chat template take {len(kept)} without them"
+            )
+        return kept
 
-    def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where in `text` each of its tokens begins and ends, in characters; about where, by a slow tokenizer."""
+    def _cut(self, row: Mapping[str, str | None]) -> list[int]:
+        """`max_source_length` tokens of a row that is too long, or more where its texts leave no room.
+
+        A slow tokenizer does not say where its tokens stand: the text loses as few characters as will do.
+        """
+        text, places, limit = self.rendering.text(row), self.rendering.places(row), self.max_source_length
         if self.tokenizer.is_fast:
-            made = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            return [(int(start), int(end)) for start, end in made["offset_mapping"]]
-        count = len(self._bare(text))
-        return [(n * len(text) // count, (n + 1) * len(text) // count) for n in range(count)]
+            made = self.tokenizer(
+                text, add_special_tokens=self.chat is None, return_offsets_mapping=True, verbose=False
+            )
+            end = len(made["input_ids"]) - self.added_end
+            return cut(made["input_ids"][:end], made["offset_mapping"][:end], places, limit)
+        characters = [(n, n + 1) for n in range(len(text))]
+
+        def encoded(most: int) -> list[int]:
+            return self._encode(["".join(cut(text, characters, places, most))])[0]
+
+        least = len(text) - sum(place.end - place.start for place in places)
+        more = bisect_right(range(least + 1, len(text)), limit, key=lambda most: len(encoded(most)))
+        return encoded(least + more)
 
     def _added(self, encode: Callable[[list[str]], list[list[int]]]) -> tuple[int, int]:
         """How many special tokens `encode` puts before and after a text."""
@@ -176,8 +196,8 @@ class Tokenization:
                     counts["target_tokens"] += sum(map(len, self._encode_targets(example.references)))
                     yield _generation_row(example, kept)
                     continue
-                labels, cut = keep_tail(target, self.max_target_length, closing)
-                counts["truncated_targets"] += cut
+                labels, shortened = keep_tail(target, self.max_target_length, closing)
+                counts["truncated_targets"] += shortened
                 counts["target_tokens"] += len(labels)
                 yield self._training_row(kept, labels)
             progress(min(start + CHUNK, total), total)
