@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tuneoff.data.chat import render
@@ -106,7 +106,11 @@ class TemplateRendering:
             return found
         begin, end = len(self.chat.before), len(self.chat.around(filled)) - len(self.chat.after)
         shift = begin - (len(filled) - len(filled.lstrip()) if self.chat.strips else 0)
-        return [replace(p, start=max(p.start + shift, begin), end=min(p.end + shift, end)) for p in found]
+
+        def shifted(place: int) -> int:
+            return min(max(place + shift, begin), end)
+
+        return [Place(shifted(place.start), shifted(place.end), first=place.first) for place in found]
 
 
 @dataclass(frozen=True)
