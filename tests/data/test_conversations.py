@@ -20,6 +20,8 @@ from tuneoff.data.inputs import Inputs, read_inputs
 from tuneoff.data.preview import preview
 from tuneoff.data.rendering import ConversationRendering
 from tuneoff.data.rows import Row
+from tuneoff.data.sources import open_source
+from tuneoff.data.splits import read_split
 from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
 from tuneoff.errors import DataError
 from tuneoff.recipe import Recipe
@@ -145,6 +147,19 @@ def talks(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def singles(inputs: Inputs, folder: Path) -> list[dict[str, list[int]]]:
+    """The tokens of each turn of the training split in a row of its own."""
+    recipe = recipe_for(folder, train_on="all")
+    work = Tokenization.of(recipe, inputs.tokenizer, inputs.model_class, inputs.chat)
+    examples = read_split(recipe, open_source(recipe.data), "train", "train").examples
+    asked = work.prompts([example.columns for example in examples])
+    return [
+        row
+        for example, (prompt, _) in zip(examples, asked, strict=True)
+        for row in work.with_targets(prompt, example.references)
+    ]
+
+
 WITHOUT_SYSTEM = INST.replace("{{ bos_token }}", "").replace("{% else %}", "{% elif m['role'] == 'assistant' %}")
 
 
@@ -152,7 +167,7 @@ WITHOUT_SYSTEM = INST.replace("{{ bos_token }}", "").replace("{% else %}", "{% e
 def test_the_loss_sees_the_answers_and_their_ends(talks: Path, template: str) -> None:
     """Each is what the template renders: of Qwen's kind, too, which asks with other words than it tells by."""
     inputs = inputs_of(talks, template, train_on="all")
-    rows = load_tokens(inputs.tokens["train"])
+    rows = singles(inputs, talks)
     asked = [[RULE, ASK], [RULE, ASK, SAY, AGAIN]]
     for row, turns, answer in zip(rows, asked, ["Hi.", "Bye."], strict=True):
         learnt = [token for token in row["labels"] if token != IGNORED]
@@ -229,9 +244,9 @@ def test_a_conversation_of_many_turns_is_cut_in_few_steps(monkeypatch: pytest.Mo
     monkeypatch.setattr(ConversationRendering, "text", lambda *row: rendered.append(row) or text(*row))
     [(ids, whole)] = work.prompts([{"messages": as_text(asked)}])
     assert whole > 4000 and len(rendered) < 15
-    later = range(len(asked) - 60, len(asked), 2)
+    later = range(len(asked) - 61, len(asked), 2)
     kept = [n for n in later if ids == work._encode([work.rendering.text(of([RULE, *asked[n:]]))])[0]]
-    assert len(kept) == 1 and 5 < len(asked) - kept[0]
+    assert len(kept) == 1 and len(asked) - kept[0] > 5
     more = work.rendering.text(of([RULE, *asked[kept[0] - 2 :]]))
     assert len(ids) <= 300 < work.length(more), "no turn is left out that there is room for"
 

@@ -7,9 +7,10 @@ import json
 import shutil
 import tempfile
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 6  # raise it when the tokens of the same text change
+FORMAT = 7  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
 KEPT = "tokens.json"
@@ -42,7 +43,7 @@ class Tokenization:
     Where a row takes more than `max_source_length` tokens, those of its texts are left out that are too many, so that
     the words of the recipe's prompt, a chat template's and the special tokens around them stay; `rendering` says where
     its texts stand. A target that is cut keeps the special tokens that end it. With `chat`, the target ends as the
-    assistant's turn does.
+    assistant's turn does. In training, the turns of one conversation share a row where they can (`_joined`).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -65,7 +66,10 @@ class Tokenization:
         return cls(tokenizer, model_class, rendering, data.max_source_length, data.max_target_length, chat)
 
     def for_training(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
-        """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target."""
+        """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target.
+
+        A row has several targets where it is that of several turns of a conversation.
+        """
         return self._cached(examples, "training", progress)
 
     def for_generation(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
@@ -151,8 +155,11 @@ class Tokenization:
         if kept is None:
             from datasets import Dataset
 
-            counts = dict.fromkeys(("truncated_inputs", "truncated_targets", "input_tokens", "target_tokens"), 0)
+            counts = dict.fromkeys(("truncated_inputs", "truncated_targets", "target_tokens"), 0)
             rows = list(self._rows(examples, use, counts, progress))
+            targets = counts["target_tokens"] if use == "training" and self.model_class == "causal" else 0
+            counts["input_tokens"] = sum(len(row["input_ids"]) for row in rows) - targets
+            counts["sequences"] = len(rows)
             kept = self._keep(Dataset.from_list(rows), counts, folder)
         references = [reference for example in examples.examples for reference in example.references]
         return folder, SplitStatistics(
@@ -178,9 +185,19 @@ class Tokenization:
         for part in (repr(settings), vocabulary, specials, repr(added), examples.content_sha256):
             digest.update(part.encode())
         digest.update(json.dumps([example.id for example in examples.examples]).encode())
+        digest.update(json.dumps(_go_on(examples.examples)).encode())
         return digest.hexdigest()[:32]
 
     def _rows(
+        self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
+    ) -> Iterator[dict[str, Any]]:
+        """A row for each example; in training a decoder-only model, for as many turns as can share one."""
+        rows = self._single_rows(examples, use, counts, progress)
+        if use == "training" and self.model_class == "causal":
+            return _joined(zip(rows, _go_on(examples.examples), strict=True))
+        return rows
+
+    def _single_rows(
         self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
     ) -> Iterator[dict[str, Any]]:
         closing = self._closing_tokens()
@@ -191,7 +208,6 @@ class Tokenization:
             targets = self._encode_targets([example.references[0] for example in chunk])
             for example, (kept, whole), target in zip(chunk, prompts, targets, strict=True):
                 counts["truncated_inputs"] += whole > self.max_source_length
-                counts["input_tokens"] += len(kept)
                 if use == "generation":
                     counts["target_tokens"] += sum(map(len, self._encode_targets(example.references)))
                     yield _generation_row(example, kept)
@@ -317,6 +333,36 @@ def keep_tail(ids: list[int], limit: int, tail_length: int) -> tuple[list[int], 
         return ids, False
     tail_length = min(tail_length, limit - 1)
     return ids[: limit - tail_length] + (ids[-tail_length:] if tail_length else []), True
+
+
+def _go_on(examples: Sequence[Example]) -> list[bool]:
+    """Whether each example goes on with the conversation of the one before it: both are turns of one row."""
+    goes_on = [bool(one.turns) and one.where == before.where for before, one in pairwise(examples)]
+    return [False, *goes_on] if examples else []
+
+
+def _joined(rows: Iterable[tuple[dict[str, Any], bool]]) -> Iterator[dict[str, Any]]:
+    """Rows of a decoder-only model, each with whether it goes on with the one before: as one, where that is the same.
+
+    It is the same where the tokens of the earlier row begin the later row's prompt, so that each target stands after
+    the same tokens as in a row of its own. A template may write what was said otherwise than what is asked.
+    """
+    before: dict[str, Any] | None = None
+    for row, goes_on in rows:
+        if before is not None:
+            ids, prompt = before["input_ids"], row["labels"].count(IGNORED)
+            if goes_on and len(ids) < prompt and row["input_ids"][: len(ids)] == ids:
+                row["labels"][: len(ids)] = before["labels"]
+            else:
+                yield before
+        before = row
+    if before is not None:
+        yield before
+
+
+def count_targets(labels: Sequence[int]) -> int:
+    """How many targets a row has: tokens in a row that the loss sees."""
+    return sum(seen for seen, _ in groupby(label != IGNORED for label in labels))
 
 
 def _generation_row(example: Example, prompt: list[int]) -> dict[str, Any]:
