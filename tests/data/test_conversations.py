@@ -20,7 +20,9 @@ from tuneoff.data.inputs import Inputs, read_inputs
 from tuneoff.data.preview import preview
 from tuneoff.data.rendering import ConversationRendering
 from tuneoff.data.rows import Row
-from tuneoff.data.tokens import IGNORED, load_tokens
+from tuneoff.data.sources import open_source
+from tuneoff.data.splits import read_split
+from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
 from tuneoff.errors import DataError
 from tuneoff.recipe import Recipe
 
@@ -145,6 +147,19 @@ def talks(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def singles(inputs: Inputs, folder: Path) -> list[dict[str, list[int]]]:
+    """The tokens of each turn of the training split in a row of its own."""
+    recipe = recipe_for(folder, train_on="all")
+    work = Tokenization.of(recipe, inputs.tokenizer, inputs.model_class, inputs.chat)
+    examples = read_split(recipe, open_source(recipe.data), "train", "train").examples
+    asked = work.prompts([example.columns for example in examples])
+    return [
+        row
+        for example, (prompt, _) in zip(examples, asked, strict=True)
+        for row in work.with_targets(prompt, example.references)
+    ]
+
+
 WITHOUT_SYSTEM = INST.replace("{{ bos_token }}", "").replace("{% else %}", "{% elif m['role'] == 'assistant' %}")
 
 
@@ -152,7 +167,7 @@ WITHOUT_SYSTEM = INST.replace("{{ bos_token }}", "").replace("{% else %}", "{% e
 def test_the_loss_sees_the_answers_and_their_ends(talks: Path, template: str) -> None:
     """Each is what the template renders: of Qwen's kind, too, which asks with other words than it tells by."""
     inputs = inputs_of(talks, template, train_on="all")
-    rows = load_tokens(inputs.tokens["train"])
+    rows = singles(inputs, talks)
     asked = [[RULE, ASK], [RULE, ASK, SAY, AGAIN]]
     for row, turns, answer in zip(rows, asked, ["Hi.", "Bye."], strict=True):
         learnt = [token for token in row["labels"] if token != IGNORED]
@@ -220,17 +235,24 @@ def test_a_conversation_that_the_template_refuses_is_a_bad_row(tmp_path: Path) -
 
 def test_a_conversation_of_many_turns_is_cut_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     made = tokenizer(CHATML)
-    work = ConversationRendering(made, chat_frame(made, "causal", "auto"))
+    frame = chat_frame(made, "causal", "auto")
+    work = Tokenization(made, "causal", ConversationRendering(made, frame), 300, 16, frame)
     turns = [turn for n in range(400) for turn in (Turn("user", f"Question {n}?"), Turn("assistant", f"Answer {n}."))]
-    row: dict[str, str | None] = {"messages": as_text([RULE, *turns, Turn("user", "And now?")])}
-    steps = 0
-    while (over := len(made(work.text(row))["input_ids"]) - 300) > 0:
-        cut = work.shorter(row, over, lambda text: [(0, 1)] * len(made(text)["input_ids"]))
-        assert cut is not None
-        row, steps = dict(cut), steps + 1
-    assert steps < 15
-    left = as_turns(row["messages"] or "")
-    assert (left[0], left[1].role, left[-1].content) == (RULE, "user", "And now?") and len(left) > 5
+    asked = [RULE, *turns, Turn("user", "And now?")]
+    rendered = []
+    text = ConversationRendering.text
+    monkeypatch.setattr(ConversationRendering, "text", lambda *row: rendered.append(row) or text(*row))
+    [(ids, whole)] = work.prompts([{"messages": as_text(asked)}])
+    assert whole > 4000 and len(rendered) < 15
+    later = range(len(asked) - 61, len(asked), 2)
+    kept = [n for n in later if ids == work._encode([work.rendering.text(of([RULE, *asked[n:]]))])[0]]
+    assert len(kept) == 1 and len(asked) - kept[0] > 5
+    more = work.rendering.text(of([RULE, *asked[kept[0] - 2 :]]))
+    assert len(ids) <= 300 < work.length(more), "no turn is left out that there is room for"
+
+
+def of(turns: list[Turn]) -> dict[str, str | None]:
+    return {"messages": as_text(turns)}
 
 
 def test_a_template_that_asks_for_today_s_date_is_told_another() -> None:

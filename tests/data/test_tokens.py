@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
@@ -115,6 +115,50 @@ def test_a_cut_prompt_keeps_its_tail_and_the_tokenizer_s_closing_tokens_and_no_m
     ids = work.tokenizer.convert_tokens_to_ids
     assert kept == [*map(ids, opening), *bare, *map(ids, closing)]
     assert len(kept) == 24
+
+
+WORDS = st.lists(st.sampled_from(["she", "went", " ", "to", "\n", "market.", "é", "界"]), max_size=90).map(" ".join)
+
+
+@pytest.mark.parametrize("model_class", ["seq2seq", "causal"])
+@pytest.mark.parametrize("truncate", [None, "b"])
+@given(a=WORDS, b=WORDS)
+@settings(max_examples=50, deadline=None)
+def test_what_stays_of_a_cut_prompt_are_tokens_of_the_whole_prompt(
+    model_class: Any, truncate: str | None, a: str, b: str
+) -> None:
+    made = train_tokenizer([dialogue(n)[0] for n in range(6)], 400, model_class)
+    work = Tokenization(made, model_class, TemplateRendering(Prompt(f"Sum:\n{{a}}\nQ: {{b}}{TAIL}"), truncate), 40, 6)
+    row = {"a": a, "b": b}
+    text = work.rendering.text(row)
+    encoded = made(text, return_offsets_mapping=True)
+    whole = work._encode([text])[0]
+    [(kept, count)] = work.prompts([row])
+    assert (count, len(kept)) == (len(whole), min(len(whole), 40))
+    begin = len("Sum:\n"), len("Sum:\n" + a + "\nQ: ")
+    places: dict[int, int] = {}  # of each token of a text, which text it is
+    for n, (start, end) in enumerate(encoded["offset_mapping"]):
+        for place, (first, value) in enumerate(zip(begin, (a, b), strict=True)):
+            if first <= start < end <= first + len(value):
+                places[n] = place
+    most = [list(places.values()).count(place) for place in (0, 1)]
+
+    def with_first(counts: tuple[int, int]) -> list[int]:
+        left = list(counts)
+        found = []
+        for n, token in enumerate(whole):
+            if n in places:
+                left[places[n]] -= 1
+            if n not in places or left[places[n]] >= 0:
+                found.append(token)
+        return found
+
+    room = len(kept) - (len(whole) - len(places))
+    ways = [(n, room - n) for n in range(most[0] + 1) if 0 <= room - n <= most[1] and with_first((n, room - n)) == kept]
+    if truncate:
+        assert (min(most[0], room), room - min(most[0], room)) in ways
+    else:
+        assert any(abs(n - m) <= 1 or (n <= m and n == most[0]) or (m <= n and m == most[1]) for n, m in ways)
 
 
 @pytest.mark.parametrize("frame", ["<s> $A </s>", "<s> $A", "$A </s>"])

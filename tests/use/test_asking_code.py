@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import ByT5Tokenizer
 
 from tests.conftest import dialogue
 from tests.data.test_chat import CHATML, INST, tokenizer
@@ -27,18 +28,18 @@ NO_SYSTEM = (  # after Gemma's template, cut down
 )
 FORMATS = ("merged", "ctranslate2")
 MOST = 72
-texts = st.text(st.sampled_from("abc #:\n{}'é界 "), max_size=200)
+texts = st.text(st.sampled_from("abc #:\n{}'é界 "), max_size=200) | st.text(st.sampled_from("ab \n界"), min_size=150)
 
 
 def asking(usage: Usage, tokenizer: Any) -> Any:
     """The card's function from a row or messages to token ids, with `tokenizer` for that which it would load."""
     tree = ast.parse(usage_code(usage))
-    names = {"offsets", "encode", "shorten", "fitted", "PROMPT", "BEFORE"}
+    names = {"encode", "cut", "fit", "rendered", "fitted", "PROMPT", "BEFORE"}
     kept = [
         node
         for node in tree.body
         if (isinstance(node, ast.FunctionDef) and node.name in names)
-        or (isinstance(node, ast.ImportFrom) and node.module == "string")
+        or (isinstance(node, ast.ImportFrom) and node.module in ("string", "bisect"))
         or (isinstance(node, ast.Assign) and {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & names)
     ]
     scope: dict[str, Any] = {"tokenizer": tokenizer if usage.by_transformers else tokenizer.backend_tokenizer}
@@ -51,7 +52,8 @@ def usage_of(work: Tokenization, format: str, template: str | None) -> Usage:
     return Usage(
         format=format, model_class=work.model_class, template=template, columns=columns, input=None, example="…",
         truncate=getattr(work.rendering, "truncate", None), chat=work.chat, day=DAY,
-        same_day=SAME_DAY if work.chat is not None and dated(work.tokenizer) else None, fast=True,
+        same_day=SAME_DAY if work.chat is not None and dated(work.tokenizer) else None,
+        fast=work.tokenizer.is_fast,
         max_source_length=work.max_source_length, max_new_tokens=8, num_beams=1, added_end=work.added_end, ends=[1],
         start=0, dtype="float32", base=None, revision=None,
     )  # fmt: skip
@@ -87,7 +89,21 @@ def test_prompts(format: str, template: str, chat: str | None, kind: Any, trunca
     row = {name: data.draw(texts) for name in dict.fromkeys(Prompt(template).columns)}
     [(ids, whole)] = work.prompts([row])
     assert asking(usage_of(work, format, template), work.tokenizer)(row) == ids
-    assert len(ids) <= MOST and (whole <= MOST) == (ids == work._encode([work.rendering.text(row)])[0])
+    assert len(ids) == min(whole, MOST)
+    assert (whole <= MOST) == (ids == work._encode([work.rendering.text(row)])[0])
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize(("template", "truncate"), [("Sum:\n{a}\nSummary:", None), ("{a}\nQ: {b}", "b")])
+def test_prompts_of_a_slow_tokenizer(template: str, truncate: str | None, data: Any) -> None:
+    """Which does not say where its tokens stand: whole characters are cut."""
+    work = Tokenization(ByT5Tokenizer(), "seq2seq", TemplateRendering(Prompt(template), truncate), MOST, 16)
+    row = {name: data.draw(texts) for name in Prompt(template).columns}
+    [(ids, whole)] = work.prompts([row])
+    assert asking(usage_of(work, "merged", template), work.tokenizer)(row) == ids
+    assert min(whole, MOST) - 2 <= len(ids) <= MOST  # a character has up to three bytes
+    assert work.tokenizer.decode(ids, skip_special_tokens=True).endswith(template[template.rindex("}") + 1 :])
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -100,10 +116,11 @@ def test_conversations(format: str, chat: str | None, system: str, before: list[
     for asked, answered in before if chat is not None else []:
         turns += [Turn("user", asked + "?"), Turn("assistant", answered + "!")]
     turns.append(Turn("user", last + "?"))
-    [(ids, _)] = work.prompts([{MESSAGES: as_text(turns)}])
+    [(ids, whole)] = work.prompts([{MESSAGES: as_text(turns)}])
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     assert asking(usage_of(work, format, None), work.tokenizer)(messages) == ids
     assert len(ids) <= MOST
+    assert before or len(ids) == min(whole, MOST)
 
 
 def test_a_prompt_without_room_is_an_error_and_no_loop() -> None:

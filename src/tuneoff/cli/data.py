@@ -105,7 +105,9 @@ def _print_lengths(what: str, lengths: list[int], console: Console) -> None:
 
 
 def _counts(statistics: SplitStatistics) -> str:
-    parts = [f"{statistics.rows:,} rows", f"{statistics.examples:,} examples", f"{statistics.references:,} references"]
+    from tuneoff.cli.progress import told_examples
+
+    parts = [f"{statistics.rows:,} rows", told_examples(statistics), f"{statistics.references:,} references"]
     for name in ("skipped_rows", "duplicate_rows", "truncated_inputs", "truncated_targets"):
         count = getattr(statistics, name)
         parts += [f"{count:,} {name.replace('_', ' ').replace('truncated', 'cut')}"] if count else []

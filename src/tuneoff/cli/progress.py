@@ -13,7 +13,7 @@ from rich.status import Status
 from tuneoff.cli.terminal import Terminal
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
-from tuneoff.records import Plan, Resolved, TrialResult, Tuning
+from tuneoff.records import Plan, Resolved, SplitStatistics, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
 from tuneoff.report.table import tuning_text
 from tuneoff.runner.events import Event
@@ -178,8 +178,8 @@ def _loss(event: Event) -> str:
 
 def _summary(resolved: Resolved) -> list[str]:
     lines = [
-        f"data {split}: {s.examples:,} examples, {s.references:,} targets, "
-        f"{(s.input_tokens + s.target_tokens) / s.examples:.0f} tokens each"
+        f"data {split}: {told_examples(s)}, {s.references:,} targets, "
+        f"{(s.input_tokens + s.target_tokens) / (s.sequences or s.examples):.0f} tokens each"
         for split, s in resolved.data.items()
     ]
     return lines + [f"warning: {warning}" for warning in resolved.warnings]
@@ -192,3 +192,11 @@ def _outcome(result: TrialResult, kept: bool) -> str:
     took = "finished before" if kept else duration_text(sum(result.seconds.values()))
     metric = find_metric(next(iter(result.scores.metrics)))
     return f"done ({took}): {metric.label} {metric.shown(metric.of_trial(result.scores.metrics[metric.name]))}"
+
+
+def told_examples(statistics: SplitStatistics) -> str:
+    """How many examples there are, and in how many rows of tokens, where turns of a conversation share one."""
+    count, sequences = statistics.examples, statistics.sequences or statistics.examples
+    if sequences == count:
+        return f"{count:,} examples"
+    return f"{count:,} examples (turns of the assistant, in {sequences:,} sequences of tokens)"

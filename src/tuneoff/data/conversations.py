@@ -98,8 +98,9 @@ def _converted(rows: Iterable[Row], layout: Layout, train_on: Literal["last", "a
             yield Row({}, row.where, str(error))
             continue
         own = {"id": row.columns["id"]} if row.columns.get("id") is not None else {}
-        for n in answers if train_on == "all" else answers[-1:]:
-            yield Row({**own, MESSAGES: as_text(turns[:n]), TARGET: turns[n].content}, row.where, lines=row.lines)
+        for count, n in enumerate(answers if train_on == "all" else answers[-1:]):
+            columns = {**own, MESSAGES: as_text(turns[:n]), TARGET: turns[n].content}
+            yield Row(columns, row.where, lines=row.lines, again=count > 0)
 
 
 def question_of(columns: Mapping[str, Any], layout: Layout) -> str:

@@ -144,8 +144,8 @@ class _Reader:
 
     def good(self, rows: Iterable[Row]) -> Iterator[dict[str, str]]:
         for row in rows:
-            self.rows += 1
-            if row.lines > 1:
+            self.rows += not row.again
+            if row.lines > 1 and not row.again:
                 self.long.append(f"{row.where} ({row.lines} lines)")
             problem = row.unreadable or self._problem(row)
             if problem is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.inputs import Inputs, askable
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import Split, read_split
-from tuneoff.data.tokens import IGNORED, Tokenization, load_tokens
+from tuneoff.data.tokens import IGNORED, Tokenization, count_targets, load_tokens
 from tuneoff.errors import DataError, nearest
 from tuneoff.recipe.schema import Recipe
 
@@ -30,13 +30,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Preview:
-    """One example.
+    """One example, or several turns of a conversation that share a row of tokens.
 
     Attributes:
-        id: Its `id` in the data, or else its number.
+        id: Its `id` in the data, or else its number; the first and the last of several.
         references: What should be written.
-        segments: What the model sees of it: the prompt, and in training the target.
-        cut_tokens: How many of the prompt's tokens were cut.
+        segments: What the model sees of it: the prompt, and in training the target, by turns where there are several.
+        cut_tokens: How many of the last prompt's tokens were cut.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class SplitPreview:
-    """Some examples of a split, spread evenly, and the lengths of all in tokens.
+    """Some examples of a split, spread evenly, and the lengths of all rows of tokens.
 
     `target_lengths` is empty for the split that is scored, whose references no model sees.
     """
@@ -69,22 +69,29 @@ class SplitPreview:
 
 
 def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPreview:
-    """`count` examples of `split` from what `read_inputs` made of the recipe. Raises DataError."""
+    """`count` examples of `split` from what `read_inputs` made of the recipe; turns that share a row are shown as one.
+
+    Raises DataError.
+    """
     if split not in inputs.tokens:
         raise DataError(f"the recipe uses no split {split!r}; {nearest(split, inputs.tokens)}")
     name = getattr(recipe.data.splits, split)
     rows = load_tokens(inputs.tokens[split])
     tokenization = Tokenization.of(recipe, inputs.tokenizer, inputs.model_class, inputs.chat)
     found = askable(recipe, read_split(recipe, open_source(recipe.data), split, name), tokenization.rendering).examples
-    count = min(count, len(found))
-    places = [(2 * n + 1) * len(found) // (2 * count) for n in range(count)]
+    trained = "labels" in rows.column_names
+    counts = [count_targets(labels) for labels in rows["labels"]] if len(rows) < len(found) else [1] * len(rows)
+    ends = list(accumulate(counts))
+    count = min(count, len(rows))
+    places = [(2 * n + 1) * len(rows) // (2 * count) for n in range(count)]
     shown = []
     for place in places:
-        example, row = found[place], rows[place]
-        [(kept, whole)] = tokenization.prompts([example.columns])
-        segments = _segments(inputs.tokenizer, row, causal=inputs.model_class == "causal")
-        shown.append(Preview(example.id, example.references, segments, whole - len(kept)))
-    trained = "labels" in rows.column_names
+        turns = found[ends[place] - counts[place] : ends[place]]
+        [(kept, whole)] = tokenization.prompts([turns[-1].columns])
+        segments = _segments(inputs.tokenizer, rows[place], causal=inputs.model_class == "causal")
+        name = " to ".join(dict.fromkeys((turns[0].id, turns[-1].id)))
+        references = tuple(reference for turn in turns for reference in turn.references)
+        shown.append(Preview(name, references, segments, whole - len(kept)))
     targets = [sum(label != IGNORED for label in labels) for labels in rows["labels"]] if trained else []
     lengths = [len(ids) for ids in rows["input_ids"]]
     if trained and inputs.model_class == "causal":

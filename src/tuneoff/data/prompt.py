@@ -20,9 +20,13 @@ class Prompt:
         """The columns that the template names."""
         return prompt_columns(self.template)
 
+    @property
+    def parts(self) -> list[tuple[str, str | None]]:
+        """The template's own words, each part with the column that follows it, or None."""
+        return [(literal, name) for literal, name, _, _ in Formatter().parse(self.template)]
+
     def fill(self, columns: Mapping[str, str | None]) -> str:
         """The prompt for one row, in which a column may be missing. A brace inside a value stays as it is."""
         return "".join(
-            literal + ((columns.get(name) or "") if name is not None else "")
-            for literal, name, _, _ in Formatter().parse(self.template)
+            literal + ((columns.get(name) or "") if name is not None else "") for literal, name in self.parts
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tuneoff.data.chat import render
 from tuneoff.data.conversations import MESSAGES, Turn, as_text, as_turns
+from tuneoff.data.cutting import Place
 from tuneoff.data.prompt import Prompt
 from tuneoff.errors import DataError
 from tuneoff.recipe.schema import Recipe
@@ -16,10 +17,9 @@ from tuneoff.records import ChatFrame
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-END_KEPT = 4  # of what is kept of a turn, one part in so many is its end: questions stand at a turn's beginning or end
+MARK = "\0"  # a text that no turn has
 
 Row = Mapping[str, str | None]
-Spans = list[tuple[int, int]]
 
 
 class Rendering(Protocol):
@@ -44,12 +44,12 @@ class Rendering(Protocol):
         """All that the model is given, a chat template's text included. Raises DataError."""
         ...
 
-    def shorter(self, row: Row, over: int, spans: Callable[[str], Spans]) -> dict[str, str] | None:
-        """The row with about `over` tokens less; None where nothing is left that may be cut.
+    def shorter(self, row: Row) -> list[dict[str, str]]:
+        """What may stand for a row that is too long, from the longest to the shortest."""
+        ...
 
-        `spans` gives where in a text its tokens begin and end. What the template of a prompt or of a chat says is never
-        cut.
-        """
+    def places(self, row: Row) -> list[Place]:
+        """The parts of `text` that may be cut: not what the template of a prompt or of a chat says."""
         ...
 
 
@@ -89,14 +89,28 @@ class TemplateRendering:
         filled = self.prompt.fill(row)
         return filled if self.chat is None else self.chat.around(filled)
 
-    def shorter(self, row: Row, over: int, spans: Callable[[str], Spans]) -> dict[str, str] | None:
+    def shorter(self, row: Row) -> list[dict[str, str]]:
         """See `Rendering.shorter`."""
-        texts = {name: row.get(name) or "" for name in dict.fromkeys(self.columns)}
-        found = _place_to_cut([texts[name] for name in texts], over, spans, _index(texts, self.truncate))
-        if found is None:
-            return None
-        name = list(texts)[found.place]
-        return {**texts, name: _without_end(texts[name], found.tokens, found.take)}
+        return []
+
+    def places(self, row: Row) -> list[Place]:
+        """See `Rendering.places`."""
+        found, filled = [], ""
+        for literal, name in self.prompt.parts:
+            filled += literal
+            if name is not None:
+                value = row.get(name) or ""
+                found.append(Place(len(filled), len(filled) + len(value), first=name == self.truncate))
+                filled += value
+        if self.chat is None:
+            return found
+        begin, end = len(self.chat.before), len(self.chat.around(filled)) - len(self.chat.after)
+        shift = begin - (len(filled) - len(filled.lstrip()) if self.chat.strips else 0)
+
+        def shifted(place: int) -> int:
+            return min(max(place + shift, begin), end)
+
+        return [Place(shifted(place.start), shifted(place.end), first=place.first) for place in found]
 
 
 @dataclass(frozen=True)
@@ -127,32 +141,33 @@ class ConversationRendering:
 
     def text(self, row: Row) -> str:
         """See `Rendering.text`."""
+        return self._rendered(as_turns(row.get(MESSAGES) or ""))
+
+    def shorter(self, row: Row) -> list[dict[str, str]]:
+        """See `Rendering.shorter`."""
         turns = as_turns(row.get(MESSAGES) or "")
+        first = next((n for n, turn in enumerate(turns) if turn.role != "system"), 0)
+        later = [n for n in range(first + 1, len(turns)) if turns[n].role == "user"]
+        return [{MESSAGES: as_text([*turns[:first], *turns[n:]])} for n in later]
+
+    def places(self, row: Row) -> list[Place]:
+        """See `Rendering.places`. A turn stands where the template writes a mark in its place."""
+        turns = as_turns(row.get(MESSAGES) or "")
+        found, text = [], self._rendered(turns)
+        for n, turn in enumerate(turns):
+            marked = self._rendered([*turns[:n], Turn(turn.role, MARK), *turns[n + 1 :]])
+            said = turn.content.strip()
+            start = text.find(said, marked.find(MARK))
+            if MARK in marked and start >= 0:  # or else the template writes something else
+                found.append(Place(start, start + len(said), keeps_end=True))
+        return found
+
+    def _rendered(self, turns: Sequence[Turn]) -> str:
         if self.chat is None:
             return _plain(turns)
         if not self.chat.takes_system:
             turns = _system_in_user(turns)
         return render(self.tokenizer, [{"role": turn.role, "content": turn.content} for turn in turns])
-
-    def shorter(self, row: Row, over: int, spans: Callable[[str], Spans]) -> dict[str, str] | None:
-        """See `Rendering.shorter`."""
-        turns = as_turns(row.get(MESSAGES) or "")
-        first = next((n for n, turn in enumerate(turns) if turn.role != "system"), 0)
-        later = [n for n in range(first + 1, len(turns)) if turns[n].role == "user"]
-        dropped, start = 0, first
-        for n in later:  # half of it at once, since the template's own words between the turns go with them
-            dropped += sum(len(spans(turn.content)) for turn in turns[start:n])
-            if start > first and 2 * dropped > over:
-                break
-            start = n
-        if later:
-            return {MESSAGES: as_text([*turns[:first], *turns[start:]])}
-        found = _place_to_cut([turn.content for turn in turns], over, spans)
-        if found is None:
-            return None
-        turn = turns[found.place]
-        turns[found.place] = Turn(turn.role, _without_middle(turn.content, found.tokens, found.take))
-        return {MESSAGES: as_text(turns)}
 
 
 def _plain(turns: Sequence[Turn]) -> str:
@@ -172,46 +187,3 @@ def _system_in_user(turns: Sequence[Turn]) -> list[Turn]:
     if said and rest:
         rest[0] = Turn(rest[0].role, "\n\n".join([*said, rest[0].content]))
     return rest
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """Which of several texts loses how many of its tokens; `tokens` is where each of them stands."""
-
-    place: int
-    tokens: Spans
-    take: int
-
-
-def _index(texts: Mapping[str, str], name: str | None) -> int | None:
-    return list(texts).index(name) if name is not None and texts[name] else None
-
-
-def _place_to_cut(
-    texts: Sequence[str], over: int, spans: Callable[[str], Spans], named: int | None = None
-) -> _Cut | None:
-    """The text `named`, or else the longest, which loses no more than it is longer than the next, or half of `over`."""
-    tokens = [spans(text) if text else [] for text in texts]
-    if not any(texts):
-        return None
-    if named is not None:
-        return _Cut(named, tokens[named], over)
-    order = sorted(range(len(texts)), key=lambda n: (-len(tokens[n]), -len(texts[n])))
-    lead = len(tokens[order[0]]) - (len(tokens[order[1]]) if len(order) > 1 else 0)
-    return _Cut(order[0], tokens[order[0]], min(over, lead) if lead > 0 else -(-over // 2))
-
-
-def _without_end(text: str, tokens: Spans, take: int) -> str:
-    """`text` without its last `take` tokens, and shorter in any case."""
-    keep = len(tokens) - take
-    return text[: min(tokens[keep - 1][1], len(text) - 1)] if keep > 0 else ""
-
-
-def _without_middle(text: str, tokens: Spans, take: int) -> str:
-    """`text` with `take` tokens less in its middle, and shorter in any case."""
-    keep = len(tokens) - take
-    if keep <= 0:
-        return ""
-    end = keep // END_KEPT
-    start = min(tokens[keep - end - 1][1], len(text) - 1)
-    return text[:start] + text[max(tokens[len(tokens) - end][0], start + 1) :] if end else text[:start]

@@ -23,13 +23,15 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 class Row:
     """One row as read: its columns, where it stands, and why it could not be read (`columns` is then empty).
 
-    It takes several `lines` of a file whose fields may be quoted where one of them holds ends of lines.
+    It takes several `lines` of a file whose fields may be quoted where one of them holds ends of lines. It is read
+    `again` where it is made of the same row as the one before it.
     """
 
     columns: dict[str, Any]
     where: str
     unreadable: str | None = None
     lines: int = 1
+    again: bool = False
 
 
 def read_rows(path: Path, *, quoted_tsv: bool = False) -> Iterator[Row]:

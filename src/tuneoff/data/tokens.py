@@ -6,13 +6,16 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneoff.cache import cache_folder, file_sha256
+from tuneoff.data.cutting import cut
 from tuneoff.data.examples import Example, Examples
 from tuneoff.data.rendering import Rendering, rendering_of
 from tuneoff.errors import DataError, ModelError
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 5  # raise it when the tokens of the same text change
+FORMAT = 7  # raise it when the tokens of the same text change
 IGNORED = -100  # the label that no loss sees
 CHUNK = 256  # examples tokenised between two reports of progress
 KEPT = "tokens.json"
@@ -37,9 +40,10 @@ class Tokenization:
 
     `seq2seq`: the prompt is the encoder's input, the target the decoder's labels. `causal`: prompt
     and target are one sequence that ends in EOS, and the prompt's labels are ignored.
-    Where a row would take more than `max_source_length` tokens, `rendering` cuts its texts, so that the words of the
-    recipe's prompt, a chat template's and the special tokens around them stay. A target that is cut keeps the special
-    tokens that end it. With `chat`, the target ends as the assistant's turn does.
+    Where a row takes more than `max_source_length` tokens, those of its texts are left out that are too many, so that
+    the words of the recipe's prompt, a chat template's and the special tokens around them stay; `rendering` says where
+    its texts stand. A target that is cut keeps the special tokens that end it. With `chat`, the target ends as the
+    assistant's turn does. In training, the turns of one conversation share a row where they can (`_joined`).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -62,7 +66,10 @@ class Tokenization:
         return cls(tokenizer, model_class, rendering, data.max_source_length, data.max_target_length, chat)
 
     def for_training(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
-        """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target."""
+        """Columns `input_ids` and `labels`, in the cache; each example's first reference is its target.
+
+        A row has several targets where it is that of several turns of a conversation.
+        """
         return self._cached(examples, "training", progress)
 
     def for_generation(self, examples: Examples, progress: Callable[[int, int], None]) -> tuple[Path, SplitStatistics]:
@@ -97,24 +104,41 @@ class Tokenization:
         return len(self._encode([text])[0])
 
     def _fitted(self, row: Mapping[str, str | None], ids: list[int]) -> list[int]:
-        """`ids`, or those of the row with its texts cut until they are at most `max_source_length`."""
-        while len(ids) > self.max_source_length:
-            cut = self.rendering.shorter(row, len(ids) - self.max_source_length, self._spans)
-            if cut is None:
-                raise DataError(
-                    f"{self.max_source_length} tokens (data.max_source_length) leave no room for the texts: the prompt "
-                    f"and the chat template take {len(ids)} without them"
-                )
-            row, [ids] = cut, self._encode([self.rendering.text(cut)])
-        return ids
+        """`ids`, or where they are more than `max_source_length`, so many of them or those of a shorter row."""
+        if len(ids) <= self.max_source_length:
+            return ids
+        shorter = self.rendering.shorter(row)
+        place = bisect_left(shorter, -self.max_source_length, key=lambda one: -self.length(self.rendering.text(one)))
+        if place < len(shorter):
+            return self._encode([self.rendering.text(shorter[place])])[0]
+        kept = self._cut(shorter[-1] if shorter else row)
+        if len(kept) > self.max_source_length:
+            raise DataError(
+                f"{self.max_source_length} tokens (data.max_source_length) leave no room for the texts: the prompt "
+                f"and the chat template take {len(kept)} without them"
+            )
+        return kept
 
-    def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where in `text` each of its tokens begins and ends, in characters; about where, by a slow tokenizer."""
+    def _cut(self, row: Mapping[str, str | None]) -> list[int]:
+        """`max_source_length` tokens of a row that is too long, or more where its texts leave no room.
+
+        A slow tokenizer does not say where its tokens stand: the text loses as few characters as will do.
+        """
+        text, places, limit = self.rendering.text(row), self.rendering.places(row), self.max_source_length
         if self.tokenizer.is_fast:
-            made = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            return [(int(start), int(end)) for start, end in made["offset_mapping"]]
-        count = len(self._bare(text))
-        return [(n * len(text) // count, (n + 1) * len(text) // count) for n in range(count)]
+            made = self.tokenizer(
+                text, add_special_tokens=self.chat is None, return_offsets_mapping=True, verbose=False
+            )
+            end = len(made["input_ids"]) - self.added_end
+            return cut(made["input_ids"][:end], made["offset_mapping"][:end], places, limit)
+        characters = [(n, n + 1) for n in range(len(text))]
+
+        def encoded(most: int) -> list[int]:
+            return self._encode(["".join(cut(text, characters, places, most))])[0]
+
+        least = len(text) - sum(place.end - place.start for place in places)
+        more = bisect_right(range(least + 1, len(text)), limit, key=lambda most: len(encoded(most)))
+        return encoded(least + more)
 
     def _added(self, encode: Callable[[list[str]], list[list[int]]]) -> tuple[int, int]:
         """How many special tokens `encode` puts before and after a text."""
@@ -131,8 +155,11 @@ class Tokenization:
         if kept is None:
             from datasets import Dataset
 
-            counts = dict.fromkeys(("truncated_inputs", "truncated_targets", "input_tokens", "target_tokens"), 0)
+            counts = dict.fromkeys(("truncated_inputs", "truncated_targets", "target_tokens"), 0)
             rows = list(self._rows(examples, use, counts, progress))
+            targets = counts["target_tokens"] if use == "training" and self.model_class == "causal" else 0
+            counts["input_tokens"] = sum(len(row["input_ids"]) for row in rows) - targets
+            counts["sequences"] = len(rows)
             kept = self._keep(Dataset.from_list(rows), counts, folder)
         references = [reference for example in examples.examples for reference in example.references]
         return folder, SplitStatistics(
@@ -158,9 +185,19 @@ class Tokenization:
         for part in (repr(settings), vocabulary, specials, repr(added), examples.content_sha256):
             digest.update(part.encode())
         digest.update(json.dumps([example.id for example in examples.examples]).encode())
+        digest.update(json.dumps(_go_on(examples.examples)).encode())
         return digest.hexdigest()[:32]
 
     def _rows(
+        self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
+    ) -> Iterator[dict[str, Any]]:
+        """A row for each example; in training a decoder-only model, for as many turns as can share one."""
+        rows = self._single_rows(examples, use, counts, progress)
+        if use == "training" and self.model_class == "causal":
+            return _joined(zip(rows, _go_on(examples.examples), strict=True))
+        return rows
+
+    def _single_rows(
         self, examples: Examples, use: str, counts: dict[str, int], progress: Callable[[int, int], None]
     ) -> Iterator[dict[str, Any]]:
         closing = self._closing_tokens()
@@ -171,13 +208,12 @@ class Tokenization:
             targets = self._encode_targets([example.references[0] for example in chunk])
             for example, (kept, whole), target in zip(chunk, prompts, targets, strict=True):
                 counts["truncated_inputs"] += whole > self.max_source_length
-                counts["input_tokens"] += len(kept)
                 if use == "generation":
                     counts["target_tokens"] += sum(map(len, self._encode_targets(example.references)))
                     yield _generation_row(example, kept)
                     continue
-                labels, cut = keep_tail(target, self.max_target_length, closing)
-                counts["truncated_targets"] += cut
+                labels, shortened = keep_tail(target, self.max_target_length, closing)
+                counts["truncated_targets"] += shortened
                 counts["target_tokens"] += len(labels)
                 yield self._training_row(kept, labels)
             progress(min(start + CHUNK, total), total)
@@ -297,6 +333,36 @@ def keep_tail(ids: list[int], limit: int, tail_length: int) -> tuple[list[int], 
         return ids, False
     tail_length = min(tail_length, limit - 1)
     return ids[: limit - tail_length] + (ids[-tail_length:] if tail_length else []), True
+
+
+def _go_on(examples: Sequence[Example]) -> list[bool]:
+    """Whether each example goes on with the conversation of the one before it: both are turns of one row."""
+    goes_on = [bool(one.turns) and one.where == before.where for before, one in pairwise(examples)]
+    return [False, *goes_on] if examples else []
+
+
+def _joined(rows: Iterable[tuple[dict[str, Any], bool]]) -> Iterator[dict[str, Any]]:
+    """Rows of a decoder-only model, each with whether it goes on with the one before: as one, where that is the same.
+
+    It is the same where the tokens of the earlier row begin the later row's prompt, so that each target stands after
+    the same tokens as in a row of its own. A template may write what was said otherwise than what is asked.
+    """
+    before: dict[str, Any] | None = None
+    for row, goes_on in rows:
+        if before is not None:
+            ids, prompt = before["input_ids"], row["labels"].count(IGNORED)
+            if goes_on and len(ids) < prompt and row["input_ids"][: len(ids)] == ids:
+                row["labels"][: len(ids)] = before["labels"]
+            else:
+                yield before
+        before = row
+    if before is not None:
+        yield before
+
+
+def count_targets(labels: Sequence[int]) -> int:
+    """How many targets a row has: tokens in a row that the loss sees."""
+    return sum(seen for seen, _ in groupby(label != IGNORED for label in labels))
 
 
 def _generation_row(example: Example, prompt: list[int]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ FREE_OF_TRAINING = ("checkpoint_minutes", "report_to")  # settings of training t
 class SplitStatistics(Record):
     """What was read of one split. Tokens are those that the model sees, after truncation.
 
-    `layout` is how rows hold conversations, for people; None where they are texts.
+    `layout` is how rows hold conversations, for people; None where they are texts. `sequences` is how many rows of
+    tokens there are, fewer than examples where turns of a conversation share one; None in runs of older versions.
     """
 
     rows: int
@@ -33,6 +34,7 @@ class SplitStatistics(Record):
     non_ascii_references: int
     content_sha256: str
     layout: str | None = None
+    sequences: int | None = None
 
 
 class Floor(Record):

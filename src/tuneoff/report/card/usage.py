@@ -51,11 +51,6 @@ class Usage:
     revision: str | None
 
     @property
-    def columns_are_names(self) -> bool:
-        """Whether Python's `format` takes the prompt: `{text.en}` would ask it for an attribute."""
-        return all(name.isidentifier() for name in self.columns)
-
-    @property
     def by_transformers(self) -> bool:
         """Whether the code has the tokenizer from transformers, which alone knows chat templates."""
         return self.format in ("adapter", "merged") or (self.template is None and self.chat is not None)
