@@ -191,6 +191,6 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
         ends=ends if isinstance(ends, list) else [ends],
         start=start if start is not None else search.bos_token_id,
         dtype=str(scored_dtype(finished)).removeprefix("torch."),
-        base=origin.hub,
-        revision=origin.revision,
+        base=origin.loads,
+        revision=origin.revision if origin.loads else None,
     )
