@@ -12,7 +12,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
-from tests.gguf_files import TEMPLATE, llama, tokenizer, write_gguf
+from tests.gguf_files import TEMPLATE, VOCABULARY, llama, tokenizer, write_gguf
 from tuneoff.data.contents import hash_file
 from tuneoff.errors import ModelError
 from tuneoff.model.base import generation_config_of, load_config, load_model
@@ -93,6 +93,7 @@ def test_config_tokenizer_and_generation_are_those_of_the_file(own: PreTrainedTo
     assert generation is not None
     assert (generation.eos_token_id, generation.pad_token_id) == (own.eos_token_id, own.pad_token_id)
     assert (read.eos_token, read.pad_token, read.unk_token) == (own.eos_token, own.pad_token, own.unk_token)
+    assert read.bos_token is None and len(read) == VOCABULARY, "no token is added to the file's"
     assert read.chat_template == TEMPLATE
     assert read("a").input_ids == own("a").input_ids, "no token that begins a text is added"
 

@@ -20,7 +20,7 @@ from tuneoff.errors import DamagedFileError, ModelError, first_line
 from tuneoff.folder import write_json
 from tuneoff.model.base import model_class
 from tuneoff.model.gguf.header import open_gguf, read_header, require_package, value
-from tuneoff.model.gguf.tokenizer import read_tokenizer
+from tuneoff.model.gguf.tokenizer import drop_foreign_tokens, read_tokenizer
 from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.records import GgufFile
@@ -68,6 +68,7 @@ def _convert(path: Path, reader: Any, header: GgufFile, folder: Path) -> GgufFil
             save_whole(model, tokenizer, folder)
     for name in ("config.json", "generation_config.json"):
         _without_origin(folder / name)
+    drop_foreign_tokens(folder / "tokenizer.json", len(reader.fields["tokenizer.ggml.tokens"].data))
     header = header.model_copy(update={"warnings": [warning] if warning else []})
     header.write(folder / NOTE)
     return header

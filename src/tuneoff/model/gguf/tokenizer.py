@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneoff.errors import ModelError, first_line
+from tuneoff.folder import write_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,3 +48,14 @@ def read_tokenizer(folder: Path, file: str, kind: str | None, split: str | None)
         "split as GPT-2 does it, so that numbers, spaces and marks may become other tokens than the model was trained "
         "on. model.tokenizer takes the published tokenizer"
     )
+
+
+def drop_foreign_tokens(path: Path, count: int) -> None:
+    """Take tokens out of a tokenizer.json that the GGUF file's vocabulary of `count` tokens has not.
+
+    transformers 5.23 adds GPT-2's `<|endoftext|>` to every byte-level vocabulary, at an id without an embedding.
+    """
+    if path.is_file():
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < count]
+        write_whole(path, json.dumps(values, ensure_ascii=False))
