@@ -1,13 +1,13 @@
 """What ships inside the package, and what is fetched once: `builtin:NAME` in a recipe, as model or data, is a folder.
 
-What ships is the folder NAME here; what is fetched lies in the user's cache (tuneoff.builtin.fetched).
+What ships is the folder NAME here; what is fetched lies in the user's cache (tuneoff.builtin.packages).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tuneoff.builtin.fetched import FETCHED, fetched
+from tuneoff.builtin.packages import FETCHED, fetched
 from tuneoff.errors import TuneoffError, nearest
 from tuneoff.progress import ProgressListener
 

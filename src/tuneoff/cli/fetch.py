@@ -12,7 +12,7 @@ def fetch(
 ) -> None:
     """Fetch a model that does not ship with tuneoff, by pip, into the cache; a run that names it does so by itself."""
     from tuneoff.builtin import PREFIX
-    from tuneoff.builtin.fetched import fetched
+    from tuneoff.builtin.packages import fetched
     from tuneoff.cli.progress import telling
 
     with telling() as tell:

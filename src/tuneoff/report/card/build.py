@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tuneoff.builtin import PREFIX
-from tuneoff.builtin.fetched import FETCHED
+from tuneoff.builtin.packages import FETCHED
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe
 from tuneoff.records import GgufFile, Resolved, TrialResult
