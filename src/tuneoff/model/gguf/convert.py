@@ -6,6 +6,7 @@ minimum), and what bf16 or fp16 would round a second time.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -18,6 +19,7 @@ from typing import Any
 from tuneoff.cache import cache_folder
 from tuneoff.errors import DamagedFileError, ModelError, first_line
 from tuneoff.folder import write_json
+from tuneoff.measure.allocator import give_back
 from tuneoff.model.base import model_class
 from tuneoff.model.gguf.header import open_gguf, read_header, require_package, value
 from tuneoff.model.gguf.tokenizer import drop_foreign_tokens, read_tokenizer
@@ -54,6 +56,10 @@ def converted(path: Path, sha256: str, tell: ProgressListener) -> tuple[Path, Gg
             return folder, _convert(path, reader, header, folder)
         except ModelError as error:
             raise ModelError(f"cannot load the model in {path}: {error}") from error
+        finally:
+            del reader
+            gc.collect()
+            give_back()  # a plan counts what this process holds
 
 
 def _convert(path: Path, reader: Any, header: GgufFile, folder: Path) -> GgufFile:
