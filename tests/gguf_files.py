@@ -91,20 +91,22 @@ def write_gguf(
     *,
     pre: str = "smollm",
     architecture: str = "llama",
+    inner: int = INNER,
     leave_out: str = "",
     extra: str = "",
     parts: int = 0,
 ) -> dict[str, torch.Tensor]:
     """Write `model` with its matrices held as `kind`; returns the weights that must be read, by transformers' names.
 
-    `leave_out` and `extra` are the name of a tensor that is not written, and of one that the model has not.
+    `inner` is what the file says of the width between the two layers of an MLP, which the model has not where it is
+    another. `leave_out` and `extra` are the name of a tensor that is not written, and of one that the model has not.
     """
     held = gguf.GGMLQuantizationType[kind]
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(LAYERS)
     writer.add_context_length(512)
     writer.add_embedding_length(HIDDEN)
-    writer.add_feed_forward_length(INNER)
+    writer.add_feed_forward_length(inner)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
     writer.add_rope_freq_base(10000.0)

@@ -196,6 +196,7 @@ def test_what_is_no_gguf_file_is_refused_in_a_line(
     [
         ({"architecture": "mystery"}, "GGUF model with architecture mystery is not supported yet"),
         ({"leave_out": "model.layers.1.mlp.up_proj.weight"}, "1 tensors of the model are not in the file"),
+        ({"inner": 128}, "6 tensors of the model are not in the file, or of another shape (model.layers.0.mlp.down"),
         ({"extra": "rope_freqs.weight"}, "(rope_freqs.weight among what is not): the model would not be the one"),
         ({"extra": "blk.0.attn_q.bias"}, "the model would not be the one that was published"),
     ],

@@ -23,6 +23,7 @@ from tuneoff.measure.allocator import give_back
 from tuneoff.model.base import model_class
 from tuneoff.model.gguf.header import open_gguf, read_header, require_package, value
 from tuneoff.model.gguf.tokenizer import drop_foreign_tokens, read_tokenizer
+from tuneoff.model.quiet import quiet
 from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.records import GgufFile
@@ -67,7 +68,7 @@ def _convert(path: Path, reader: Any, header: GgufFile, folder: Path) -> GgufFil
         # Alone: transformers would take a config.json or tokenizer.json beside the file for the file's own.
         (Path(alone) / ALONE).symlink_to(path.absolute())
         kind, split = value(reader, "tokenizer.ggml.model"), value(reader, "tokenizer.ggml.pre")
-        with redirect_stderr(io.StringIO()):  # bars, one of which nothing else switches off
+        with quiet(), redirect_stderr(io.StringIO()):  # a bar that nothing else switches off
             model = _load(Path(alone))
             tokenizer, warning = read_tokenizer(Path(alone), ALONE, kind, split)
             _require_all_read(reader, model)
@@ -94,6 +95,7 @@ def _load(folder: Path) -> Any:
             config=config,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
+            ignore_mismatched_sizes=True,  # they are told of below
             output_loading_info=True,
             trust_remote_code=False,
         )
