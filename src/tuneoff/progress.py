@@ -11,3 +11,16 @@ class ProgressListener(Protocol):
     def phase(self, name: str) -> None: ...
 
     def progress(self, done: int, total: int) -> None: ...
+
+
+class Unheard:
+    """Nobody is told."""
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+
+UNHEARD = Unheard()

@@ -96,6 +96,8 @@ TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
         ({"arms": {}}, "arms"),
         ({"arms": {"x": {"method": "none", "r": 8}}}, "takes no settings"),
         ({"model": {"name": "a/b", "config": {"model_type": "t5"}}}, "either `name`"),
+        ({"model": {"gguf": "a.gguf", "config": {"model_type": "t5"}, "tokenizer": "x"}}, "asks for random ones"),
+        ({"model": {"name": "a/b", "gguf": "/a.gguf"}}, "with `name`, `gguf` is a file in it"),
         ({"model": {"config": {"d_model": 8}, "tokenizer": "x"}}, "needs `model_type`"),
         ({"model": {"config": {"model_type": "t5"}}}, "needs `tokenizer`"),
         ({"data": {"source": {"train": "a.jsonl"}, "input": "dialogue", "target": "b"}}, "needs `train` and `test`"),
@@ -115,6 +117,13 @@ def test_overrides_reach_any_key(tmp_path: Path) -> None:
     assert (recipe.training.epochs, recipe.seeds, recipe.data.limit.train) == (3.0, [0, 1], 5)
     assert recipe.arms["lora"].settings["r"] == 16
     assert recipe.arms["lora"].settings["use_dora"] is True
+
+
+@pytest.mark.parametrize("given", ["dir/a.gguf", {"gguf": "dir/a.gguf"}, {"name": "dir/a.gguf"}])
+def test_the_path_of_a_gguf_file_is_a_file_in_its_folder(tmp_path: Path, given: object) -> None:
+    text = yaml.safe_dump({**recipe_values(tmp_path), "model": given})
+    model = load_recipe(write(tmp_path, text)).recipe.model
+    assert (model.name, model.gguf) == ("dir", "a.gguf")
 
 
 def test_an_override_reaches_into_a_model_given_by_name() -> None:

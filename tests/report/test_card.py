@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from tests.report.made import made_run
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, read_recipe
-from tuneoff.records import Resolved, TrialResult
+from tuneoff.records import GgufFile, Resolved, TrialResult
 from tuneoff.report.card import Difference, Exported, Usage, Verification, model_card, usage_code
 
 FORMATS = ("adapter", "merged", "ctranslate2", "onnx")
@@ -98,6 +98,26 @@ def test_what_is_not_on_the_hub_is_not_called_so(folder: RunFolder) -> None:
     assert made.data.base_model is None and made.data.datasets is None
     assert (made.data.license, made.data.language) == ("cc-by-sa-4.0", "en")
     assert "what is made of them has the same licence" in made.text
+
+
+def test_a_model_of_a_gguf_file_is_told_as_what_it_is(folder: RunFolder) -> None:
+    recipe = read_recipe(folder.recipe).recipe
+    gguf = GgufFile(
+        file="Smol.Q4_1.gguf", sha256="3" * 64, architecture="llama", file_type="Q4_1", types={"Q4_1": 9},
+        license="apache-2.0", warnings=[],
+    )  # fmt: skip
+    named = {"config": None, "tokenizer": None}
+    shipped = recipe.model.model_copy(update={**named, "name": "builtin:smollm2-135m-instruct"})
+    made = card(folder, "lora", "adapter", commits={"gguf": gguf}, model=shipped)
+    assert (made.data.base_model, made.data.license) == ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
+    said = "`Smol.Q4_1.gguf` of `HuggingFaceTB/SmolLM2-135M-Instruct`, Q4_1 GGUF: weights rounded to 4 bits"
+    assert f"`builtin:smollm2-135m-instruct` ({said}), fine-tuned by `lora`" in made.text
+    assert "`base/` holds the original model, converted from `Smol.Q4_1.gguf`" in made.text
+    assert "the original model is Smol.Q4\\_1.gguf, a Q4\\_1 GGUF: weights rounded to 4 bits" in made.text
+    of_hub = recipe.model.model_copy(update={**named, "name": "org/smol-gguf", "gguf": "Smol.Q4_1.gguf"})
+    made = card(folder, "full", commits={"gguf": gguf, "model_revision": "c0ffee1"}, model=of_hub)
+    assert made.data.base_model == "org/smol-gguf"
+    assert "`org/smol-gguf` at `c0ffee1` (`Smol.Q4_1.gguf`, Q4_1 GGUF: weights rounded to 4 bits), all" in made.text
 
 
 def test_the_text_says_what_was_measured(folder: RunFolder) -> None:

@@ -29,7 +29,7 @@ def generate(
     data's columns or conversations (the same objects come out, with `prediction`).
     """
     from tuneoff.folder import RunFolder
-    from tuneoff.use.quiet import quiet
+    from tuneoff.model.quiet import quiet
     from tuneoff.use.writer import Finished, Writer
     from tuneoff.visible import visible
 

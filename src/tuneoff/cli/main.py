@@ -10,6 +10,7 @@ import typer
 
 from tuneoff.cli.data import data
 from tuneoff.cli.export import export
+from tuneoff.cli.fetch import fetch
 from tuneoff.cli.generate import generate
 from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
@@ -42,6 +43,7 @@ app.command()(generate)
 app.command()(export)
 app.command()(serve)
 app.command()(recipes)
+app.command()(fetch)
 
 
 def _version(asked: bool) -> None:

@@ -26,7 +26,7 @@ def serve(
         os.environ.setdefault(name, KERNELS)
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
-    from tuneoff.use.quiet import quiet
+    from tuneoff.model.quiet import quiet
     from tuneoff.use.serve import Limits, choose_arms, listen, load_server
 
     served = choose_arms(RunFolder(run), arm or [])

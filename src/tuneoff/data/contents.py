@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import time
 from collections.abc import Callable
@@ -47,6 +48,18 @@ def hash_model(folder: Path, report: Callable[[int, int], None] = lambda *_: Non
 def hash_base(folder: Path, report: Callable[[int, int], None]) -> str:
     """The hash of an original model, as `hash_model` gives it; a large one is not read again while it is unchanged."""
     return _hash_kept(folder, MODEL_FILES, _state(folder, MODEL_FILES), report)
+
+
+def hash_file(path: Path, report: Callable[[int, int], None] = lambda *_: None) -> str:
+    """The hash over name and content of one file; a large one is not read again while it is unchanged.
+
+    Raises UnreadableFileError.
+    """
+    patterns = (glob.escape(path.name),)
+    try:
+        return _hash_kept(path.parent, patterns, _state(path.parent, patterns), report)
+    except OSError as error:
+        raise UnreadableFileError(f"{path} cannot be read ({error.strerror})") from None
 
 
 def require_same_model(resolved: Resolved) -> None:

@@ -23,7 +23,7 @@ from tuneoff.data.checks import (
 )
 from tuneoff.data.examples import Examples
 from tuneoff.data.positions import VirtualTokens, virtual_tokens
-from tuneoff.data.pretrained import Pins, commit_of, read_config, read_tokenizer
+from tuneoff.data.pretrained import Pins, original_commit, original_place, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.quality import check_overlap, data_warnings
 from tuneoff.data.rendering import Rendering, rendering_of
@@ -36,7 +36,7 @@ from tuneoff.model.base import ModelClass, fit_config, model_class
 from tuneoff.model.methods import check_applies, check_method
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe.schema import Recipe
-from tuneoff.records import ChatFrame, SplitStatistics
+from tuneoff.records import ChatFrame, GgufFile, SplitStatistics
 from tuneoff.score.metrics import Metric, check_metrics, find_metrics
 
 if TYPE_CHECKING:
@@ -47,12 +47,16 @@ if TYPE_CHECKING:
 class Inputs:
     """`tokens` are the folders of the tokenised splits (data.tokens.load_tokens reads one).
 
+    `model_path` is the hub name or folder that weights are loaded from; None for random weights. `gguf` is what the
+    file says that they were converted from, if any.
     `chat` is what the model's chat template puts around each prompt; None where prompts are plain text.
     """
 
     config: PretrainedConfig
     model_class: ModelClass
+    model_path: str | None
     model_revision: str | None
+    gguf: GgufFile | None
     tokenizer: PreTrainedTokenizerBase
     tokenizer_path: str
     tokenizer_revision: str | None
@@ -72,8 +76,9 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     """
     pins = pins or Pins()
     tell.phase("check")
-    _refuse(_check_names(recipe, pins))
-    config = read_config(recipe, base, pins)
+    _refuse(_check_names(recipe, pins, tell))
+    original = original_place(recipe.model, pins, tell)
+    config = read_config(recipe, base, original, tell)
     kind = model_class(config)
     _refuse(_check_arms(recipe, config))
     tell.phase("read data")
@@ -82,7 +87,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     _refuse(check_overlap(splits, recipe.evaluation.split, recipe.data.allow_overlap))
     tell.phase("tokenise")
     texts = (text for e in splits["train"].examples for text in (e.prompt, *e.references)) if "train" in splits else ()
-    tokenizer, tokenizer_path, tokenizer_revision = read_tokenizer(recipe, base, config, texts, pins)
+    tokenizer, tokenizer_path, tokenizer_revision = read_tokenizer(recipe, base, original, config, texts, pins, tell)
     if recipe.model.config is not None:
         given = isinstance(recipe.model.config, str) or "vocab_size" in recipe.model.config
         fit_config(config, tokenizer, vocab_given=given)
@@ -99,12 +104,15 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
     warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
     plain = Prompt(recipe.prompt) if chat is None and recipe.prompt is not None else None
+    warnings += original.gguf.warnings if original is not None and original.gguf is not None else []
     warnings += special_token_warnings(tokenizer, plain, splits)
     warnings += length_warnings(config, kind, extent, recipe.evaluation.max_new_tokens)
     return Inputs(
         config=config,
         model_class=kind,
-        model_revision=commit_of(config) or pins.model or recipe.model.revision,
+        model_path=original.path if original is not None else None,
+        model_revision=original_commit(recipe.model, original, config, pins),
+        gguf=original.gguf if original is not None else None,
         tokenizer=tokenizer,
         tokenizer_path=tokenizer_path,
         tokenizer_revision=tokenizer_revision,
@@ -152,12 +160,12 @@ def _refuse(problems: Iterable[Problem]) -> None:
         raise RecipeError(found)
 
 
-def _check_names(recipe: Recipe, pins: Pins) -> list[Problem]:
+def _check_names(recipe: Recipe, pins: Pins, tell: ProgressListener) -> list[Problem]:
     """What is wrong before anything is loaded: with methods, scheduler, trackers, metrics, and the model's folder."""
     problems = [p for name, arm in recipe.arms.items() for p in check_method(name, arm.method, arm.settings)]
     problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics)]
-    if recipe.model.name is not None:
-        problems += check_model_folder(located(recipe.model.name), pins.model or recipe.model.revision)
+    if recipe.model.name is not None and recipe.model.gguf is None:
+        problems += check_model_folder(located(recipe.model.name, tell), pins.model or recipe.model.revision)
     return problems
 
 

@@ -27,6 +27,13 @@ def tidy() -> None:
     _set(_TIDY, _TIDY)
 
 
+def give_back() -> None:
+    """Give back what is free now, and keep the setting."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 def _set(mmap_threshold: int, trim_threshold: int) -> None:
     libc = _glibc()
     if libc is not None:

@@ -14,7 +14,7 @@ def with_absolute_paths(recipe: Recipe, directory: Path) -> Recipe:
     """`recipe` with every local path absolute; relative ones start from `directory`.
 
     A name is a path where a folder or file of that name is there; else it is a name on the hub, and stays as it is. The
-    files of `data.source` by split are always paths.
+    files of `data.source` by split are always paths, and `model.gguf` is a file in `model.name`.
     """
 
     def absolute(value: Any, always: bool = False) -> Any:

@@ -5,6 +5,7 @@ setting of the method, and the method's own class checks it.
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
@@ -27,15 +28,36 @@ class TokenizerSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """The original model: pretrained (`name`), or random weights of a shape (`config` with `tokenizer`)."""
+    """The original model: pretrained (`name`), or random weights of a shape (`config` with `tokenizer`).
+
+    `gguf` is a file of the folder or hub name that `name` is. The path of a GGUF file, as `gguf` or as `name` alone, is
+    the same as its folder's `name` and the file's `gguf`.
+    """
 
     name: Text | None = None
+    gguf: Text | None = None
     revision: Text | None = None
     config: Text | dict[str, Any] | None = None
     tokenizer: Text | TokenizerSpec | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _path_of_a_gguf(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        name, gguf = values.get("name"), values.get("gguf")
+        if isinstance(name, str) and gguf is None and name.endswith(".gguf"):
+            name, gguf = None, name
+        if not isinstance(gguf, str) or name is not None or values.get("config") is not None:
+            return values
+        return {**values, "name": str(PurePath(gguf).parent), "gguf": PurePath(gguf).name}
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
+        if self.gguf is not None and self.config is not None:
+            raise ValueError("`gguf` is a file of weights, and `config` asks for random ones: give one of them")
+        if self.gguf is not None and PurePath(self.gguf).is_absolute():
+            raise ValueError("with `name`, `gguf` is a file in it; the path of a file is given as `gguf` alone")
         if (self.name is None) == (self.config is None):
             raise ValueError("give either `name` (a hub name or a folder) or `config` (random weights)")
         if isinstance(self.config, dict) and "model_type" not in self.config:

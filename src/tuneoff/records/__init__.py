@@ -2,6 +2,7 @@
 
 from tuneoff.records.base import Record, read_text
 from tuneoff.records.checks import Agreement, Checks, Moved
+from tuneoff.records.gguf import GgufFile
 from tuneoff.records.history import read_history
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
@@ -33,6 +34,7 @@ __all__ = [
     "FailureKind",
     "Fit",
     "Floor",
+    "GgufFile",
     "MachineLoad",
     "Memory",
     "Moved",

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tuneoff.errors import ForeignResultError
 from tuneoff.records.base import Record
+from tuneoff.records.gguf import GgufFile
 
 FREE_OF_TRAINING = ("checkpoint_minutes", "report_to")  # settings of training that no result hangs on
 
@@ -132,6 +133,8 @@ class Resolved(Record):
         warnings: What the user should know of the data, a sentence each.
         floors: What texts that no model wrote score on the data; empty in a run of an older tuneoff.
         chat: What the model's chat template puts around each prompt; None where prompts are plain text.
+        gguf: The GGUF file that the original model was converted from, if any; `model_path` is then a folder of the
+            cache, where it is made again if it is gone.
     """
 
     run: str | None = None
@@ -155,6 +158,7 @@ class Resolved(Record):
     warnings: list[str]
     floors: list[Floor] = Field(default_factory=list)
     chat: ChatFrame | None = None
+    gguf: GgufFile | None = None
 
     @property
     def sha256(self) -> str:

@@ -98,6 +98,7 @@ class Comparison(Record):
         floors: What texts that no model wrote score on these data.
         chat: Whether the model is asked by its own chat template.
         layout: How the data hold conversations, for people; None where they are texts.
+        originals: What must be known of original models that were converted from GGUF files, a sentence each.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
         samples: Three examples with what each arm wrote.
@@ -119,6 +120,7 @@ class Comparison(Record):
     floors: list[Floor] = Field(default_factory=list)
     chat: bool = False
     layout: str | None = None
+    originals: list[str] = Field(default_factory=list)
     same_outputs: list[list[str]]
     tuning: list[Tuning]
     samples: list[Sample]
@@ -160,6 +162,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     words = []
     floors: list[Floor] = []
     chat, layout = False, None
+    originals: list[str] = []
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
@@ -172,6 +175,8 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
             told += resolved.warnings
             floors = floors or resolved.floors
             chat = chat or resolved.chat is not None
+            if resolved.gguf is not None:
+                originals.append(f"{prefix}the original model is {resolved.gguf.file}, a {resolved.gguf.weights}")
             scored = resolved.data.get(recipe.evaluation.split)
             examples, references = (scored.examples, scored.references) if scored else (None, None)
             layout = layout or (scored.layout if scored else None)
@@ -194,6 +199,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         floors=floors,
         chat=chat,
         layout=layout,
+        originals=list(dict.fromkeys(originals)),
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         samples=_samples(finished),

@@ -128,6 +128,7 @@ def notes(comparison: Comparison) -> list[str]:
         )
     notes += _floor_notes(comparison)
     notes += _asked(comparison)
+    notes += comparison.originals
     notes += [f"{row.arm}, {failure}" for row in comparison.arms for failure in row.failures]
     for row in comparison.arms:
         if row.empty_outputs or row.truncated_outputs:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from tuneoff.builtin import located
 from tuneoff.data.contents import hash_base, hash_tokenizer
 from tuneoff.data.conversations import MESSAGES, last_question
 from tuneoff.data.inputs import Inputs
@@ -74,6 +73,7 @@ def resolve(
         warnings=[*inputs.warnings, *_search_warnings(recipe, model)],
         floors=_floors(recipe, inputs, tell),
         chat=inputs.chat,
+        gguf=inputs.gguf,
     )
     resolved.write(folder.resolved)
     return resolved
@@ -98,14 +98,15 @@ def _search_warnings(recipe: Recipe, model: Location) -> list[str]:
 
 def locate_model(recipe: Recipe, folder: RunFolder, inputs: Inputs, tell: ProgressListener) -> Location:
     """Where trials load the original model from. One of random weights is built in the run's folder, once."""
-    if recipe.model.name is None and not folder.base.is_dir():
+    if inputs.model_path is None and not folder.base.is_dir():
         tell.phase("build model")
         save_whole(build_model(copy.deepcopy(inputs.config)), inputs.tokenizer, folder.base)
-    path = str(folder.base.resolve()) if recipe.model.name is None else located(recipe.model.name)
+    path = inputs.model_path or str(folder.base.resolve())
     if not Path(path).is_dir():
         return Location(path, inputs.model_revision, None)
     tell.phase("hash model")
-    return Location(path, None, hash_base(Path(path), tell.progress))
+    # A GGUF file of the hub has a commit, too: the folder that it was converted to is asked for by its hash.
+    return Location(path, inputs.model_revision if inputs.gguf else None, hash_base(Path(path), tell.progress))
 
 
 def locate_tokenizer(inputs: Inputs) -> Location:

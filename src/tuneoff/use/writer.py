@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.contents import require_same_model, require_saved
+from tuneoff.data.pretrained import Pins, original_place
 from tuneoff.data.tokens import Tokenization
 from tuneoff.decode.generate import Generated, generate
 from tuneoff.errors import RunFolderError, nearest
@@ -17,6 +19,7 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.saved import load_arm
 from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.progress import UNHEARD
 from tuneoff.recipe import Recipe, recipe_of
 from tuneoff.records import Resolved, TrialResult
 
@@ -90,10 +93,19 @@ class Finished:
 
 
 def _in_its_place(resolved: Resolved, recipe: Recipe, folder: RunFolder) -> Resolved:
-    """`resolved` for a run whose folder may have been moved: a model that was built for the run lies in its folder."""
-    if recipe.model.name is not None:
+    """`resolved` with today's place of a model that was built for the run, or converted from a GGUF file.
+
+    The former lies in the run's folder, which may have been moved; the latter in the cache, where it is made again if
+    it is gone. Raises ModelError where the file is gone, too.
+    """
+    if resolved.gguf is not None and not Path(resolved.model_path).is_dir():
+        place = original_place(recipe.model, Pins(model=resolved.model_revision), UNHEARD)
+        assert place is not None
+        base = place.path
+    elif recipe.model.name is None:
+        base = str(folder.base.resolve())
+    else:
         return resolved
-    base = str(folder.base.resolve())
     own_tokenizer = resolved.tokenizer_path == resolved.model_path
     return resolved.model_copy(
         update={"model_path": base, "tokenizer_path": base if own_tokenizer else resolved.tokenizer_path}

@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tuneoff.builtin import PREFIX
+from tuneoff.builtin.packages import FETCHED
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe
-from tuneoff.records import Resolved, TrialResult
+from tuneoff.records import GgufFile, Resolved, TrialResult
 from tuneoff.report.card.records import Exported
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
@@ -48,17 +49,26 @@ LANGUAGES = {"builtin:everyday": "en"}
 class Origin:
     """Where the original model or the data come from, and at which commit. `hub` is the name there, if any.
 
-    A model of random weights has no name.
+    A model of random weights has no name. `gguf` is what the file says that the model was converted from, if any.
     """
 
     name: str
     hub: str | None
     revision: str | None
+    gguf: GgufFile | None = None
+
+    @property
+    def loads(self) -> str | None:
+        """The name that `from_pretrained` loads the very weights by; None where the hub has none, or a GGUF alone."""
+        return self.hub if self.gguf is None else None
 
     def __str__(self) -> str:
         if not self.name:
             return "A model of random weights"
         at = f" at {code(self.revision)}" if self.revision else ""
+        if self.gguf is not None:
+            of = f" of {code(self.hub)}" if self.hub and self.hub != self.name else ""
+            return f"{code(self.name)}{at} ({code(self.gguf.file)}{of}, {self.gguf.weights})"
         ships = ", which ships with tuneoff" if self.name.startswith(PREFIX) else ""
         return f"{code(self.name)}{at}{ships}"
 
@@ -121,7 +131,11 @@ def model_origin(recipe: Recipe, resolved: Resolved) -> Origin:
     if name is None:
         return Origin("", None, None)
     if name.startswith(PREFIX):
-        return Origin(name, None, None)
+        package = FETCHED.get(name.removeprefix(PREFIX))
+        return Origin(name, package.published if package else None, None, resolved.gguf)
+    if resolved.gguf is not None:
+        hub = None if Path(name).is_absolute() else name
+        return Origin(hub or Path(name).name, hub, resolved.model_revision, resolved.gguf)
     if resolved.model_sha256 is not None:
         return Origin(Path(resolved.model_path).name, None, None)
     return Origin(name, name, resolved.model_revision)
@@ -150,7 +164,7 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
         base_model=model.hub,
         datasets=[data.hub] if data.hub else None,
         language=LANGUAGES.get(data.name),
-        license=LICENCES[model.name][0] if model.name in LICENCES else None,
+        license=model.gguf.license if model.gguf else LICENCES[model.name][0] if model.name in LICENCES else None,
         library_name=LIBRARIES[exported.format],
         pipeline_tag=task,
         metrics=list(dict.fromkeys(metric.hub for metric, _ in figures if metric.hub)),
@@ -184,6 +198,11 @@ def _licence(model: Origin) -> str:
     """What is known of the terms, in a sentence."""
     if not model.name:
         return "The weights began at random; the terms of the data may hold for what is made of them."
+    if model.gguf is not None and model.gguf.license is not None:
+        return (
+            f"{code(model.gguf.file)} names the licence {code(model.gguf.license)}, whose terms hold for what is made "
+            "of it; those of the data may. This card knows nothing of the latter."
+        )
     return LICENCES[model.name][1] if model.name in LICENCES else LICENCE_UNKNOWN
 
 

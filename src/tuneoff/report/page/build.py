@@ -96,6 +96,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
 def _subject(folder: RunFolder) -> str:
     recipe = recipe_of(folder)
     model = recipe.model.name or "random weights"
+    model += f"/{recipe.model.gguf}" if recipe.model.gguf else ""
     source = recipe.data.source if isinstance(recipe.data.source, str) else "files"
     return f"{model} on {source}"
 

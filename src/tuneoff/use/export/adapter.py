@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def write_adapter(finished: Finished, folder: Path) -> GenerationConfig:
     """The trained adapter, unchanged, with tokenizer and generation config. Raises ModelError.
 
-    An original model that is not on the hub is copied to `folder/base`: a stranger could not get it.
+    An original model that is not on the hub is copied to `folder/base`: a stranger could not get it. So is one that was
+    converted from a GGUF file, which peft's loading of a base model by its name does not read.
     """
     from peft import PeftConfig
     from peft.utils import SAFETENSORS_WEIGHTS_NAME
@@ -27,11 +28,11 @@ def write_adapter(finished: Finished, folder: Path) -> GenerationConfig:
     origin = model_origin(finished.recipe, resolved)
     base = load_model(resolved.model_path, resolved.model_revision, resolved.model_class, scored_dtype(finished))
     config = PeftConfig.from_pretrained(str(finished.trial.model))
-    config.base_model_name_or_path = origin.hub or "./base"
-    config.revision = origin.revision
+    config.base_model_name_or_path = origin.loads or "./base"
+    config.revision = origin.revision if origin.loads else None
     config.save_pretrained(str(folder))
     shutil.copyfile(finished.trial.model / SAFETENSORS_WEIGHTS_NAME, folder / SAFETENSORS_WEIGHTS_NAME)
-    if origin.hub is None:
+    if origin.loads is None:
         base.save_pretrained(folder / "base")
     search = search_config(finished, base)
     search.save_pretrained(folder)

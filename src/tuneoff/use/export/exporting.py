@@ -19,6 +19,7 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.errors import ExportError, nearest
 from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
+from tuneoff.model.quiet import quiet
 from tuneoff.progress import ProgressListener
 from tuneoff.report.card import Exported, Usage, model_card, usage_code
 from tuneoff.report.card.build import model_origin
@@ -28,7 +29,6 @@ from tuneoff.use.export.ctranslate2 import write_ctranslate2
 from tuneoff.use.export.merged import scored_dtype, write_merged
 from tuneoff.use.export.onnx import write_onnx
 from tuneoff.use.export.verify import verify
-from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:
@@ -191,6 +191,6 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
         ends=ends if isinstance(ends, list) else [ends],
         start=start if start is not None else search.bos_token_id,
         dtype=str(scored_dtype(finished)).removeprefix("torch."),
-        base=origin.hub,
-        revision=origin.revision,
+        base=origin.loads,
+        revision=origin.revision if origin.loads else None,
     )

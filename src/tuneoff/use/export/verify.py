@@ -16,6 +16,7 @@ from tuneoff.data.prompt import Prompt
 from tuneoff.decode.generate import generate
 from tuneoff.errors import DataError, ExportError
 from tuneoff.model.engines import engine_for
+from tuneoff.model.quiet import quiet
 from tuneoff.progress import ProgressListener
 from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
@@ -23,7 +24,6 @@ from tuneoff.report.card import Difference, Verification
 from tuneoff.report.side_by_side import spread
 from tuneoff.score.metrics import Metric, Scorer, agreement, find_metrics, metric_of_texts
 from tuneoff.use.export.merged import scored_dtype, scored_model
-from tuneoff.use.quiet import quiet
 from tuneoff.use.writer import Finished
 
 EXAMPLES = 20
