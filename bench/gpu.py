@@ -1,4 +1,4 @@
-"""On one GPU: an epoch of DialogSum with Flan-T5-base, full and LoRA, plain and fast, the test's summaries, and a run.
+"""On one GPU: an epoch of DialogSum, full and LoRA, plain and fast, the test's summaries, and a run.
 
     python bench/gpu.py --data FOLDER [--device cuda] [--json FILE]
     python bench/gpu.py --data FOLDER --device cpu --tiny     # does it run at all? its figures say nothing
@@ -12,6 +12,7 @@ dialogues: what its plan predicted beside what it measured. Made to end within 8
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 import yaml
 
-from shapes import RATES, SHAPES, lora_settings, recipe, resolved_for
+from shapes import DECODERS, RATES, SHAPES, lora_settings, recipe, resolved_for
 from speed_flops import model_flops
 from tuneoff.data.tokens import load_tokens
 from tuneoff.decode.generate import generate
@@ -44,15 +45,27 @@ from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps
 
 WARM_UP = 10  # steps, told apart: compilation, autotuning, the allocator's first blocks
-TINY = {"model_type": "t5", "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
-WAYS = [("full", "plain"), ("full", "t5"), ("lora", "plain"), ("lora", "t5")]
+TINY: dict[bool, dict[str, Any]] = {  # by whether it is decoder-only
+    False: {
+        "model_type": "t5", "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+    },
+    True: {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2,
+    },
+}  # fmt: skip
 
 
 class Bench:
     """The work, and what is measured on it."""
 
-    def __init__(self, resolved: Resolved, device: torch.device, examples_per_step: int, share: float) -> None:
-        self.resolved, self.device, self.per_step = resolved, device, examples_per_step
+    def __init__(
+        self, resolved: Resolved, shape: str, device: torch.device, examples_per_step: int, share: float
+    ) -> None:
+        self.resolved, self.shape, self.device, self.per_step = resolved, shape, device, examples_per_step
+        self.kind: Any = "causal" if shape in DECODERS else "seq2seq"
+        self.fast = "decoder" if shape in DECODERS else "t5"
         self.tokenizer = load_tokenizer(resolved.tokenizer_path, None)
         self.rows = load_tokens(resolved.tokens["train"])
         self.steps = max(1, round(share * len(self.rows) / examples_per_step))
@@ -62,8 +75,8 @@ class Bench:
         meter = MemoryMeter(self.device)
         frozen = method == "lora"
         dtype = torch.bfloat16 if frozen else torch.float32
-        model = load_model(self.resolved.model_path, None, "seq2seq", dtype)
-        model = adapt(model, method, LORA if frozen else {}, "seq2seq", self.steps)
+        model = load_model(self.resolved.model_path, None, self.kind, dtype)
+        model = adapt(model, method, lora_settings(self.shape) if frozen else {}, self.kind, self.steps)
         spec = TrainingSpec(examples_per_step=self.per_step, checkpoint_minutes=1e6)
         steps = Steps(
             train=self.rows,
@@ -96,7 +109,7 @@ class Bench:
     def generate(self, model: Any, engine: str) -> float:
         """Seconds for every test dialogue, greedily, from a bf16 model in batches of 128."""
         inputs = list(load_tokens(self.resolved.tokens["test"])["input_ids"])
-        model = merged_for_generation(model, "t5").to(torch.bfloat16)
+        model = merged_for_generation(model, self.fast).to(torch.bfloat16)
         began = time.perf_counter()
         generate(
             engine_for(engine, model, bf16=True),
@@ -130,7 +143,7 @@ def whole(shape: str, data: str, tiny: bool) -> Recipe:
     values = recipe(shape, data, test=8 if tiny else 500).model_dump()
     values["data"]["limit"] = {"train": 64, "validation": 8, "test": 8} if tiny else {}
     if tiny:
-        values["model"] = {"config": {**TINY, "feed_forward_proj": "gated-gelu"}, "tokenizer": {"vocab_size": 1000}}
+        values["model"] = {"config": TINY[shape in DECODERS], "tokenizer": {"vocab_size": 1000}}
     return Recipe.model_validate(values)
 
 
@@ -206,6 +219,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="the folder of DialogSum's splits")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--shape", choices=SHAPES, default="flan-t5-base")
+    parser.add_argument("--methods", nargs="+", choices=RATES, default=list(RATES))
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--examples-per-step", type=int, default=32)
     parser.add_argument("--share", type=float, default=0.35, help="of an epoch that each training is timed on")
@@ -221,10 +235,10 @@ def main() -> None:
         asked = whole(arguments.shape, arguments.data, arguments.tiny)
         resolved = resolved_for(asked, folder)
         per_step = 8 if arguments.tiny else arguments.examples_per_step
-        bench = Bench(resolved, device, per_step, 1.0 if arguments.tiny else arguments.share)
+        bench = Bench(resolved, arguments.shape, device, per_step, 1.0 if arguments.tiny else arguments.share)
         found: dict[str, dict[str, list[float]]] = {}
         for number in range(arguments.rounds):
-            for method, engine in WAYS:
+            for method, engine in itertools.product(arguments.methods, ("plain", bench.fast)):
                 model, figures = bench.train(method, engine, Path(work) / f"{method}-{engine}-{number}")
                 figures["generate"] = bench.generate(model, engine)
                 for key, value in figures.items():

@@ -64,7 +64,9 @@ class Trained:
         self.tokenizer = load_tokenizer(resolved.tokenizer_path, None)
         dtype = torch.bfloat16 if method == "lora" else torch.float32
         self.model = load_model(resolved.model_path, None, "seq2seq", dtype)
-        self.model = adapt(self.model, method, lora_settings(shape) if method == "lora" else {}, "seq2seq", STEPS).train()
+        self.model = adapt(
+            self.model, method, lora_settings(shape) if method == "lora" else {}, "seq2seq", STEPS
+        ).train()
         weights = [p for p in self.model.parameters() if p.requires_grad]
         settings: dict[str, Any] = {"lr": RATES[method], "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
         groups = [{"params": weights}]

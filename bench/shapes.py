@@ -24,8 +24,18 @@ SHAPES: dict[str, Any] = {
         "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
         "max_position_embeddings": 8192,
     },
+    "llama-1b": {
+        "model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
+        "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": True,
+        "max_position_embeddings": 8192,
+    },
+    "llama-8b": {
+        "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": False,
+        "max_position_embeddings": 8192,
+    },
 }  # fmt: skip
-DECODERS = {"smollm2-135m"}
+DECODERS = {"smollm2-135m", "llama-1b", "llama-8b"}
 LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1}
 RATES = {"full": 5e-5, "lora": 1e-3}
 

@@ -36,6 +36,8 @@ NOTEBOOK_STEPS = {
     "flan-t5-base": 1,
     "nano": 6,
     "smollm2-135m": 1,
+    "llama-1b": 1,
+    "llama-8b": 1,
 }  # of a round
 GENERATED, ONE_BY_ONE = 64, 6  # test dialogues of a round; the notebook's, one at a time
 

@@ -18,7 +18,9 @@ from tuneoff.model.engines import engine_for
 from tuneoff.recipe import Recipe
 
 
-@pytest.mark.parametrize(("kind", "engine"), [("seq2seq", "t5"), ("seq2seq", "plain"), ("causal", "decoder"), ("causal", "plain")])
+@pytest.mark.parametrize(
+    ("kind", "engine"), [("seq2seq", "t5"), ("seq2seq", "plain"), ("causal", "decoder"), ("causal", "plain")]
+)
 def test_it_is_what_transformers_computes(data_folder: Path, kind: Any, engine: str) -> None:
     recipe = Recipe.model_validate(recipe_values(data_folder, kind))
     inputs = read_inputs(recipe, None, QUIET)

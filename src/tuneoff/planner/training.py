@@ -184,7 +184,7 @@ class FakeTraining:
 
     @contextmanager
     def _ready(self, examples: Dataset, micro_batches: Micros) -> Iterator[tuple[list[Batch], tuple[int, int, int]]]:
-        """Micro-batches of `examples` without values, where they can be computed with, and the first one's padded shape."""
+        """Micro-batches of `examples` without values, to be computed with here, and the first one's padded shape."""
         real = [self._training.collate([examples[i] for i in chosen]) for chosen in micro_batches]
         rows = [count for batch in real for count in self._training.engine.real_rows(batch)]
         first = real[0]

@@ -160,10 +160,10 @@ def test_lora_dropout_draws_the_same_in_both_passes() -> None:
     step = 2e-3
     with torch.no_grad():
         for weight, way in zip(weights, directions, strict=True):
-            weight += step * way
+            weight.add_(step * way)
         above = float(loss())
         for weight, way in zip(weights, directions, strict=True):
-            weight -= 2 * step * way
+            weight.sub_(2 * step * way)
         below = float(loss())
     assert (above - below) / (2 * step) == pytest.approx(slope, rel=3e-2)
 

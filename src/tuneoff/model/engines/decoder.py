@@ -1,4 +1,4 @@
-"""The engine for decoder-only models of Llama's kind: transformers' own function, without padding and in fewer steps."""
+"""The engine for decoder-only models of Llama's kind: transformers' own function, in fewer steps and unpadded."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ class DecoderEngine:
     def greedy(self) -> GreedySearch | None:
         """The engine's own greedy search, for a model without adapters (they are merged before)."""
         plain = self.base is self.model and all(
-            type(layer) is nn.Linear and is_known(layer) for block in self.base.model.layers for layer in linear_layers(block)
+            type(layer) is nn.Linear and is_known(layer)
+            for block in self.base.model.layers
+            for layer in linear_layers(block)
         )
         return GreedyDecoder(self) if plain and not _kinds_of_rotary(self.base.config) & CHANGING else None
 
@@ -116,7 +118,7 @@ class DecoderEngine:
         return head_logits(self.finished(x), self.base.lm_head, self._cap)
 
     def _targets(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the output layer gets where a target is predicted (n, D), the targets, and the examples that they are of."""
+        """What the output layer gets where a target is predicted (n, D), the targets, and the examples of both."""
         mask, labels = batch["attention_mask"], batch["labels"]
         count, width = mask.shape
         places = mask.flatten().nonzero().squeeze(1)
@@ -125,15 +127,16 @@ class DecoderEngine:
         packing = self.packing(places % width, places, count, width, width)
         x = self.embed(batch["input_ids"].flatten().index_select(0, places))
         for layer in self.layers:
-            if self._checkpoints_now():
-                x = checkpoint(layer, x, packing, use_reentrant=False)
-            else:
-                x = layer(x, packing)
+            x = checkpoint(layer, x, packing, use_reentrant=False) if self._checkpoints_now() else layer(x, packing)
         examples = (places // width).index_select(0, predicted)
         return self.finished(x.index_select(0, predicted)), following.index_select(0, predicted), examples
 
     def _checkpoints_now(self) -> bool:
-        return bool(getattr(self.base, "is_activation_checkpointing", False)) and self.base.training and torch.is_grad_enabled()
+        return (
+            bool(getattr(self.base, "is_activation_checkpointing", False))
+            and self.base.training
+            and torch.is_grad_enabled()
+        )
 
 
 def _kinds_of_rotary(config: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""Greedy search with a decoder-only model: prompts are read without padding, and a finished text makes room for the next.
+"""Greedy search with a decoder-only model: prompts are read unpadded, and a finished text makes room for the next.
 
 Shapes: B texts being written at once, L layers, G heads of keys and values, K head width, T the longest text.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor

@@ -66,11 +66,11 @@ class Layer:
         self._residual = float(getattr(block, "residual_multiplier", 1.0))
         self._joined = hasattr(own, "qkv_proj")
         self.activation = ACTIVATIONS.get(_activation(config))
-        # A norm before attention and one before the gates (Llama), one after each, too (Gemma 2), or those alone (OLMo 2).
-        after = getattr(block, "post_attention_layernorm", None)
-        self._before, self._after, self._before_mlp, self._after_mlp = getattr(block, "input_layernorm", None), None, after, None
+        # A norm before attention and one before the gates (Llama), one after each, too (Gemma 2), or only after (OLMo 2).
+        self._before, self._after = getattr(block, "input_layernorm", None), None
+        self._before_mlp, self._after_mlp = block.post_attention_layernorm, None
         if hasattr(block, "post_feedforward_layernorm"):
-            self._after, self._after_mlp = after, block.post_feedforward_layernorm
+            self._after, self._after_mlp = block.post_attention_layernorm, block.post_feedforward_layernorm
             self._before_mlp = getattr(block, "pre_feedforward_layernorm", None)
         self._head_norms = getattr(own, "q_norm", None), getattr(own, "k_norm", None)
         self.number = number
@@ -124,22 +124,21 @@ class Layer:
         if self.cap:
             k, v = (t.repeat_interleave(self.shared, 1) for t in (k, v))
             scores = torch.tanh((q @ k.transpose(-1, -2)).float() * (self.scaling / self.cap)) * self.cap
-            mask = torch.ones(packing.width, packing.width, dtype=torch.bool, device=q.device).tril() if mask is None else mask
             shares = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype)
             y = functional.dropout(shares, p) @ v
         else:
+            whole = self.window == 0 or packing.width <= self.window
+            settings: dict[str, Any] = {"is_causal": True} if whole else {"attn_mask": mask}
             y = functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=p, is_causal=mask is None, scale=self.scaling, enable_gqa=self.shared > 1
-            )  # fmt: skip
+                q, k, v, dropout_p=p, scale=self.scaling, enable_gqa=self.shared > 1, **settings
+            )
         y = y.transpose(1, 2).reshape(packing.rows * packing.width, -1)
         return y if len(y) == len(packing.places) else y.index_select(0, packing.places)
 
-    def _mask(self, width: int, device: torch.device) -> Tensor | None:
-        """Which keys a query sees, (width, width); None for all up to its own."""
-        if self.window == 0 or width <= self.window:
-            return None
-        ones = torch.ones(width, width, dtype=torch.bool, device=device)
-        return ones.tril() & ones.triu(1 - self.window)
+    def _mask(self, width: int, device: torch.device) -> Tensor:
+        """Which keys a query sees: (width, width)."""
+        past = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        return past.triu(1 - self.window) if self.window else past
 
     def _added(self, x: Tensor, y: Tensor, norm: Any) -> Tensor:
         y = y if norm is None else apply_norm(norm, y)

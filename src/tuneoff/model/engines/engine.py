@@ -22,7 +22,7 @@ class GreedySearch(Protocol):
         ...
 
     def begin(self, input_ids: torch.Tensor, lengths: Sequence[int], max_new_tokens: int) -> Any:
-        """Read the inputs (B, S), padded on the right, and make room for the tokens to come. Returns the search's state."""
+        """Read inputs (B, S), padded on the right, and make room for the tokens to come. Returns the search's state."""
         ...
 
     def step(self, state: Any, step: int) -> torch.Tensor:

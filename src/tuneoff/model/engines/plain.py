@@ -44,7 +44,7 @@ class PlainEngine:
 
     @classmethod
     def real_rows(cls, batch: Mapping[str, torch.Tensor]) -> list[int]:
-        """The positions at which an example has a target, where the model can be asked for the logits of these alone."""
+        """The positions at which an example has a target, where a model can be asked for their logits alone."""
         return [int((batch["labels"] >= 0).any(0).sum())]
 
     def _token_losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

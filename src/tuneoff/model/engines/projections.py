@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tuneoff.model.kernels.cross_entropy import linear_cross_entropy, linear_token_losses
 from tuneoff.model.kernels.operations import rms_norm
-from tuneoff.model.kernels.products import Gated, Linear, Normed, Plain, Source, products
+from tuneoff.model.kernels.products import Linear, Source, products
 
 # Norm layers by how they scale: by the weight, or by one more than the weight.
 SCALED = {
@@ -27,30 +27,30 @@ def project(x: Tensor, layers: Sequence[nn.Module], norm: Any = None) -> list[Te
     Linear layers, and peft's LoRA around them, are computed without being called. Any other layer is called as it is.
     """
     if norm is None:
-        return _project(Plain(x), layers)
+        return _project(Source.plain(x), layers)
     if not is_rms_norm(norm):
-        return _project(Plain(call_layer(norm, x)), layers)
-    return _project(Normed(x, norm.weight, _eps(norm), _offset(norm)), layers)
+        return _project(Source.plain(call_layer(norm, x)), layers)
+    return _project(Source.normed(x, norm.weight, _eps(norm), _offset(norm)), layers)
 
 
 def project_gated(
     gate: Tensor, value: Tensor, layers: Sequence[nn.Module], activation: int, p: float = 0.0
 ) -> list[Tensor]:
     """The same of dropout(activation(gate) * value)."""
-    return _project(Gated.of(gate, value, activation, p), layers)
+    return _project(Source.gated(gate, value, activation, p), layers)
 
 
 def head_loss(x: Tensor, head: nn.Module, targets: Tensor, cap: float = 0.0) -> Tensor:
     """Cross-entropy in nats, summed, of the output layer's logits on x (n, D). See `linear_cross_entropy`."""
     if _is_plain(head):
-        return linear_cross_entropy(x, head.weight, targets, cap)  # type: ignore[arg-type]
+        return linear_cross_entropy(x, head.weight, targets, cap)
     return functional.cross_entropy(head_logits(x, head, cap).float(), targets, reduction="sum")
 
 
 def head_token_losses(x: Tensor, head: nn.Module, targets: Tensor, cap: float = 0.0) -> Tensor:
     """The cross-entropy of each row in nats, without gradient: (n)."""
     if _is_plain(head):
-        return linear_token_losses(x, head.weight, targets, cap)  # type: ignore[arg-type]
+        return linear_token_losses(x, head.weight, targets, cap)
     with torch.no_grad():
         return functional.cross_entropy(head_logits(x, head, cap).float(), targets, reduction="none")
 
@@ -99,7 +99,9 @@ def _project(source: Source, layers: Sequence[nn.Module]) -> list[Tensor]:
     if all(map(is_known, layers)):
         return products(source, [_linear(layer) for layer in layers])
     x = source.compute()
-    return [products(Plain(x), [_linear(layer)])[0] if is_known(layer) else call_layer(layer, x) for layer in layers]
+    return [
+        products(Source.plain(x), [_linear(layer)])[0] if is_known(layer) else call_layer(layer, x) for layer in layers
+    ]
 
 
 def _linear(layer: Any) -> Linear:

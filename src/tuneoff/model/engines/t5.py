@@ -143,8 +143,10 @@ class T5Engine:
             x = _self_attention(block.layer[0], x, bias, own, True, p)
             layer = block.layer[1]
             (q,) = project(x, [crossing[n].q], layer.layer_norm)
-            y = attention(_split(q, crossing[n].key_value_proj_dim), *heads[2 * n : 2 * n + 2], None, lengths, False, p)
-            x = add_dropout(x, *project(_join(y), [crossing[n].o]), p)
+            k, v = heads[2 * n : 2 * n + 2]
+            y = attention(_split(q, crossing[n].key_value_proj_dim), k, v, None, lengths, False, p)
+            (out,) = project(_join(y), [crossing[n].o])
+            x = add_dropout(x, out, p)
             x = _feed_forward(block.layer[2], x, p)
         return dropout(apply_norm(stack.final_layer_norm, x), p)
 
@@ -152,13 +154,15 @@ class T5Engine:
 def _self_attention(layer: Any, x: Tensor, bias: Tensor, lengths: Tensor, causal: bool, p: float) -> Tensor:
     own = layer.SelfAttention
     q, k, v = (_split(y, own.key_value_proj_dim) for y in project(x, [own.q, own.k, own.v], layer.layer_norm))
-    return add_dropout(x, *project(_join(attention(q, k, v, bias, lengths, causal, p)), [own.o]), p)
+    (out,) = project(_join(attention(q, k, v, bias, lengths, causal, p)), [own.o])
+    return add_dropout(x, out, p)
 
 
 def _feed_forward(layer: Any, x: Tensor, p: float) -> Tensor:
     dense = layer.DenseReluDense
     gate, value = project(x, [dense.wi_0, dense.wi_1], layer.layer_norm)
-    return add_dropout(x, *project_gated(gate, value, [dense.wo], GELU, p), p)
+    (out,) = project_gated(gate, value, [dense.wo], GELU, p)
+    return add_dropout(x, out, p)
 
 
 def _bias(stack: Any, length: int) -> Tensor:

@@ -133,8 +133,8 @@ class GreedyT5:
             at = 2 * n * self._heads
             keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
             x = x + functional.linear(attend(q, keys, values, state.lengths), layer.cross_out)
-            h = gated(*functional.linear(apply_norm(layer.norms[2], x), layer.gates).chunk(2, dim=-1), GELU)
-            x = x + functional.linear(h, layer.out)
+            gate, value = functional.linear(apply_norm(layer.norms[2], x), layer.gates).chunk(2, dim=-1)
+            x = x + functional.linear(gated(gate, value, GELU), layer.out)
         x = self._engine.scaled(apply_norm(t5.decoder.final_layer_norm, x)[:, 0])
         state.token = t5.lm_head(x).max(-1).indices  # as argmax, and quicker in bf16
         return state.token

@@ -27,7 +27,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tens
 
 
 def gated(gate: Tensor, value: Tensor, activation: int, p: float = 0.0) -> Tensor:
-    """dropout(activation(gate) * value) of (…, F) each (Shazeer 2020), the activation being GELU (tanh form) or SILU."""
+    """dropout(activation(gate) * value) of (…, F) each (Shazeer 2020), with the activation GELU (tanh form) or SILU."""
     if is_native(gate):
         return _Gated.apply(gate, value, activation, p, drawn_seed(p))
     wide = gate.float()

@@ -67,7 +67,11 @@ def main(library: Path, openmp: Path | None) -> None:
         None, _at(lengths), 0, 0.0, _at(y),
     )  # fmt: skip
     _same(y[:1], _softmax(queries @ keys[:-1].T) @ values[:-1])
+    _test_learning(kernels, random, x)
 
+
+def _test_learning(kernels: ctypes.CDLL, random: np.random.Generator, x: Array) -> None:
+    """The loss, and the optimizer's operations."""
     logits, targets, losses = x.copy(), np.arange(ROWS), np.empty(ROWS, np.float32)
     kernels.cross_entropy(False, THREADS, ROWS, WIDTH, _at(logits), _at(targets), _at(losses))
     _same(losses, -np.log(_softmax(x)[np.arange(ROWS), targets]))

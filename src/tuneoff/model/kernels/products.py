@@ -32,16 +32,11 @@ class Linear:
     p: float = 0.0
 
 
-class Source(Protocol):
-    """What the layers multiply, of tensors that autograd knows."""
+class Preparation(Protocol):
+    """What makes the layers' input of some tensors."""
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors that it is computed from."""
-        ...
-
-    def compute(self) -> Tensor:
-        """The layers' input, by operations that autograd follows."""
+    def compute(self, *tensors: Tensor) -> Tensor:
+        """The layers' input (…, in), by operations that autograd follows."""
         ...
 
     def native(self, *tensors: Tensor) -> Tensor:
@@ -53,41 +48,28 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Plain:
-    """The input as it is: (…, in)."""
+class AsItIs:
+    """One tensor, the input itself."""
 
-    x: Tensor
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (self.x,)
-
-    def compute(self) -> Tensor:
-        return self.x
-
-    def native(self, *tensors: Tensor) -> Tensor:
+    def compute(self, *tensors: Tensor) -> Tensor:
         return tensors[0]
+
+    native = compute
 
     def gradients(self, gradient: Tensor, needed: Sequence[bool], *tensors: Tensor) -> list[Tensor | None]:
         return [gradient]
 
 
 @dataclass(frozen=True)
-class Normed:
-    """The RMS norm of x (…, in), scaled by weight (in) + offset."""
+class Norm:
+    """The RMS norm of x (…, in), scaled by weight (in) + offset: of x and weight."""
 
-    x: Tensor
-    weight: Tensor
     eps: float
-    offset: float = 0.0
+    offset: float
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.x, self.weight
-
-    def compute(self) -> Tensor:
-        return rms_norm(self.x, self.weight, self.eps, self.offset)
+    def compute(self, *tensors: Tensor) -> Tensor:
+        x, weight = tensors
+        return rms_norm(x, weight, self.eps, self.offset)
 
     def native(self, *tensors: Tensor) -> Tensor:
         return self._normed(*tensors)[0]
@@ -107,26 +89,16 @@ class Normed:
 
 
 @dataclass(frozen=True)
-class Gated:
-    """dropout(activation(gate) * value) of gate and value (…, in)."""
+class Gate:
+    """dropout(activation(gate) * value): of gate and value (…, in)."""
 
-    gate: Tensor
-    value: Tensor
     activation: int
     p: float
     seed: int
 
-    @classmethod
-    def of(cls, gate: Tensor, value: Tensor, activation: int, p: float) -> Gated:
-        """With a seed of its own for the dropout."""
-        return cls(gate, value, activation, p, drawn_seed(p) if is_native(gate) else 0)
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.gate, self.value
-
-    def compute(self) -> Tensor:
-        return gated(self.gate, self.value, self.activation, self.p)
+    def compute(self, *tensors: Tensor) -> Tensor:
+        gate, value = tensors
+        return gated(gate, value, self.activation, self.p)
 
     def native(self, *tensors: Tensor) -> Tensor:
         gate, value = tensors
@@ -142,13 +114,40 @@ class Gated:
         return [dgate, dvalue]
 
 
+@dataclass(frozen=True)
+class Source:
+    """The input of linear layers: tensors that autograd knows, and what makes the input of them."""
+
+    tensors: tuple[Tensor, ...]
+    preparation: Preparation
+
+    @classmethod
+    def plain(cls, x: Tensor) -> Source:
+        """A tensor x (…, in) as it is."""
+        return cls((x,), AsItIs())
+
+    @classmethod
+    def normed(cls, x: Tensor, weight: Tensor, eps: float, offset: float) -> Source:
+        """The RMS norm of x (…, in), scaled by weight (in) + offset."""
+        return cls((x, weight), Norm(eps, offset))
+
+    @classmethod
+    def gated(cls, gate: Tensor, value: Tensor, activation: int, p: float) -> Source:
+        """dropout(activation(gate) * value) of (…, in) each."""
+        return cls((gate, value), Gate(activation, p, drawn_seed(p) if is_native(gate) else 0))
+
+    def compute(self) -> Tensor:
+        """The input itself."""
+        return self.preparation.compute(*self.tensors)
+
+
 def products(source: Source, layers: Sequence[Linear]) -> list[Tensor]:
     """The outputs of several layers on one input: (…, out) each."""
     first = source.tensors[0]
     if is_native(first) and all(layer.weight.dtype == first.dtype for layer in layers):
         flat = [tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.a, layer.b)]
-        found = _Products.apply(source, [layer.p for layer in layers], *source.tensors, *flat)
-        return list(found)
+        ps = [layer.p for layer in layers]
+        return list(_Products.apply(source.preparation, len(source.tensors), ps, *source.tensors, *flat))
     x = source.compute()
     return [_apply(layer, x) for layer in layers]
 
@@ -162,12 +161,14 @@ def _apply(layer: Linear, x: Tensor) -> Tensor:
 
 class _Products(Function):
     @staticmethod
-    def forward(ctx: Any, source: Source, ps: list[float], *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        given = tensors[: len(source.tensors)]
+    def forward(
+        ctx: Any, preparation: Preparation, count: int, ps: list[float], *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        given = tensors[:count]
         shape = given[0].shape  # type: ignore[union-attr]
         flat = [_flat(tensor) for tensor in given]
-        weights = tensors[len(given) :]
-        x = source.native(*flat)
+        weights = tensors[count:]
+        x = preparation.native(*flat)
         seeds = [drawn_seed(p) for p in ps]
         outputs, inners = [], []
         for n, (p, seed) in enumerate(zip(ps, seeds, strict=True)):
@@ -180,15 +181,15 @@ class _Products(Function):
             outputs.append(y.view(*shape[:-1], -1))
             inners.append(inner)
         ctx.save_for_backward(*flat, *weights, *inners)
-        ctx.source, ctx.ps, ctx.seeds, ctx.given = _without_tensors(source), ps, seeds, len(given)
+        ctx.preparation, ctx.ps, ctx.seeds, ctx.given = preparation, ps, seeds, count
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         saved, count = ctx.saved_tensors, len(ctx.ps)
         inputs, weights = saved[: ctx.given], saved[ctx.given : ctx.given + 4 * count]
-        inners, needed = saved[ctx.given + 4 * count :], ctx.needs_input_grad[2:]
-        x = ctx.source.native(*inputs)
+        inners, needed = saved[ctx.given + 4 * count :], ctx.needs_input_grad[3:]
+        x = ctx.preparation.native(*inputs)
         through = any(needed[: ctx.given])
         dx: Tensor | None = None
         found: list[Tensor | None] = []
@@ -211,18 +212,11 @@ class _Products(Function):
                 else:
                     call("add_dropout", dx, dx.numel(), dx, dinner @ a, p, seed, dx)
         if dx is None:
-            return None, None, *([None] * ctx.given), *found
+            return None, None, None, *([None] * ctx.given), *found
         shape = gradients[0].shape[:-1]
-        back = ctx.source.gradients(dx, needed[: ctx.given], *inputs)
+        back = ctx.preparation.gradients(dx, needed[: ctx.given], *inputs)
         # A norm's weight, of one dimension, has its shape already.
-        return None, None, *(t if t is None or t.dim() < 2 else t.view(*shape, -1) for t in back), *found
-
-
-def _without_tensors(source: Source) -> Source:
-    """What `source` is set to. It keeps no tensor alive: autograd does, as long as it needs them."""
-    from dataclasses import fields, replace
-
-    return replace(source, **{f.name: None for f in fields(source) if isinstance(getattr(source, f.name), Tensor)})  # type: ignore[type-var]
+        return None, None, None, *(t if t is None or t.dim() < 2 else t.view(*shape, -1) for t in back), *found
 
 
 def _flat(x: Any) -> Tensor:
