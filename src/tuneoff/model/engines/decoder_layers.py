@@ -66,7 +66,7 @@ class Layer:
         self._residual = float(getattr(block, "residual_multiplier", 1.0))
         self._joined = hasattr(own, "qkv_proj")
         self.activation = ACTIVATIONS.get(_activation(config))
-        # A norm before attention and one before the gates (Llama), one after each, too (Gemma 2), or only after (OLMo 2).
+        # A norm before attention and before the gates (Llama), one after each, too (Gemma 2), or only after (OLMo 2).
         self._before, self._after = getattr(block, "input_layernorm", None), None
         self._before_mlp, self._after_mlp = block.post_attention_layernorm, None
         if hasattr(block, "post_feedforward_layernorm"):
