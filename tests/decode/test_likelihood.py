@@ -30,7 +30,7 @@ def test_it_is_what_transformers_computes(data_folder: Path, kind: Any, engine: 
     rows = load_tokens(inputs.tokens["test"])
     told: list[tuple[int, int]] = []
     found = reference_losses(
-        engine_for(engine, model, bf16=False), work, rows["input_ids"], rows["references"], lambda *n: told.append(n)
+        engine_for(engine, model, bf16=False), work, rows["input_ids"], rows["references"], 3, lambda *n: told.append(n)
     )
     assert told[-1] == (5, 5)
     for ids, references, losses in zip(rows["input_ids"], rows["references"], found, strict=True):

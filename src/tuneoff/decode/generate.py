@@ -40,11 +40,13 @@ def generate(
     batch_size: int,
     report: Callable[[int, int], None],
     chat: ChatFrame | None = None,
+    batch_ended: Callable[[], None] = lambda: None,
 ) -> list[Generated]:
     """What the engine's model writes for each of `inputs` (token ids of prompts), in their order.
 
     Greedy search, or beam search with `num_beams` > 1; never sampling. With `chat`, a text ends where the assistant's
-    turn does, too. `report` is told the inputs done and in all after each batch. An engine's own search is greedy
+    turn does, too. `report` is told the inputs done and in all. `batch_ended` is called when all texts of a batch, or
+    of the several that an engine's search takes at once, are written. An engine's own search is greedy
     alone, and is used where the model needs no tokens forced or forbidden (`search.steering`); otherwise transformers'
     `generate` writes.
     """
@@ -63,20 +65,23 @@ def generate(
         text = tokenizer.decode(ids[:ended], skip_special_tokens=True).strip()
         outputs[number] = Generated(text, truncated=ended is None, tokens=ended or len(ids))
 
-    if greedy is not None:
-        for done, (number, ids) in enumerate(greedy.write(inputs, max_new_tokens, ends, batch_size), start=1):
-            keep(number, ids)
-            report(done, len(inputs))
-    else:
-        order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            made = collate.for_generation([inputs[i] for i in chosen])
-            batch = {name: tensor.to(device) for name, tensor in made.items()}
+    size = batch_size * (1 if greedy is None else greedy.batches)
+    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        prompts = [inputs[i] for i in chosen]
+        if greedy is not None:
+            texts = greedy.write(prompts, max_new_tokens, ends, batch_size)
+            for done, (place, ids) in enumerate(texts, start=start + 1):
+                keep(chosen[place], ids)
+                report(done, len(inputs))
+        else:
+            batch = {name: tensor.to(device) for name, tensor in collate.for_generation(prompts).items()}
             written = model.generate(**batch, generation_config=settings)
             # A decoder-only model repeats its prompt, an encoder-decoder its decoder_start_token_id.
             written = written[:, batch["input_ids"].shape[1] if kind == "causal" else 1 :]
             for i, ids in zip(chosen, written.tolist(), strict=True):
                 keep(i, ids)
             report(start + len(chosen), len(inputs))
+        batch_ended()
     return [output for output in outputs if output is not None]

@@ -17,7 +17,7 @@ from tuneoff.model.engines import Engine
 if TYPE_CHECKING:
     from tuneoff.score.metrics import Loss
 
-AT_ONCE = 8  # references that go through the model together
+AT_ONCE = 8  # references that go through the model together, or fewer where texts are written in smaller batches
 
 
 @torch.no_grad()
@@ -26,11 +26,13 @@ def reference_losses(
     tokenization: Tokenization,
     prompts: Sequence[list[int]],
     references: Sequence[Sequence[str]],
+    batch_size: int,
     report: Callable[[int, int], None],
 ) -> list[list[Loss]]:
     """The loss on each of an example's references after its prompt: nats, summed over the tokens that a loss sees.
 
-    A reference is cut at `max_target_length`, as in training. `report` is told the examples done and in all.
+    A reference is cut at `max_target_length`, as in training. References of like length go through the model together,
+    so that a figure may hang on its neighbours in its last digits. `report` is told the examples done and in all.
 
     Raises MetricError where a loss is no number.
     """
@@ -45,8 +47,9 @@ def reference_losses(
     found: list[list[Loss]] = [[(0.0, 0)] * len(own) for own in references]
     left = [len(own) for own in references]
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]["input_ids"]), reverse=True)
-    for start in range(0, len(order), AT_ONCE):
-        chosen = order[start : start + AT_ONCE]
+    at_once = min(AT_ONCE, batch_size)
+    for start in range(0, len(order), at_once):
+        chosen = order[start : start + at_once]
         batch = {name: tensor.to(device) for name, tensor in collate([rows[n] for n in chosen]).items()}
         for n, nats in zip(chosen, engine.losses(batch).tolist(), strict=True):
             number, place = owners[n]

@@ -113,7 +113,13 @@ def _of_time(
 
 
 def _settled(mine: Sequence[PartTime], its: Sequence[PartTime]) -> list[tuple[PartTime, PartTime]]:
-    """The same parts of both, without those of warm-up unless there are no others."""
+    """The same parts of both, without those of warm-up unless there are no others.
+
+    None where one has more parts than the other: these are not the same work, as batches of one search are not those
+    of another that takes several at once.
+    """
+    if len(mine) != len(its):
+        return []
     theirs = {part.part: part for part in its}
     pairs = [(part, theirs[part.part]) for part in mine if part.part in theirs]
     return [pair for pair in pairs if not (pair[0].warm_up or pair[1].warm_up)] or pairs

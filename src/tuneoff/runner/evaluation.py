@@ -66,7 +66,8 @@ class TrialEvaluation(TrialProcess):
                 max_new_tokens=evaluation.max_new_tokens,
                 num_beams=evaluation.num_beams,
                 batch_size=evaluation.batch_size,
-                report=self._timed_batches(),
+                report=self._report.progress,
+                batch_ended=self._timed_batches(),
                 chat=resolved.chat,
             )
         memory = self._meter.end_phase()
@@ -82,7 +83,9 @@ class TrialEvaluation(TrialProcess):
             if any(scorer.judge is not None for scorer in scorers.values()):
                 tokenization = Tokenization.of(self._recipe, tokenizer, resolved.model_class, resolved.chat)
                 inputs, references = test["input_ids"], [p.references for p in written]
-                losses = reference_losses(engine, tokenization, inputs, references, self._report.progress)
+                losses = reference_losses(
+                    engine, tokenization, inputs, references, evaluation.batch_size, self._report.progress
+                )
             predictions = [scored(one, scorers, own) for one, own in zip(written, losses, strict=True)]
         write_lines(self._folder.predictions, (p.model_dump() for p in predictions))
         result = self._result(predictions, scorers, parameters, memory, trained)
@@ -91,18 +94,17 @@ class TrialEvaluation(TrialProcess):
         shutil.rmtree(self._folder.start, ignore_errors=True)
         return result
 
-    def _timed_batches(self) -> Callable[[int, int], None]:
-        """What `generate` tells after each batch: it is reported, and its seconds are noted."""
+    def _timed_batches(self) -> Callable[[], None]:
+        """What `generate` calls after each batch, whose seconds are noted."""
         batches, before = 0, self._clock.read("evaluate")
 
-        def report(done: int, count: int) -> None:
+        def note() -> None:
             nonlocal batches, before
             batches, now = batches + 1, self._clock.read("evaluate")
             self._times.note(batches, now - before)
             before = now
-            self._report.progress(done, count)
 
-        return report
+        return note
 
     def _result(
         self,

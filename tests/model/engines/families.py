@@ -27,7 +27,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
     "qwen3": ("Qwen3", {"head_dim": 16}),
     "smollm3": ("SmolLM3", {"no_rope_layer_interval": 2}),
+    "smollm3 by layer types": (
+        "SmolLM3",
+        {"use_sliding_window": False, "sliding_window": 5,
+         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
     "gemma": ("Gemma", {"head_dim": 16}),
+    "an activation that is not asked for": ("Llama", {"hidden_act": "silu", "hidden_activation": "gelu_pytorch_tanh"}),
     "gemma2": (
         "Gemma2",
         {"head_dim": 16, "sliding_window": 5, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0,

@@ -102,6 +102,7 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "embeddings": ("lora", {**LORA, "target_modules": ["embed_tokens", "q_proj"]}),
     "head": ("lora", {**LORA, "target_modules": ["lm_head", "q_proj"]}),
     "norm saved": ("lora", {**LORA, "target_modules": ["q_proj"], "modules_to_save": ["norm"]}),
+    "norms of heads saved": ("lora", {**LORA, "target_modules": ["q_proj"], "modules_to_save": ["q_norm"]}),
     "biases": ("lora", {**LORA, "target_modules": ["q_proj", "down_proj"], "bias": "all"}),
 }
 
@@ -109,7 +110,8 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_a_layer_that_it_does_not_know_is_called_as_it_is(way: str, adapter: str) -> None:
     method, settings = ADAPTERS[adapter]
-    model: Any = adapt(build("llama with biases", 6), method, settings, "causal", steps=1000)
+    family = "olmo2" if "heads" in adapter else "llama with biases"
+    model: Any = adapt(build(family, 6), method, settings, "causal", steps=1000)
     torch.manual_seed(7)
     for weight in model.parameters():
         if weight.requires_grad:  # adapters that begin as nothing would hide what is wrong
@@ -185,6 +187,34 @@ def test_logits_are_computed_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert float(engine.losses(inputs).sum()) == pytest.approx(whole.item(), rel=1e-6)
 
 
+def test_a_batch_without_a_target_has_no_loss(way: str) -> None:
+    model: Any = adapt(build("llama", 17), "lora", {**LORA, "target_modules": ["lm_head", "q_proj"]}, "causal", steps=1)
+    inputs = batch(18)
+    inputs["labels"] = torch.full_like(inputs["labels"], -100)
+    engine = DecoderEngine(model, bf16=False)
+    loss = engine.loss(inputs)
+    loss.backward()
+    assert loss.item() == 0
+    assert not engine.losses(inputs).any()
+    assert not any(gradient.any() for gradient in gradients(model).values())
+
+
+def test_norms_of_another_dtype_are_read_as_what_they_are(way: str) -> None:
+    model, inputs = build("qwen3", 19).to(torch.bfloat16), batch(20)
+    expected = DecoderEngine(model, bf16=True).loss(inputs).item()
+    for module in model.modules():
+        if type(module).__name__ == "Qwen3RMSNorm":
+            module.float()
+    assert DecoderEngine(model, bf16=True).loss(inputs).item() == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_gradient_is_not_taken_twice() -> None:
+    loss = DecoderEngine(build("llama", 21), bf16=False).loss(batch(22))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="was taken before"):
+        loss.backward()
+
+
 def test_it_says_why_a_model_does_not_suit_it() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -197,6 +227,8 @@ def test_it_says_why_a_model_does_not_suit_it() -> None:
     assert DecoderEngine.suits(relu) == "it computes gates of SiLU and of GELU's tanh form, and this model has relu"
     prompt = adapt(build("llama", 0), "prompt_tuning", {"num_virtual_tokens": 4}, "causal", steps=1)
     assert DecoderEngine.suits(prompt) == "the method puts virtual tokens before the input"
+    invoked = adapt(build("llama", 0), "lora", {**LORA, "alora_invocation_tokens": [5, 6]}, "causal", steps=1)
+    assert DecoderEngine.suits(invoked) == "the method is told by the input which tokens it changes"
     hooked = build("llama", 0)
     hooked.model.layers[1].register_forward_hook(lambda *_: None)
     assert DecoderEngine.suits(hooked) == "the method hooks into model.layers.1"

@@ -50,9 +50,11 @@ def test_a_finished_text_makes_room_for_the_next() -> None:
     assert search is not None
     first = dict(search.write([[5, 6, 7]], TOKENS, [-1], at_once=1))[0]
     prompts = [[5, 6, 7], [8, 9, 10, 11], [12, 13]]
-    numbers = [n for n, _ in search.write(prompts, TOKENS, [first[0]], at_once=2)]
+    written = list(search.write(prompts, TOKENS, [first[0]], at_once=2))
+    numbers = [n for n, _ in written]
     assert sorted(numbers) == [0, 1, 2]
     assert numbers.index(0) < 2  # it ends at once, while another is still written
+    assert dict(written) == {n: dict(search.write([prompts[n]], TOKENS, [first[0]], 1))[0] for n in range(3)}
 
 
 def test_angles_that_change_with_the_length_are_left_to_transformers() -> None:

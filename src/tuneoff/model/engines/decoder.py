@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
-from peft import AdaLoraModel
-from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tuneoff.model.engines.adapters import objection_to_method, without_adapter
 from tuneoff.model.engines.decoder_greedy import GreedyDecoder
-from tuneoff.model.engines.decoder_layers import Layer, Packing, linear_layers, parts_of
+from tuneoff.model.engines.decoder_layers import Layer, Packing, activation_of, linear_layers, parts_of
 from tuneoff.model.engines.engine import GreedySearch
 from tuneoff.model.engines.projections import apply_norm, head_logits, head_loss, head_token_losses, is_known
 
@@ -35,7 +34,7 @@ class DecoderEngine:
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
         self.model, self.bf16 = model, bf16
-        self.base = _base(model)
+        self.base = without_adapter(model)
         decoder, config = self.base.model, self.base.config
         self.layers = [Layer(block, n) for n, block in enumerate(decoder.layers[: config.num_hidden_layers])]
         self._cap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
@@ -43,20 +42,14 @@ class DecoderEngine:
     @classmethod
     def suits(cls, model: Any) -> str | None:
         """None if every part of `model` that this engine does not call is one that it computes itself."""
-        base = _base(model)
+        base = without_adapter(model)
         name = type(base).__name__
         if name not in {f"{family}ForCausalLM" for family in FAMILIES}:
             return f"it computes decoder-only models of Llama's kind, and not {name}"
-        if base is not model:
-            if model.active_peft_config.is_prompt_learning:
-                return "the method puts virtual tokens before the input"
-            own_forward = type(model.base_model).forward is not BaseTuner.forward
-            if own_forward and not isinstance(model.base_model, AdaLoraModel):  # whose own is a term of the loss
-                return "the method replaces the model's forward pass"
         home = type(base).__module__
-        for label, module in base.named_modules():
-            if type(module).__module__ == home and (module._forward_hooks or module._forward_pre_hooks):
-                return f"the method hooks into {label or 'the model'}"
+        objection = objection_to_method(model, home)
+        if objection is not None:
+            return objection
         replaced = next((what for what, part in _parts(base) if type(part).__module__ != home), None)
         return f"the method replaces {replaced}" if replaced else _unknown(base)
 
@@ -71,13 +64,12 @@ class DecoderEngine:
 
     @torch.no_grad()
     def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The same of each example, without gradient: (B)."""
+        """The cross-entropy of each example in nats, summed over its targets, without gradient: (B)."""
         rows, targets, examples = self._targets(batch)
         found = head_token_losses(rows, self.base.lm_head, targets, self._cap)
         return found.new_zeros(len(batch["labels"])).index_add(0, examples, found)
 
-    @classmethod
-    def real_rows(cls, batch: Mapping[str, Tensor]) -> list[int]:
+    def real_rows(self, batch: Mapping[str, Tensor]) -> list[int]:
         """The tokens, and the targets."""
         return [int(batch["attention_mask"].sum()), int((batch["labels"][:, 1:] >= 0).sum())]
 
@@ -146,10 +138,6 @@ def _kinds_of_rotary(config: Any) -> set[str]:
     return {str(own.get("rope_type", "default")) for own in found if own}
 
 
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def _parts(base: Any) -> Iterator[tuple[str, Any]]:
     """Every module between the model and its layers, which this engine computes without calling it."""
     yield "the decoder", base.model
@@ -162,7 +150,7 @@ def _unknown(base: Any) -> str | None:
     config = base.config
     layer = Layer(base.model.layers[0], 0)
     if layer.activation is None:
-        return f"it computes gates of SiLU and of GELU's tanh form, and this model has {config.hidden_act}"
+        return f"it computes gates of SiLU and of GELU's tanh form, and this model has {activation_of(base)}"
     if not base.model.layers[0].self_attn.is_causal:
         return "its tokens see those that come after them"
     if getattr(config, "resid_pdrop", 0.0):

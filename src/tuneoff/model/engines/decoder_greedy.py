@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class GreedyDecoder:
 
     The model has no adapters (they are merged before).
     """
+
+    batches: ClassVar[int] = 4
 
     def __init__(self, engine: DecoderEngine) -> None:
         self._engine, self._layers = engine, engine.layers

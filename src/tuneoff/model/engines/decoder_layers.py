@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tuneoff.model.engines.projections import apply_norm, is_rms_norm, project, project_gated
+from tuneoff.model.engines.projections import apply_norm, project, project_gated
 from tuneoff.model.kernels.operations import GELU, SILU, rotate
 
-# Those whose config has a sliding window for every layer; in all others a layer's attention says its own.
-WINDOW_IN_CONFIG = ("Mistral", "Phi3")
+# Families whose config has a sliding window for every layer, and those where it says of each layer whether it has one.
+WINDOW_EVERYWHERE, WINDOW_BY_LAYER = {"Mistral", "Phi3"}, {"Qwen2", "Qwen3", "SmolLM3", "Gemma2", "Gemma3"}
 ACTIVATIONS = {"silu": SILU, "gelu_pytorch_tanh": GELU, "gelu_new": GELU}
 
 
@@ -46,6 +46,7 @@ class Layer:
         width: K.
         scaling: What queries are multiplied by.
         window: How many of the last keys attention sees; 0 for all.
+        activation: What gates are bent by, as the kernels number it; None where they do not have it.
         cap: What bends attention's scores, as cap · tanh(score / cap); 0 for nothing.
     """
 
@@ -56,8 +57,8 @@ class Layer:
         self.shared = int(own.num_key_value_groups)
         self.heads = int(config.num_attention_heads)
         family = type(block).__name__.removesuffix("DecoderLayer")
-        window = config.sliding_window if family in WINDOW_IN_CONFIG else getattr(own, "sliding_window", None)
-        self.window = int(window or 0)
+        by_layer = family in WINDOW_BY_LAYER and config.layer_types[number] == "sliding_attention"
+        self.window = int(config.sliding_window or 0) if family in WINDOW_EVERYWHERE or by_layer else 0
         # Gemma 3 has the setting, too, and does not use it.
         self.cap = float(getattr(own, "attn_logit_softcapping", None) or 0.0) if family == "Gemma2" else 0.0
         self._rotates = bool(getattr(own, "use_rope", True))
@@ -65,7 +66,7 @@ class Layer:
         self._dropout = float(own.attention_dropout)
         self._residual = float(getattr(block, "residual_multiplier", 1.0))
         self._joined = hasattr(own, "qkv_proj")
-        self.activation = ACTIVATIONS.get(_activation(config))
+        self.activation = ACTIVATIONS.get(_activation(config, family))
         # A norm before attention and before the gates (Llama), one after each, too (Gemma 2), or only after (OLMo 2).
         self._before, self._after = getattr(block, "input_layernorm", None), None
         self._before_mlp, self._after_mlp = block.post_attention_layernorm, None
@@ -73,7 +74,7 @@ class Layer:
             self._after, self._after_mlp = block.post_attention_layernorm, block.post_feedforward_layernorm
             self._before_mlp = getattr(block, "pre_feedforward_layernorm", None)
         self._head_norms = getattr(own, "q_norm", None), getattr(own, "k_norm", None)
-        self.number = number
+        self._heads_apart = family != "Olmo2"  # which norms all heads at once
 
     def __call__(self, x: Tensor, packing: Packing) -> Tensor:
         """The layer's output for the tokens of a batch, x (N, D)."""
@@ -113,22 +114,24 @@ class Layer:
             q, k, v = both.split([width * self.width for width in (self.heads, groups, groups)], dim=-1)
         else:
             q, k, v = project(x, [own.q_proj, own.k_proj, own.v_proj], self._before)
-        q, k = (_normed(norm, y, self.width) for norm, y in zip(self._head_norms, (q, k), strict=True))
+        q, k = (self._normed(norm, y) for norm, y in zip(self._head_norms, (q, k), strict=True))
         return self._split(q), self._split(k), self._split(v)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         """Causal attention of every row by itself: (N, H·K). Padding lies at the end, where no token looks."""
         q, k, v = (t.view(packing.rows, packing.width, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
         p = self._dropout if self._attention.training else 0.0
-        mask = self._mask(packing.width, q.device)
         if self.cap:
+            mask = self._mask(packing.width, q.device)
             k, v = (t.repeat_interleave(self.shared, 1) for t in (k, v))
             scores = torch.tanh((q @ k.transpose(-1, -2)).float() * (self.scaling / self.cap)) * self.cap
             shares = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype)
             y = functional.dropout(shares, p) @ v
         else:
             whole = self.window == 0 or packing.width <= self.window
-            settings: dict[str, Any] = {"is_causal": True} if whole else {"attn_mask": mask}
+            settings: dict[str, Any] = {"is_causal": True}
+            if not whole:
+                settings = {"attn_mask": self._mask(packing.width, q.device)}
             y = functional.scaled_dot_product_attention(
                 q, k, v, dropout_p=p, scale=self.scaling, enable_gqa=self.shared > 1, **settings
             )
@@ -143,6 +146,12 @@ class Layer:
     def _added(self, x: Tensor, y: Tensor, norm: Any) -> Tensor:
         y = y if norm is None else apply_norm(norm, y)
         return x + y if self._residual == 1 else x + y * self._residual
+
+    def _normed(self, norm: Any, x: Tensor) -> Tensor:
+        """The norm of x (N, n·K), of each head or of all at once."""
+        if norm is None:
+            return x
+        return apply_norm(norm, self._split(x)).flatten(-2) if self._heads_apart else apply_norm(norm, x)
 
     def _split(self, x: Tensor) -> Tensor:
         """(N, n·K) → (N, n, K)"""
@@ -166,14 +175,10 @@ def linear_layers(block: Any) -> list[nn.Module]:
     ]
 
 
-def _activation(config: Any) -> str:
-    return str(getattr(config, "hidden_activation", None) or config.hidden_act)
+def activation_of(model: Any) -> str:
+    """The name of a model's activation."""
+    return _activation(model.config, type(model).__name__.removesuffix("ForCausalLM"))
 
 
-def _normed(norm: Any, x: Tensor, width: int) -> Tensor:
-    """The norm of x (N, n·K): over all heads at once where its weight is as long (OLMo 2), else of each head."""
-    if norm is None:
-        return x
-    if is_rms_norm(norm) and norm.weight.shape[0] == x.shape[-1]:
-        return apply_norm(norm, x)
-    return apply_norm(norm, x.unflatten(-1, (-1, width))).flatten(-2)
+def _activation(config: Any, family: str) -> str:
+    return str(config.hidden_activation if family in ("Gemma2", "Gemma3") else config.hidden_act)

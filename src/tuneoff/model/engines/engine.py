@@ -9,7 +9,14 @@ import torch
 
 
 class GreedySearch(Protocol):
-    """A greedy search of an engine's own."""
+    """A greedy search of an engine's own.
+
+    Attributes:
+        batches: How many batches' worth of prompts it is given at once: 1 where the texts of a batch are written
+            together, more where a finished text makes room for one of the next batch.
+    """
+
+    batches: ClassVar[int]
 
     def write(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], at_once: int
@@ -62,11 +69,10 @@ class Engine(Protocol):
         ...
 
     def losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The same of each example of the batch, without gradient: (B) in fp32."""
+        """The cross-entropy of each example in nats, summed over its targets, without gradient: (B) in fp32."""
         ...
 
-    @classmethod
-    def real_rows(cls, batch: Mapping[str, torch.Tensor]) -> list[int]:
+    def real_rows(self, batch: Mapping[str, torch.Tensor]) -> list[int]:
         """How many rows are real of each mask that `loss` makes of a batch, in its order: what only values tell.
 
         The planner, whose tensors have none, answers by it.

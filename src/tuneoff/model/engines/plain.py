@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.functional import cross_entropy
 
+from tuneoff.model.engines.adapters import without_adapter
+
 IGNORED = -100  # the label that no loss sees
 
 
@@ -24,7 +26,7 @@ class PlainEngine:
         self.model = model
         self.bf16 = bf16
         self._causal = not model.config.is_encoder_decoder
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base = without_adapter(model)
         virtual = base is not model and model.active_peft_config.is_prompt_learning
         self._chooses = self._causal and not virtual and "logits_to_keep" in signature(type(base).forward).parameters
 
@@ -39,13 +41,12 @@ class PlainEngine:
 
     @torch.no_grad()
     def losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The same of each example of the batch, without gradient: (B) in fp32."""
+        """The cross-entropy of each example in nats, summed over its targets, without gradient: (B) in fp32."""
         return self._token_losses(batch).sum(1)
 
-    @classmethod
-    def real_rows(cls, batch: Mapping[str, torch.Tensor]) -> list[int]:
-        """The positions at which an example has a target, where a model can be asked for their logits alone."""
-        return [int((batch["labels"] >= 0).any(0).sum())]
+    def real_rows(self, batch: Mapping[str, torch.Tensor]) -> list[int]:
+        """The positions at which an example has a target, where the model can be asked for their logits alone."""
+        return [int((batch["labels"][:, 1:] >= 0).any(0).sum())] if self._chooses else []
 
     def _token_losses(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The loss of each target, (B, positions) in fp32; 0 where there is none.
@@ -77,7 +78,7 @@ class PlainEngine:
         With activation checkpointing autocast keeps no bf16 copies of the weights: they would stay alive until the
         forward pass is over, which is the memory that checkpointing is to save.
         """
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        base = without_adapter(self.model)
         checkpointed = bool(getattr(base, "is_activation_checkpointing", False))
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16, cache_enabled=not checkpointed)

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
-from peft import AdaLoraModel
-from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
+from tuneoff.model.engines.adapters import objection_to_method, without_adapter
 from tuneoff.model.engines.engine import GreedySearch
 from tuneoff.model.engines.projections import (
     apply_norm,
@@ -40,30 +39,21 @@ class T5Engine:
 
     def __init__(self, model: Any, *, bf16: bool) -> None:
         self.model, self.bf16 = model, bf16
-        self.t5 = _base(model)
+        self.t5 = without_adapter(model)
 
     @classmethod
     def suits(cls, model: Any) -> str | None:
         """None if every part of `model` that this engine does not call is one that it computes itself."""
-        t5 = _base(model)
+        t5 = without_adapter(model)
         config = t5.config
         if type(t5).__name__ not in CLASSES:
             return "it computes the T5 family alone"
         if not config.is_gated_act or config.dense_act_fn != "gelu_new":
             return f"it computes gated GELU, and this T5 has {config.feed_forward_proj}"
-        if t5 is not model:
-            if model.active_peft_config.is_prompt_learning:
-                return "the method puts virtual tokens before the input"
-            own_forward = type(model.base_model).forward is not BaseTuner.forward
-            if own_forward and not isinstance(model.base_model, AdaLoraModel):  # whose own is a term of the loss
-                return "the method replaces the model's forward pass"
-        for name, module in t5.named_modules():
-            if type(module).__module__ in FAMILIES and (module._forward_hooks or module._forward_pre_hooks):
-                return f"the method hooks into {name or 'the model'}"
-        return next((f"the method replaces {name}" for name, part in _parts(t5) if _replaced(part)), None)
+        objection = objection_to_method(model, type(t5).__module__)
+        return objection or next((f"the method replaces {name}" for name, part in _parts(t5) if _replaced(part)), None)
 
-    @classmethod
-    def real_rows(cls, batch: Mapping[str, Tensor]) -> list[int]:
+    def real_rows(self, batch: Mapping[str, Tensor]) -> list[int]:
         """The targets."""
         return [int((batch["labels"] >= 0).sum())]
 
@@ -86,7 +76,7 @@ class T5Engine:
 
     @torch.no_grad()
     def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The same of each example, without gradient: (B)."""
+        """The cross-entropy of each example in nats, summed over its targets, without gradient: (B)."""
         decoded, targets, examples = self._targets(batch)
         found = head_token_losses(decoded, self.t5.lm_head, targets)
         return found.new_zeros(len(batch["labels"])).index_add(0, examples, found)
@@ -179,10 +169,6 @@ def _split(x: Tensor, width: int) -> Tensor:
 def _join(x: Tensor) -> Tensor:
     """(B, H, S, K) → (B, S, H·K)"""
     return x.transpose(1, 2).flatten(2)
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _parts(t5: Any) -> Iterator[tuple[str, Any]]:

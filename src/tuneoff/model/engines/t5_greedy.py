@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +57,8 @@ class GreedyT5:
 
     The model has no adapters (they are merged before).
     """
+
+    batches: ClassVar[int] = 1
 
     def __init__(self, engine: T5Engine) -> None:
         self._engine, self._t5 = engine, engine.t5

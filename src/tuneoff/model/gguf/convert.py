@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import tempfile
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.records import GgufFile
 
-FORMAT = 1  # of what is kept: to be raised with every change of what a conversion gives
+FORMAT = 2  # of what is kept: to be raised with every change of what a conversion gives
 NOTE = "gguf.json"  # written last: a folder without it is not whole
+SIZES = "files.json"  # the bytes of each file but the note
 ALONE = "model.gguf"
 
 
@@ -45,11 +46,13 @@ def converted(path: Path, sha256: str, tell: ProgressListener) -> tuple[Path, Gg
     require_package(path)
     parts = (FORMAT, sha256, version("transformers"), version("gguf"))
     folder = cache_folder("gguf") / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-    with suppress(DamagedFileError):
-        return folder, GgufFile.read(folder / NOTE)
+    whole = _read_whole(folder)
+    if whole is not None:
+        return folder, whole
     with FileLock(folder.with_suffix(".lock")):
-        with suppress(DamagedFileError):  # another process has made it meanwhile
-            return folder, GgufFile.read(folder / NOTE)
+        whole = _read_whole(folder)  # another process may have made it meanwhile
+        if whole is not None:
+            return folder, whole
         tell.phase(f"convert {path.name}")
         reader = open_gguf(path)
         header = read_header(reader, path, sha256)
@@ -77,8 +80,20 @@ def _convert(path: Path, reader: Any, header: GgufFile, folder: Path) -> GgufFil
         _without_origin(folder / name)
     drop_foreign_tokens(folder / "tokenizer.json", len(reader.fields["tokenizer.ggml.tokens"].data))
     header = header.model_copy(update={"warnings": [warning] if warning else []})
+    write_json(folder / SIZES, {file.name: file.stat().st_size for file in sorted(folder.iterdir())})
     header.write(folder / NOTE)
     return header
+
+
+def _read_whole(folder: Path) -> GgufFile | None:
+    """What the file said whose conversion lies in `folder`; None where it does not, or is not whole any more."""
+    try:
+        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        if all((folder / name).stat().st_size == size for name, size in sizes.items()):
+            return GgufFile.read(folder / NOTE)
+    except (OSError, ValueError, AttributeError, DamagedFileError):
+        pass
+    return None
 
 
 def _load(folder: Path) -> Any:

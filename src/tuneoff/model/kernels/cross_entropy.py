@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from tuneoff.model.kernels.native import call
 from tuneoff.model.kernels.operations import is_native
@@ -56,7 +57,10 @@ class _LinearCrossEntropy(Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dtotal: Tensor) -> Any:
+        if ctx.gradients is None:
+            raise RuntimeError("the gradient of this loss was taken before, and is not kept for a second time")
         dx, dweight = (None if gradient is None else gradient.mul_(dtotal) for gradient in ctx.gradients)
         ctx.gradients = None
         return dx, dweight, None, None, None

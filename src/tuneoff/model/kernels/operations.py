@@ -20,7 +20,7 @@ GELU, SILU = 0, 1  # activations, as the kernels number them; GELU in its tanh f
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
     """RMS norm, x / rms(x) * (weight + offset) over the last dimension (Zhang and Sennrich 2019, equation 4)."""
-    if is_native(x):
+    if is_native(x) and weight.dtype == x.dtype:
         return _RmsNorm.apply(x.contiguous(), weight, eps, offset)
     wide = x.float()
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * (weight.float() + offset)).to(x.dtype)

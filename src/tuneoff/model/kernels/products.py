@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from tuneoff.model.kernels.native import call
@@ -144,8 +145,8 @@ class Source:
 def products(source: Source, layers: Sequence[Linear]) -> list[Tensor]:
     """The outputs of several layers on one input: (…, out) each."""
     first = source.tensors[0]
-    if is_native(first) and all(layer.weight.dtype == first.dtype for layer in layers):
-        flat = [tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.a, layer.b)]
+    flat = [tensor for layer in layers for tensor in (layer.weight, layer.bias, layer.a, layer.b)]
+    if is_native(first) and all(t is None or t.dtype == first.dtype for t in (*source.tensors, *flat)):
         ps = [layer.p for layer in layers]
         return list(_Products.apply(source.preparation, len(source.tensors), ps, *source.tensors, *flat))
     x = source.compute()
@@ -178,13 +179,14 @@ class _Products(Function):
             if a is not None and b is not None:
                 inner = _dropped(x, p, seed) @ a.T
                 y.addmm_(inner, b.T)
-            outputs.append(y.view(*shape[:-1], -1))
+            outputs.append(y.view(*shape[:-1], y.shape[-1]))
             inners.append(inner)
         ctx.save_for_backward(*flat, *weights, *inners)
         ctx.preparation, ctx.ps, ctx.seeds, ctx.given = preparation, ps, seeds, count
         return tuple(outputs)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         saved, count = ctx.saved_tensors, len(ctx.ps)
         inputs, weights = saved[: ctx.given], saved[ctx.given : ctx.given + 4 * count]
@@ -216,7 +218,7 @@ class _Products(Function):
         shape = gradients[0].shape[:-1]
         back = ctx.preparation.gradients(dx, needed[: ctx.given], *inputs)
         # A norm's weight, of one dimension, has its shape already.
-        return None, None, None, *(t if t is None or t.dim() < 2 else t.view(*shape, -1) for t in back), *found
+        return None, None, None, *(t if t is None or t.dim() < 2 else t.view(*shape, t.shape[-1]) for t in back), *found
 
 
 def _flat(x: Any) -> Tensor:
