@@ -44,6 +44,17 @@ def test_the_ratio_of_times_is_of_the_same_steps(tmp_path: Path) -> None:
     assert "1.50× [1.50, 1.50] the training time" in verdict(compare(folder)[0])[0]
 
 
+def test_batches_of_different_size_are_not_paired(tmp_path: Path) -> None:
+    """Of two searches, one may take several batches at once: their parts are not the same work."""
+    folder = made_run(tmp_path)
+    for arm, count in (("full", 16), ("lora", 4)):
+        parts = [PartTime(part=n + 1, seconds=8.0 / count, others=0.0, warm_up=n < 2) for n in range(count)]
+        write_lines(folder.trial(arm, 0).batch_times, (part.model_dump() for part in parts))
+    by_clock = cost(made_run(tmp_path / "clock"), "lora", "generate_seconds").ratio.value
+    found = cost(folder, "lora", "generate_seconds")
+    assert (found.pairs, found.ratio.value) == (1, by_clock)
+
+
 def timed(
     folder: RunFolder, arm: str, seconds: float, slow: np.ndarray, random: np.random.Generator, **known: Any
 ) -> None:
