@@ -28,7 +28,7 @@ from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.records import GgufFile
 
-FORMAT = 1  # of what is kept: to be raised with every change of what a conversion gives
+FORMAT = 2  # of what is kept: to be raised with every change of what a conversion gives
 NOTE = "gguf.json"  # written last: a folder without it is not whole
 ALONE = "model.gguf"
 
@@ -61,6 +61,20 @@ def converted(path: Path, sha256: str, tell: ProgressListener) -> tuple[Path, Gg
             del reader
             gc.collect()
             give_back()  # a plan counts what this process holds
+
+
+def read_back(path: Path, folder: Path) -> GgufFile:
+    """Convert the GGUF file at `path` into `folder`, outside of the cache, as a model is read from it.
+
+    Returns what the file says of itself. Raises ModelError, and WriteError where the disk has no room.
+    """
+    reader = open_gguf(path)
+    try:
+        return _convert(path, reader, read_header(reader, path, sha256=""), folder)
+    finally:
+        del reader
+        gc.collect()
+        give_back()
 
 
 def _convert(path: Path, reader: Any, header: GgufFile, folder: Path) -> GgufFile:
