@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,12 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase
 
 from tests.conftest import recipe_values
 from tests.gguf_files import TEMPLATE, llama, tokenizer
-from tests.use.test_export import LORA, carried_out, export, used
+from tests.use.test_export import LORA, carried_out, export
 from tuneoff.errors import ExportError, ModelError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import build_model, load_config, load_model, make_config
@@ -35,6 +36,7 @@ LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+BOTH = ("gguf", "gguf-q8_0")
 TEXTS = ("x  3", "12345", "\n\n9 a 20 b", "Hello Ada, 2 lamps  for 45 dollars!", "½ ²", "  a", "</s>a <pad>")
 SHAPE = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -124,7 +126,7 @@ def test_texts_are_compared_where_llama_cpp_python_is(
     written = read_predictions(run.trial("lora", 0).predictions)
     find = exporting.find_spec
     monkeypatch.setattr(exporting, "find_spec", lambda name: True if name == "llama_cpp" else find(name))
-    monkeypatch.setitem(__import__("sys").modules, "llama_cpp", SimpleNamespace(Llama=Llama))
+    monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=Llama))
 
     def write(code: str, folder: Path, asked: list[Any], tell: Any) -> list[str]:
         names: dict[str, Any] = {}
@@ -197,6 +199,20 @@ def test_the_tokenizer_read_back_is_the_same(split: str, own: PreTrainedTokenize
     assert read_back(path, tmp_path / "read").warnings == []
     read = load_tokenizer(str(tmp_path / "read"), None)
     assert [read(text)["input_ids"] for text in TEXTS] == [own(text)["input_ids"] for text in TEXTS]
+
+
+def test_a_token_that_begins_every_text_is_told(own: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    own.bos_token = "<unk>"
+    begun = processors.TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 2)])
+    own.backend_tokenizer.post_processor = begun
+    write_file(tmp_path / "it.gguf", llama(), own, "F16", [1], ORIGIN)
+    assert said(tmp_path / "it.gguf")["tokenizer.ggml.add_bos_token"] is True
+    read_back(tmp_path / "it.gguf", tmp_path / "read")
+    read = load_tokenizer(str(tmp_path / "read"), None)
+    assert read("a")["input_ids"] == own("a")["input_ids"] == [2, *own("a", add_special_tokens=False)["input_ids"]]
+    own.bos_token = "<pad>"
+    with pytest.raises(ModelError, match=r"its tokenizer begins every text with \['<unk>'\]"):
+        vocabulary_of(own, 400)
 
 
 def test_a_piece_that_is_a_token_is_taken_whole(own: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -276,7 +292,7 @@ def test_a_weight_that_has_no_place_or_no_number_is_refused(own: PreTrainedToken
         model = llama()
         with torch.no_grad():
             model.model.layers[0].mlp.up_proj.weight[3, 5] = value
-        with pytest.raises(ModelError, match="its weight blk.0.ffn_up.weight has values that F16 cannot hold"):
+        with pytest.raises(ModelError, match=r"its weight blk.0.ffn_up.weight has values that F16 cannot hold"):
             write_file(tmp_path / "it.gguf", model, own, "F16", [1], ORIGIN)
     assert not list(tmp_path.iterdir())
 
@@ -326,8 +342,8 @@ def test_a_file_that_is_not_the_arm_is_not_kept(
 ) -> None:
     """Rows in transformers' order, a byte that is another, tokens that are, a rope that is."""
 
-    def refused(message: str) -> None:
-        for format in ("gguf", "gguf-q8_0"):
+    def refused(message: str, *formats: str) -> None:
+        for format in formats:
             with pytest.raises(ExportError, match=message) as caught:
                 export(run, "lora", tmp_path / "it", format)
             assert "\n" not in str(caught.value)
@@ -335,7 +351,10 @@ def test_a_file_that_is_not_the_arm_is_not_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(writing, "laid_out", lambda name, weight, *_: weight)
-        refused(r"does not hold what the arm is, .*numbers of model.layers.0.self_attn.\w_proj.weight are not the mod")
+        refused(
+            r"does not hold what the arm is, .*numbers of model.layers.0.self_attn.\w_proj.weight are not the mod",
+            "gguf",
+        )
     real = gguf_reading.read_back
 
     def damaged(path: Path, folder: Path) -> Any:
@@ -347,10 +366,10 @@ def test_a_file_that_is_not_the_arm_is_not_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(gguf_reading, "read_back", damaged)
-        refused(r": 1 of the 2048 numbers of model.layers.1.mlp.up_proj.weight are not the model's as \w+ rounds them")
+        refused(r": 1 of the 2048 numbers of model.layers.1.mlp.up_proj.weight are not the model's as \w+ ", *BOTH)
     with monkeypatch.context() as patch:
         patch.setattr(gguf_reading, "read_back", _cut(real))
-        refused("cannot be read back, and is not kept: .* is a damaged GGUF file, or one cut short")
+        refused("cannot be read back, and is not kept: .* is a damaged GGUF file, or one cut short", "gguf")
     vocabulary = writing.vocabulary_of
 
     def shorter(*asked: Any) -> Any:
@@ -359,13 +378,13 @@ def test_a_file_that_is_not_the_arm_is_not_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(writing, "vocabulary_of", shorter)
-        refused("becomes other tokens")
+        refused("becomes other tokens", "gguf")
     shape = writing.metadata
     with monkeypatch.context() as patch:
         patch.setattr(
             writing, "metadata", lambda config: [(n, 5e5 if n == "rope_freq_base" else v) for n, v in shape(config)]
         )
-        refused("rope_theta is 500000.0, and was 10000.0")
+        refused("rope_theta is 500000.0, and was 10000.0", "gguf-q8_0")
 
 
 def _cut(real: Any) -> Any:
@@ -384,7 +403,7 @@ def test_an_arm_that_cannot_be_written_is_one_line(
             "tuneoff.use.export.gguf.load_config",
             lambda *_: make_config({**SHAPE, "hidden_act": "gelu", "model_type": "llama"}),
         )
-        with pytest.raises(ExportError, match="arm lora cannot be written as a GGUF: its activation.* --format merged"):
+        with pytest.raises(ExportError, match=r"arm lora cannot be written as a GGUF: its activation.* --format"):
             export(run, "lora", tmp_path / "it", "gguf")
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "find_spec", lambda name: None)

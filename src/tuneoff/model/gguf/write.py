@@ -128,6 +128,7 @@ def _add_tokenizer(writer: Any, tokenizer: PreTrainedTokenizerBase, vocabulary: 
     if others:
         writer.add_eot_token_id(others[-1])
     writer.add_add_bos_token(vocabulary.begins)
-    writer.add_add_eos_token(False)
+    writer.add_add_eos_token(False)  # a prompt goes on where it ends
+    writer.add_add_space_prefix(False)
     if tokenizer.chat_template is not None:
         writer.add_chat_template(tokenizer.get_chat_template())

@@ -109,8 +109,8 @@ def _weights(read: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def _beyond(exact: Any, read: Any, held: str) -> int:
     """How many of the numbers read are further from the exact ones than rounding to the type brings them.
 
-    A number in Q8_0 is off by half of its block's scale at most. The scale itself is an F16, which is off by 2^-11 of it
-    at most (2^-25 where it is that small), and a number is 127 steps of it at most.
+    A number in Q8_0 is off by half of its block's scale at most. The scale itself is an F16, which is off by 2^-11 of
+    itself at most (2^-25 where it is that small), and a number is 127 steps of it at most.
     """
     if held == "F32":
         return int((exact != read).sum())
