@@ -14,14 +14,16 @@ from tests.report.made import made_run
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, read_recipe
 from tuneoff.records import GgufFile, Resolved, TrialResult
-from tuneoff.report.card import Difference, Exported, Usage, Verification, model_card, usage_code
+from tuneoff.report.card import Difference, Exported, ReadBack, Usage, Verification, model_card, usage_code
 
-FORMATS = ("adapter", "merged", "ctranslate2", "onnx")
+FORMATS = ("adapter", "merged", "ctranslate2", "onnx", "gguf", "gguf-q8_0")
 VERIFICATION = Verification(
     split="test", examples=20, same=18, same_in_fp32=20, empty=0, metric="ROUGE-1", score=0.7012, trial_score=0.7034,
     agreement=0.97,
     first_difference=Difference(id="test_7", trial="#Person1# pays *5*", export="#Person1# pays\n6 <b>|x|</b>"),
 )  # fmt: skip
+
+READ = ReadBack(file="model.gguf", type="Q8_0", tensors=21, texts=60, template=True, composes=True)
 
 
 def usage(format: str = "merged", **changed: Any) -> Usage:
@@ -46,7 +48,8 @@ def card(
     resolved.model_copy(update=pinned).write(folder.resolved)
     exported = Exported(
         format=format, run="demo", arm=arm, seed=0, created="2026-11-25", versions={"peft": "0.18"},
-        verification=VERIFICATION,
+        verification=None if format == "gguf-q8_0" else VERIFICATION, read_back=READ if "gguf" in format else None,
+        runtime="llama-cpp-python" if "gguf" in format else None,
     )  # fmt: skip
     result = TrialResult.read(folder.trial(arm, 0).result)
     return ModelCard(model_card(folder, recipe, result, exported, code))
@@ -139,6 +142,18 @@ def test_the_text_says_what_was_measured(folder: RunFolder) -> None:
         "1 of 60 ended there",
     ):
         assert part in text
+
+
+def test_a_gguf_says_which_verification_was_done(folder: RunFolder) -> None:
+    compared, read = (card(folder, "lora", format) for format in ("gguf", "gguf-q8_0"))
+    for made in (compared, read):
+        assert "Each of its 21 tensors is the model's: norms and biases exactly, matrices as Q8_0 rounds" in made.text
+        assert "by the file's own tokenizer, and its chat template is the same." in made.text
+        assert "llama.cpp does not compose characters (Unicode NFC)" in made.text
+        assert (made.data.library_name, made.data.tags) == ("gguf", ["tuneoff", "lora", "gguf"])
+    missing = "llama-cpp-python was not installed where this was exported: no text was written with this file"
+    assert missing in read.text and "The code above, run" not in read.text
+    assert missing not in compared.text and "wrote for 20 examples of the test split" in compared.text
 
 
 def test_an_arm_that_was_not_trained_is_not_called_so(folder: RunFolder) -> None:

@@ -26,7 +26,7 @@ NO_SYSTEM = (  # after Gemma's template, cut down
     "{{ '<|im_start|>' + m['role'] + ': ' + m['content'] | trim + '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>model: ' }}{% endif %}"
 )
-FORMATS = ("merged", "ctranslate2")
+FORMATS = ("merged", "ctranslate2", "gguf")
 MOST = 72
 texts = st.text(st.sampled_from("abc #:\n{}'é界 "), max_size=200) | st.text(st.sampled_from("ab \n界"), min_size=150)
 

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
 from tests.conftest import recipe_values
-from tests.gguf_files import llama, tokenizer, write_gguf
+from tests.gguf_files import TEMPLATE, llama, tokenizer, write_gguf
 from tests.runner.resolving import begin, prepare_again, resolved_for
 from tests.runner.test_trial import carry_out
 from tests.use.test_export import LORA, export, used
@@ -93,6 +94,19 @@ def test_an_adapter_brings_the_converted_model_with_it(
     assert "(`tiny.gguf`, Q4_1 GGUF: weights rounded to 4 bits), fine-tuned by `lora`" in card
     assert "`tiny.gguf` names the licence `apache-2.0`" in card
     assert str(run.path) not in card and str(Path(Resolved.read(run.resolved).model_path)) not in card
+
+
+def test_what_was_read_from_a_gguf_file_is_written_as_one(run: RunFolder, tmp_path: Path) -> None:
+    """By the chat template and under the licence that the file had."""
+    printed = export(run, "lora", tmp_path / "out", "gguf-q8_0")
+    assert "the same tokens of 5 prompts, the chat template is the same" in printed
+    fields = gguf.GGUFReader(tmp_path / "out" / "model.gguf").fields
+    found = {name: fields[name].contents() for name in ("general.license", "tokenizer.chat_template", "general.name")}
+    assert found == {"general.license": "apache-2.0", "tokenizer.chat_template": TEMPLATE, "general.name": "run-lora"}
+    assert fields["tokenizer.ggml.pre"].contents() == "smollm"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "license: apache-2.0" in card and "its chat template is the same" in card
+    assert "llama-cli -m model.gguf --temp 0 -n 12\n" in card and str(run.path) not in card
 
 
 def test_another_file_is_another_model(run: RunFolder, file: Path, cached: Path) -> None:

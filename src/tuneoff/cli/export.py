@@ -12,13 +12,16 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     arm: Annotated[str, typer.Option(help="Which arm.")] = ...,  # type: ignore[assignment]
     to: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")] = ...,  # type: ignore[assignment]
-    format: Annotated[str, typer.Option(help="adapter, merged, ctranslate2 or onnx.")] = ...,  # type: ignore[assignment]
+    format: Annotated[str, typer.Option(help="adapter, merged, ctranslate2, onnx, gguf or gguf-q8_0.")] = ...,  # type: ignore[assignment]
     seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
     push: Annotated[
         str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, too: private where it is new.")
     ] = None,
 ) -> None:
-    """Export an arm with a model card, and verify it. Its own library must write what the trial wrote."""
+    """Export an arm with a model card, and verify it. Its own library must write what the trial wrote.
+
+    A GGUF is read back and compared weight by weight; its texts are compared where llama-cpp-python is installed.
+    """
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
     from tuneoff.units import bytes_text
@@ -32,7 +35,7 @@ def export(
         exported = export_arm(RunFolder(run), arm, to, format, tell, seed)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
     typer.echo(f"{to}: {arm} as {format}, {bytes_text(size)}")
-    for line in exported.verification.lines():
+    for line in exported.lines():
         typer.echo(line)
     if push is not None:
         with telling() as tell:

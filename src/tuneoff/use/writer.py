@@ -37,6 +37,7 @@ class Finished:
         self.recipe: Recipe = recipe_of(folder)
         if arm not in self.recipe.arms:
             raise RunFolderError(f"{folder.path} has no arm {arm!r}; {nearest(arm, self.recipe.arms)}")
+        self.run = folder.path.resolve().name
         self.name, self.spec = arm, self.recipe.arms[arm]
         self.seed, self.result = self._result(folder, seed)
         self.trial = folder.trial(arm, self.seed)

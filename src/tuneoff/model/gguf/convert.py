@@ -66,6 +66,20 @@ def converted(path: Path, sha256: str, tell: ProgressListener) -> tuple[Path, Gg
             give_back()  # a plan counts what this process holds
 
 
+def read_back(path: Path, folder: Path) -> GgufFile:
+    """Convert the GGUF file at `path` into `folder`, outside of the cache, as a model is read from it.
+
+    Returns what the file says of itself. Raises ModelError, and WriteError where the disk has no room.
+    """
+    reader = open_gguf(path)
+    try:
+        return _convert(path, reader, read_header(reader, path, sha256=""), folder)
+    finally:
+        del reader
+        gc.collect()
+        give_back()
+
+
 def _convert(path: Path, reader: Any, header: GgufFile, folder: Path) -> GgufFile:
     with tempfile.TemporaryDirectory(prefix="tuneoff-gguf-") as alone:
         # Alone: transformers would take a config.json or tokenizer.json beside the file for the file's own.

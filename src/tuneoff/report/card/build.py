@@ -13,7 +13,7 @@ from tuneoff.builtin.packages import FETCHED
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe
 from tuneoff.records import GgufFile, Resolved, TrialResult
-from tuneoff.report.card.records import Exported
+from tuneoff.report.card.records import COMPOSES, Exported
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, fenced, plain, quoted
@@ -24,12 +24,13 @@ from tuneoff.units import bytes_text, count_text, duration_text
 from tuneoff.version import __version__
 
 HERE = Path(__file__).parent
-LIBRARIES = {"adapter": "peft", "merged": "transformers", "ctranslate2": "ctranslate2", "onnx": "onnx"}
+LIBRARIES = {"adapter": "peft", "merged": "transformers", "ctranslate2": "ctranslate2", "onnx": "onnx", "gguf": "gguf"}
 INSTALL = {
     "adapter": "peft transformers torch",
     "merged": "transformers torch",
     "ctranslate2": "ctranslate2 tokenizers",
     "onnx": "onnxruntime tokenizers numpy",
+    "gguf": "llama-cpp-python tokenizers",
 }
 # What is known of what ships with tuneoff.
 LICENCES = {
@@ -96,7 +97,7 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "prompt": fenced(recipe.prompt) if recipe.prompt is not None else None,
         "layout": comparison.layout,
         "usage": fenced(usage, "python"),
-        "install": INSTALL[exported.format].replace(
+        "install": INSTALL[exported.family].replace(
             "tokenizers", "transformers jinja2" if by_transformers else "tokenizers"
         ),
         "arms": len(comparison.arms),
@@ -118,6 +119,8 @@ def model_card(folder: RunFolder, recipe: Recipe, result: TrialResult, exported:
         "environment": _environment_lines(result, exported),
         "licence": _licence(model),
         "difference": _difference(exported),
+        "chats": recipe.prompt is None or resolved.chat is not None,
+        "composes": COMPOSES,
         "version": __version__,
     }
     data_of_card = _metadata(recipe, result, exported, model, data)
@@ -164,11 +167,11 @@ def _metadata(recipe: Recipe, result: TrialResult, exported: Exported, model: Or
         base_model=model.hub,
         datasets=[data.hub] if data.hub else None,
         language=LANGUAGES.get(data.name),
-        license=model.gguf.license if model.gguf else LICENCES[model.name][0] if model.name in LICENCES else None,
-        library_name=LIBRARIES[exported.format],
+        license=licence_name(model),
+        library_name=LIBRARIES[exported.family],
         pipeline_tag=task,
         metrics=list(dict.fromkeys(metric.hub for metric, _ in figures if metric.hub)),
-        tags=["tuneoff", *([result.method] if result.method != "none" else []), exported.format],
+        tags=["tuneoff", *([result.method] if result.method != "none" else []), exported.family],
         eval_results=[
             EvalResult(
                 task_type=task,
@@ -192,6 +195,13 @@ def _figures(result: TrialResult) -> list[tuple[Metric, float]]:
     assert result.scores is not None
     found = {metric: result.scores.metrics[metric.name] for metric in find_metrics(result.scores.metrics)}
     return [(metric, metric.of_trial(score)) for metric, score in found.items()]
+
+
+def licence_name(model: Origin) -> str | None:
+    """The licence of the original model, by the name that the hub has for it; None where it is not known."""
+    if model.gguf is not None:
+        return model.gguf.license
+    return LICENCES[model.name][0] if model.name in LICENCES else None
 
 
 def _licence(model: Origin) -> str:
@@ -244,7 +254,7 @@ def _environment_lines(result: TrialResult, exported: Exported) -> list[str]:
 
 
 def _difference(exported: Exported) -> tuple[str, str, str] | None:
-    first = exported.verification.first_difference
+    first = exported.verification.first_difference if exported.verification else None
     return (first.id, quoted(first.trial), quoted(first.export)) if first else None
 
 

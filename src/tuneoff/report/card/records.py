@@ -47,8 +47,49 @@ class Verification(Record):
         return said
 
 
+class ReadBack(Record):
+    """What a GGUF file was found to hold when it was read back as a model is: all that its arm is, or it is not kept.
+
+    Attributes:
+        file: Its name.
+        type: How its matrices are held, such as `F16`.
+        tensors: How many weights were compared with the merged model's.
+        texts: How many prompts of scored examples became the same tokens by the file's tokenizer.
+        template: Whether it has a chat template, which is the same then.
+        composes: Whether the arm's tokenizer composes characters (Unicode NFC), which llama.cpp does not.
+    """
+
+    file: str
+    type: str
+    tensors: int
+    texts: int
+    template: bool
+    composes: bool
+
+    def lines(self) -> list[str]:
+        """What is printed of it."""
+        template = ", the chat template is the same" if self.template else ""
+        said = [
+            f"verified by reading {self.file} back: its {self.tensors} tensors are the merged model's, rounded to "
+            f"{self.type} and no further, its tokenizer makes the same tokens of {self.texts} prompts{template}"
+        ]
+        if self.composes:
+            said.append(COMPOSES)
+        return said
+
+
+COMPOSES = (
+    "llama.cpp does not compose characters (Unicode NFC), as this tokenizer does: a text that is not in NFC becomes "
+    "other tokens there"
+)
+
+
 class Exported(Record):
-    """One export: of which arm, made with which libraries, and its verification."""
+    """One export: of which arm, made with which libraries, and how it was verified.
+
+    `verification` compares texts; it is None where `runtime`, the package that writes them, is not installed. What was
+    read back in its place is `read_back`, None of formats that are not read back.
+    """
 
     format: str
     run: str
@@ -56,4 +97,18 @@ class Exported(Record):
     seed: int
     created: str
     versions: dict[str, str]
-    verification: Verification
+    verification: Verification | None
+    read_back: ReadBack | None = None
+    runtime: str | None = None
+
+    @property
+    def family(self) -> str:
+        """The format without the type of its weights: `gguf` of `gguf-q8_0`."""
+        return self.format.partition("-")[0]
+
+    def lines(self) -> list[str]:
+        """What is printed of how it was verified."""
+        said = [*(self.read_back.lines() if self.read_back else [])]
+        if self.verification is not None:
+            return [*said, *self.verification.lines()]
+        return [*said, f"{self.runtime} is not installed: no text was written with this export, and none compared"]

@@ -61,7 +61,7 @@ def usage_code(usage: Usage) -> str:
 
     `generate` takes a dict of the prompt's columns, or a list of messages.
     """
-    return _environment().get_template(f"{usage.format}.py.j2").render(use=usage)
+    return _environment().get_template(f"{usage.format.partition('-')[0]}.py.j2").render(use=usage)
 
 
 def _literal(value: Any) -> str:

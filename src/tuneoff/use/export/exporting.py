@@ -21,11 +21,13 @@ from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
 from tuneoff.model.quiet import quiet
 from tuneoff.progress import ProgressListener
-from tuneoff.report.card import Exported, Usage, model_card, usage_code
+from tuneoff.report.card import Exported, ReadBack, Usage, model_card, usage_code
 from tuneoff.report.card.build import model_origin
 from tuneoff.room import room_for
 from tuneoff.use.export.adapter import write_adapter
 from tuneoff.use.export.ctranslate2 import write_ctranslate2
+from tuneoff.use.export.gguf import write_f16, write_q8_0
+from tuneoff.use.export.gguf_reading import read_f16, read_q8_0
 from tuneoff.use.export.merged import scored_dtype, write_merged
 from tuneoff.use.export.onnx import write_onnx
 from tuneoff.use.export.verify import verify
@@ -42,14 +44,27 @@ class Format:
     """`write` fills a folder, and says how the trial searched; `uses` are the packages that it does so with.
 
     `extra` are those that the extra of the same name brings. Some compute `in_fp32` whatever the trial did
-    (CTranslate2 where the device has no bf16).
+    (CTranslate2 where the device has no bf16). `bytes_per_weight` is what a weight takes at most where that is neither
+    the trial's nor fp32. `read` reads back what was written. `runtime` is the package that writes texts with it, and
+    its module, where verifying can do without.
     """
 
     write: Callable[[Finished, Path], GenerationConfig]
     uses: tuple[str, ...]
     extra: tuple[str, ...] = ()
     in_fp32: bool = False
+    bytes_per_weight: float | None = None
+    read: Callable[[Finished, Path], ReadBack] | None = None
+    runtime: tuple[str, str] | None = None
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether texts can be written with what was exported."""
+        return self.runtime is None or find_spec(self.runtime[1]) is not None
+
+
+LLAMA_CPP = ("llama-cpp-python", "llama_cpp")
+READ_BACK = 4  # bytes of a weight that is read back
 
 FORMATS = {
     "adapter": Format(write_adapter, uses=("peft", "transformers", "torch")),
@@ -62,6 +77,22 @@ FORMATS = {
         uses=("onnx", "onnxscript", "onnxruntime", "transformers", "torch"),
         extra=("onnx", "onnxscript", "onnxruntime"),
         in_fp32=True,
+    ),
+    "gguf": Format(
+        write_f16,
+        uses=("gguf", "transformers", "torch"),
+        extra=("gguf",),
+        bytes_per_weight=2 + READ_BACK,
+        read=read_f16,
+        runtime=LLAMA_CPP,
+    ),
+    "gguf-q8_0": Format(
+        write_q8_0,
+        uses=("gguf", "transformers", "torch"),
+        extra=("gguf",),
+        bytes_per_weight=34 / 32 + READ_BACK,
+        read=read_q8_0,
+        runtime=LLAMA_CPP,
     ),
 }
 
@@ -91,8 +122,9 @@ def _least_bytes(finished: Finished, format: str) -> int:
     if format == "adapter":
         return sum(path.stat().st_size for path in finished.trial.model.iterdir())
     parameters = finished.result.parameters
-    size = 4 if FORMATS[format].in_fp32 else scored_dtype(finished).itemsize
-    return parameters.total * size if parameters is not None else 0
+    made = FORMATS[format]
+    size = made.bytes_per_weight or (4 if made.in_fp32 else scored_dtype(finished).itemsize)
+    return int(parameters.total * size) if parameters is not None else 0
 
 
 def _export(finished: Finished, run: RunFolder, to: Path, format: str, tell: ProgressListener) -> Exported:
@@ -105,6 +137,9 @@ def _export(finished: Finished, run: RunFolder, to: Path, format: str, tell: Pro
         gc.collect()  # the model, before another process loads its own
         code = usage_code(_usage(finished, format, search))
         tell.phase("verify")
+        read = made.read(finished, temporary) if made.read else None
+        gc.collect()
+        texts = verify(finished, temporary, code, tell, made.in_fp32) if made.runs_here else None
         exported = Exported(
             format=format,
             run=run.path.resolve().name,
@@ -112,7 +147,9 @@ def _export(finished: Finished, run: RunFolder, to: Path, format: str, tell: Pro
             seed=finished.seed,
             created=f"{datetime.now(UTC):%Y-%m-%d}",
             versions={name: version(name) for name in ("tuneoff", *made.uses)},
-            verification=verify(finished, temporary, code, tell, made.in_fp32),
+            verification=texts,
+            read_back=read,
+            runtime=made.runtime[0] if made.runtime else None,
         )
         write_whole(temporary / "README.md", model_card(run, finished.recipe, finished.result, exported, code))
         exported.write(temporary / "export.json")

@@ -52,7 +52,7 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     trial did not, what differs is compared with what the trial's weights write in fp32.
     """
     predictions = chosen(finished)
-    rows = _rows(finished.recipe, predictions)
+    rows = rows_of(finished.recipe, predictions)
     texts = run_code(code, folder, [_asked(finished.recipe, row) for row in rows], tell)
     evaluation = finished.recipe.evaluation
     every = read_predictions(finished.trial.predictions)
@@ -164,7 +164,7 @@ def run_code(code: str, folder: Path, asked: Sequence[Any], tell: ProgressListen
     return texts
 
 
-def _rows(recipe: Recipe, predictions: Sequence[Prediction]) -> list[dict[str, str]]:
+def rows_of(recipe: Recipe, predictions: Sequence[Prediction]) -> list[dict[str, str]]:
     """The columns of the prompts that the trial saw, in the order of the prompt."""
     if recipe.data.input is None or recipe.prompt is None:
         return [p.columns for p in predictions]
