@@ -28,7 +28,7 @@ from tuneoff.model.saved import save_whole
 from tuneoff.progress import ProgressListener
 from tuneoff.records import GgufFile
 
-FORMAT = 2  # of what is kept: to be raised with every change of what a conversion gives
+FORMAT = 3  # of what is kept: to be raised with every change of what a conversion gives
 NOTE = "gguf.json"  # written last: a folder without it is not whole
 SIZES = "files.json"  # the bytes of each file but the note
 ALONE = "model.gguf"
