@@ -42,6 +42,20 @@ def test_split_weights_are_exact(way: str) -> None:
     assert all(torch.equal(weight, value) for weight, value in zip(ours, before, strict=True))
 
 
+def test_ties_are_rounded_as_the_saved_weights_are() -> None:
+    torch.manual_seed(6)
+    values = torch.randn(4000).to(torch.bfloat16).float()
+    halfway = (values.view(torch.int32) + 0x8000).view(torch.float32)
+    mixed = torch.where(torch.rand(4000) < 0.3, halfway, values * 1.001)
+    weight = torch.nn.Parameter(mixed.clone())
+    optimizer = ExactAdamW([{"params": [weight]}], **SETTINGS)
+    assert not torch.equal(weight, mixed.to(torch.bfloat16))
+    optimizer.round_ties()
+    assert torch.equal(weight, mixed.to(torch.bfloat16))
+    optimizer.join()
+    assert torch.equal(weight, mixed)
+
+
 def test_it_steps_as_torch_does_on_fp32_weights(way: str) -> None:
     ours, theirs = weights(), weights()
     optimizer = ExactAdamW([{"params": ours}], **SETTINGS)

@@ -180,6 +180,7 @@ def _train(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> tuple[Trial
     checks.first_step()
     checks.watch()
     training.run(lambda _: None, lambda _done, _loss, rate: checks.after_update(rate), lambda: not checks.watching)
+    training.round_weights()
     loss = checks.trained_loss()
     training.join_weights()
     checks.note_trained()

@@ -164,6 +164,7 @@ class TrialTraining(TrialProcess):
         """The trained model's loss on the checked examples; the model then has the weights that are to be saved."""
         assert self._checks is not None
         with self._phase("check"):
+            training.round_weights()
             loss = self._checks.trained_loss()
             training.join_weights()
             self._checks.note_trained()

@@ -63,6 +63,20 @@ class ExactAdamW(Optimizer):
         self.rests = {}
 
     @torch.no_grad()
+    def round_ties(self) -> None:
+        """Round the weights whose fp32 value lies halfway between two bf16 numbers to the even one, at the end.
+
+        A step rounds them upwards, so that what they lack fits 16 bits. What is saved in fp32 and loaded in bf16 is
+        rounded to even: the trained model then has the very weights of the reloaded one. No step may follow.
+        """
+        for weight, rest in self.rests.items():
+            bits = weight.data.view(torch.int16)
+            tied = (rest == -HALF) & (bits & 1 == 1)
+            if tied.any():
+                bits.sub_(tied.to(torch.int16))
+                self.rests[weight] = rest.to(torch.int32).masked_fill_(tied, HALF)
+
+    @torch.no_grad()
     def gradient_norm(self) -> float:
         """The L2 norm of all gradients of this step."""
         gradients = [gradient for weight in self._weights() if (gradient := self.gradient(weight)) is not None]

@@ -225,6 +225,11 @@ class Training:
         """Useful seconds of training up to now, those before a resume included."""
         return self._seconds_before + self._clock.read("train")
 
+    def round_weights(self) -> None:
+        """Give the trained weights the values that what is saved of them has in their dtype. Nothing is trained after."""
+        if isinstance(self.optimizer, ExactAdamW):
+            self.optimizer.round_ties()
+
     def join_weights(self) -> None:
         """Give the trained weights the fp32 values that the optimizer holds, to be saved. Nothing is trained after."""
         if isinstance(self.optimizer, ExactAdamW):
