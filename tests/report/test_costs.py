@@ -48,7 +48,8 @@ def test_batches_of_different_size_are_not_paired(tmp_path: Path) -> None:
     """Of two searches, one may take several batches at once: their parts are not the same work."""
     folder = made_run(tmp_path)
     for arm, count in (("full", 16), ("lora", 4)):
-        parts = [PartTime(part=n + 1, seconds=8.0 / count, others=0.0, warm_up=n < 2) for n in range(count)]
+        last = [16 // count * (n + 1) for n in range(count)]
+        parts = [PartTime(part=n, seconds=8.0 / count, others=0.0, warm_up=n == last[0]) for n in last]
         write_lines(folder.trial(arm, 0).batch_times, (part.model_dump() for part in parts))
     by_clock = cost(made_run(tmp_path / "clock"), "lora", "generate_seconds").ratio.value
     found = cost(folder, "lora", "generate_seconds")

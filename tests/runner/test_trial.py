@@ -92,7 +92,9 @@ def test_a_result_holds_what_the_documentation_names(finished: Finished) -> None
     assert sum(part.seconds for part in read_times(own.step_times)) == pytest.approx(
         values["seconds"]["train"], rel=0.2
     )
-    assert [batch.part for batch in read_times(own.batch_times)] == [1, 2]
+    # The search of a decoder-only model takes several batches at once.
+    parts = [2] if values["engine"] == "decoder" else [1, 2]
+    assert [batch.part for batch in read_times(own.batch_times)] == parts
     assert set(values["scores"]["rouge1"]) == {"mean", "best", "first"}
     assert values["environment"]["packages"]["torch"] == torch.__version__
     original = finished.results["original"]

@@ -40,14 +40,14 @@ def generate(
     batch_size: int,
     report: Callable[[int, int], None],
     chat: ChatFrame | None = None,
-    batch_ended: Callable[[], None] = lambda: None,
+    batches_ended: Callable[[int], None] = lambda _: None,
 ) -> list[Generated]:
     """What the engine's model writes for each of `inputs` (token ids of prompts), in their order.
 
     Greedy search, or beam search with `num_beams` > 1; never sampling. With `chat`, a text ends where the assistant's
-    turn does, too. `report` is told the inputs done and in all. `batch_ended` is called when all texts of a batch, or
-    of the several that an engine's search takes at once, are written. An engine's own search is greedy
-    alone, and is used where the model needs no tokens forced or forbidden (`search.steering`); otherwise transformers'
+    turn does, too. `report` is told the inputs done and in all, and `batches_ended` the batches done, when all texts of
+    one are written, or of the several that an engine's search takes at once. An engine's own search is greedy alone,
+    and is used where the model needs no tokens forced or forbidden (`search.steering`); otherwise transformers'
     `generate` writes.
     """
     model = engine.model.eval()
@@ -83,5 +83,5 @@ def generate(
             for i, ids in zip(chosen, written.tolist(), strict=True):
                 keep(i, ids)
             report(start + len(chosen), len(inputs))
-        batch_ended()
+        batches_ended(-(-(start + len(chosen)) // batch_size))
     return [output for output in outputs if output is not None]

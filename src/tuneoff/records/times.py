@@ -11,10 +11,12 @@ BUSY = 0.05  # the share of CPU or GPU time above which other programs are taken
 
 
 class PartTime(Record):
-    """One part of a phase. All arms of a run have the same parts in the same order.
+    """One part of a phase: an optimizer step, or the batches of texts that a search has written together.
+
+    Parts of the same numbers are the same work in all arms of a run, where their searches take as many batches at once.
 
     Attributes:
-        part: Its number, from 1.
+        part: The number of its step or, of several batches, of the last one, from 1.
         seconds: What it took, without saving, validating and measuring.
         others: The share of the CPU time of this process's CPUs that other programs took meanwhile, 0…1; None where it
             could not be measured.

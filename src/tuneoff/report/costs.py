@@ -115,10 +115,10 @@ def _of_time(
 def _settled(mine: Sequence[PartTime], its: Sequence[PartTime]) -> list[tuple[PartTime, PartTime]]:
     """The same parts of both, without those of warm-up unless there are no others.
 
-    None where one has more parts than the other: these are not the same work, as batches of one search are not those
-    of another that takes several at once.
+    None where one's first part ends elsewhere than the other's: these are not the same work, as where one search takes
+    several batches at once.
     """
-    if len(mine) != len(its):
+    if mine and its and mine[0].part != its[0].part:
         return []
     theirs = {part.part: part for part in its}
     pairs = [(part, theirs[part.part]) for part in mine if part.part in theirs]

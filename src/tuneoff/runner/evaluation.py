@@ -67,7 +67,7 @@ class TrialEvaluation(TrialProcess):
                 num_beams=evaluation.num_beams,
                 batch_size=evaluation.batch_size,
                 report=self._report.progress,
-                batch_ended=self._timed_batches(),
+                batches_ended=self._timed_batches(),
                 chat=resolved.chat,
             )
         memory = self._meter.end_phase()
@@ -94,14 +94,14 @@ class TrialEvaluation(TrialProcess):
         shutil.rmtree(self._folder.start, ignore_errors=True)
         return result
 
-    def _timed_batches(self) -> Callable[[], None]:
-        """What `generate` calls after each batch, whose seconds are noted."""
-        batches, before = 0, self._clock.read("evaluate")
+    def _timed_batches(self) -> Callable[[int], None]:
+        """What `generate` tells when batches are done: the seconds since are noted under the last one's number."""
+        before = self._clock.read("evaluate")
 
-        def note() -> None:
-            nonlocal batches, before
-            batches, now = batches + 1, self._clock.read("evaluate")
-            self._times.note(batches, now - before)
+        def note(done: int) -> None:
+            nonlocal before
+            now = self._clock.read("evaluate")
+            self._times.note(done, now - before)
             before = now
 
         return note

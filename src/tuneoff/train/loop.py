@@ -226,7 +226,7 @@ class Training:
         return self._seconds_before + self._clock.read("train")
 
     def round_weights(self) -> None:
-        """Give the trained weights the values that what is saved of them has in their dtype. Nothing is trained after."""
+        """Give the trained weights the values that they have when saved and loaded. Nothing is trained after."""
         if isinstance(self.optimizer, ExactAdamW):
             self.optimizer.round_ties()
 
