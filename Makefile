@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup model demo test lint format docs constraints clean
+.PHONY: setup model demo demo-small test lint format docs constraints clean
 
 setup: $(READY)
 
@@ -18,8 +18,15 @@ $(READY): pyproject.toml constraints.txt tools/make_venv.sh
 model: $(READY)
 	$(BIN)/tuneoff fetch smollm2-135m-instruct
 
+# On SmolLM2-135M-Instruct or, where that cannot be fetched, as demo-small.
 demo: $(READY)
-	$(BIN)/tuneoff run demo
+	@if $(BIN)/tuneoff fetch smollm2-135m-instruct; then $(BIN)/tuneoff run demo; else \
+		echo "The demo's model cannot be fetched: the small demo in its place, on a model that ships."; \
+		$(BIN)/tuneoff run demo-small; fi
+
+# On a tiny T5 that ships, offline.
+demo-small: $(READY)
+	$(BIN)/tuneoff run demo-small
 
 test: $(READY)
 	sh tools/get_browser.sh

@@ -26,7 +26,7 @@ from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import Stop
 from tuneoff.runner.training import TrialTraining
 
-RECIPE = load_recipe("demo", ["training.max_steps=40", "data.limit={train: 640, validation: 8, test: 8}"]).recipe
+RECIPE = load_recipe("demo-small", ["training.max_steps=40", "data.limit={train: 640, validation: 8, test: 8}"]).recipe
 QUIET = Reporter(io.StringIO())
 
 

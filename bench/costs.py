@@ -186,7 +186,7 @@ def main() -> None:
     arguments = parser.parse_args()
     idle: list[dict[str, Any]] = []
     loaded: list[dict[str, Any]] = []
-    recipe = load_recipe("demo", arguments.set).recipe
+    recipe = load_recipe("demo-small", arguments.set).recipe
     with tempfile.TemporaryDirectory() as work:
         for turn in range(max(arguments.runs, arguments.idle)):
             if len(idle) * arguments.runs <= turn * arguments.idle and len(idle) < arguments.idle:

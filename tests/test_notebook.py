@@ -21,7 +21,7 @@ from tests.forked import Subprocess
 from tuneoff.runner import process
 process.subprocess = Subprocess  # a run's children are forks
 """
-FEW = """RECIPE = "demo"
+FEW = """RECIPE = "demo-small"
 SETTINGS = [
     "data.limit={train: 32, validation: 4, test: 8}",
     "training={epochs: 1, examples_per_step: 8, micro_batch: 8}",
@@ -95,4 +95,4 @@ def test_it_is_stored_without_outputs_and_has_five_sections() -> None:
         assert not cell.get("outputs") and cell.get("execution_count") is None
     text = "\n".join(cell.source for cell in stored.cells if cell.cell_type == "markdown")
     assert re.findall(r"^## (\d)", text, flags=re.MULTILINE) == ["1", "2", "3", "4", "5"]
-    assert parameters(stored).source.startswith('RECIPE = "demo"')
+    assert parameters(stored).source.startswith('RECIPE = "demo-small"')
