@@ -16,7 +16,7 @@ from tests.gguf_files import TEMPLATE, VOCABULARY, llama, tokenizer, write_gguf
 from tuneoff.data.contents import hash_file
 from tuneoff.errors import ModelError
 from tuneoff.model.base import generation_config_of, load_config, load_model
-from tuneoff.model.gguf import convert, converted, header
+from tuneoff.model.gguf import convert, converted
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.progress import UNHEARD
 from tuneoff.records import GgufFile
@@ -172,9 +172,7 @@ def refused(path: Path) -> str:
     return said
 
 
-def test_what_is_no_gguf_file_is_refused_in_a_line(
-    own: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_gguf_file_is_refused_in_a_line(own: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"PK\3\4" + bytes(100))
     assert "is no GGUF file: it begins with b'PK" in refused(path)
@@ -187,8 +185,6 @@ def test_what_is_no_gguf_file_is_refused_in_a_line(
         assert "is a damaged GGUF file, or one cut short" in refused(path)
     write_gguf(path, llama(), own, parts=3)
     assert "is one of 3 parts" in refused(path)
-    monkeypatch.setattr(header, "find_spec", lambda _: None)
-    assert "needs the package gguf: pip install 'tuneoff[gguf]'" in refused(path)
 
 
 @pytest.mark.parametrize(

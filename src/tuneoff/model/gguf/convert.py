@@ -21,7 +21,7 @@ from tuneoff.errors import DamagedFileError, ModelError, first_line
 from tuneoff.folder import write_json
 from tuneoff.measure.allocator import give_back
 from tuneoff.model.base import model_class
-from tuneoff.model.gguf.header import open_gguf, read_header, require_package, value
+from tuneoff.model.gguf.header import open_gguf, read_header, value
 from tuneoff.model.gguf.tokenizer import drop_foreign_tokens, read_tokenizer
 from tuneoff.model.quiet import quiet
 from tuneoff.model.saved import save_whole
@@ -43,7 +43,6 @@ def converted(path: Path, sha256: str, tell: ProgressListener) -> tuple[Path, Gg
     """
     from filelock import FileLock
 
-    require_package(path)
     parts = (FORMAT, sha256, version("transformers"), version("gguf"))
     folder = cache_folder("gguf") / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     whole = _read_whole(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,6 @@ def read_header(reader: Any, path: Path, sha256: str) -> GgufFile:
         license=value(reader, "general.license"),
         warnings=[],
     )
-
-
-def require_package(path: Path) -> None:
-    """Raise ModelError where the package `gguf` is missing, which the file at `path` needs."""
-    if find_spec("gguf") is None:
-        raise ModelError(f"{path.name} is a GGUF file, which needs the package gguf: pip install 'tuneoff[gguf]'")
 
 
 def open_gguf(path: Path) -> Any:

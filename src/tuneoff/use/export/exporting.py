@@ -81,7 +81,6 @@ FORMATS = {
     "gguf": Format(
         write_f16,
         uses=("gguf", "transformers", "torch"),
-        extra=("gguf",),
         bytes_per_weight=2 + READ_BACK,
         read=read_f16,
         runtime=LLAMA_CPP,
@@ -89,7 +88,6 @@ FORMATS = {
     "gguf-q8_0": Format(
         write_q8_0,
         uses=("gguf", "transformers", "torch"),
-        extra=("gguf",),
         bytes_per_weight=34 / 32 + READ_BACK,
         read=read_q8_0,
         runtime=LLAMA_CPP,
