@@ -38,7 +38,7 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe.schema import Recipe, TrainingSpec
+from tuneoff.recipe.schema import Recipe, SearchSpec, TrainingSpec
 from tuneoff.records import PhaseMemory, Plan, Resolved, TrialResult
 from tuneoff.report.comparison import compare as compare_run
 from tuneoff.train.loop import Training
@@ -116,7 +116,7 @@ class Bench:
             self.tokenizer,
             inputs,
             max_new_tokens=64,
-            num_beams=1,
+            search=SearchSpec(),
             batch_size=128,
             report=lambda *_: None,
         )

@@ -29,6 +29,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.measure import allocator
 from tuneoff.model.base import load_model
 from tuneoff.model.engines import t5_greedy as decoding
+from tuneoff.model.engines.constraints import Constraints
 from tuneoff.model.engines.t5 import T5Engine
 from tuneoff.model.kernels import operations
 from tuneoff.model.methods import adapt
@@ -126,14 +127,14 @@ def generation(trained: Trained, inputs: list[list[int]]) -> dict[str, Callable[
     """All inputs, 32 at a time, with everything, and without each lever."""
     model = trained.model.merge_and_unload() if hasattr(trained.model, "merge_and_unload") else trained.model
     model.to(torch.bfloat16).eval()
-    greedy = T5Engine(model, bf16=True).greedy()
-    assert greedy is not None
-    ends = [int(trained.tokenizer.eos_token_id)]
+    search = T5Engine(model, bf16=True).search()
+    assert search is not None
+    constraints = Constraints((int(trained.tokenizer.eos_token_id),))
 
     def run(without: AbstractContextManager[Any], batch_size: int = 32) -> float:
         began = time.perf_counter()
         with without:
-            list(greedy.write(inputs, NEW_TOKENS, ends, batch_size))
+            list(search.write(inputs, NEW_TOKENS, constraints, batch_size))
         return time.perf_counter() - began
 
     return {

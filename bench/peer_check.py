@@ -48,8 +48,8 @@ def generate(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         max_new_tokens=evaluation["max_new_tokens"],
-        num_beams=evaluation["num_beams"],
         do_sample=False,
+        **evaluation.get("search", {}),
     )
     written = written[:, batch["input_ids"].shape[1] :] if causal else written
     return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]

@@ -37,7 +37,7 @@ from tuneoff.model.engines import ENGINES, Engine, engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.schema import SearchSpec, TrainingSpec
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps
 
@@ -238,7 +238,7 @@ def generator(way: WayOf, model: Any, tokenizer: Any) -> Callable[[list[list[int
                 tokenizer,
                 inputs,
                 max_new_tokens=NEW_TOKENS,
-                num_beams=1,
+                search=SearchSpec(),
                 batch_size=32,
                 report=lambda *_: None,
             )

@@ -8,10 +8,11 @@ from transformers import GenerationConfig
 
 from tests.conftest import MODELS, dialogue
 from tuneoff.decode.generate import Generated, generate
-from tuneoff.decode.search import left_off, steering
+from tuneoff.decode.search import left_off, searched_by, steering
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
 from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import train_tokenizer
+from tuneoff.recipe.schema import SearchSpec
 
 
 def setup(kind: ModelClass) -> tuple[Any, Any, list[list[int]]]:
@@ -23,12 +24,12 @@ def setup(kind: ModelClass) -> tuple[Any, Any, list[list[int]]]:
     return model, tokenizer, tokenizer(texts)["input_ids"]
 
 
-def run(kind: ModelClass, batch_size: int, beams: int = 1, engine: str = "plain") -> list[Generated]:
+def run(kind: ModelClass, batch_size: int, num_beams: int = 1, engine: str = "plain", **search: int) -> list[Generated]:
     model, tokenizer, inputs = setup(kind)
     seen: list[tuple[int, int]] = []
     outputs = generate(
-        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=10, num_beams=beams,
-        batch_size=batch_size,
+        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=10,
+        search=SearchSpec(num_beams=num_beams, **search), batch_size=batch_size,
         report=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen[-1] == (9, 9)
@@ -63,19 +64,29 @@ def test_the_t5_engine_writes_the_same(beams: int) -> None:
     assert run("seq2seq", 4, beams, "t5") == run("seq2seq", 4, beams, "plain")
 
 
+@pytest.mark.parametrize(("kind", "engine"), [("seq2seq", "t5"), ("causal", "decoder")])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_constraints_reach_every_engine(kind: ModelClass, engine: str, beams: int) -> None:
+    search = {"num_beams": beams, "no_repeat_ngram_size": 1, "min_new_tokens": 6}
+    plain = run(kind, 4, engine="plain", **search)
+    assert run(kind, 4, engine=engine, **search) == plain
+    assert all(output.tokens >= 6 for output in plain)
+    assert plain != run(kind, 4, beams)
+
+
 def test_an_output_that_ends_is_not_truncated() -> None:
     model, tokenizer, inputs = setup("seq2seq")
     with torch.no_grad():  # a decoder whose every state scores EOS highest
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     outputs = generate(
-        engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=4, num_beams=1, batch_size=4,
+        engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=4, search=SearchSpec(), batch_size=4,
         report=lambda done, total: None,
     )  # fmt: skip
     assert all(o.truncated and o.text == "" for o in outputs)  # all scores equal: the first token, padding, for ever
     model.generation_config.eos_token_id = 0
     outputs = generate(
-        engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=4, num_beams=1, batch_size=4,
+        engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=4, search=SearchSpec(), batch_size=4,
         report=lambda done, total: None,
     )  # fmt: skip
     assert not any(o.truncated for o in outputs)
@@ -87,8 +98,8 @@ def written_with(kind: ModelClass, engine: str, beams: int, **own: Any) -> list[
     for name, value in own.items():
         setattr(model.generation_config, name, value)
     return generate(
-        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=10, num_beams=beams, batch_size=4,
-        report=lambda done, total: None,
+        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=10,
+        search=SearchSpec(num_beams=beams), batch_size=4, report=lambda done, total: None,
     )  # fmt: skip
 
 
@@ -102,10 +113,16 @@ def test_settings_that_the_recipe_does_not_ask_for_do_nothing(kind: ModelClass, 
     assert written_with(kind, engine, beams, **more) == run(kind, 4, beams, engine)
 
 
+def test_a_signature_says_how_texts_were_searched_for() -> None:
+    assert searched_by(SearchSpec()) == "greedy"
+    assert searched_by(SearchSpec(num_beams=4, no_repeat_ngram_size=3)) == "beam4+no_repeat_ngram_size=3"
+    assert searched_by(SearchSpec(min_new_tokens=20)) == "greedy+min_new_tokens=20"
+
+
 def test_what_is_left_off_is_told() -> None:
     config = GenerationConfig(min_length=56, no_repeat_ngram_size=0, length_penalty=2.0, forced_bos_token_id=0)
-    assert left_off(config, 1) == ["min_length 56"]
-    assert left_off(config, 4) == ["min_length 56", "length_penalty 2.0"]
+    assert left_off(config, SearchSpec()) == ["min_length 56"]
+    assert left_off(config, SearchSpec(num_beams=4)) == ["min_length 56", "length_penalty 2.0"]
     assert steering(config) == ["forced_bos_token_id"]
 
 
@@ -125,8 +142,8 @@ def test_a_text_ends_where_either_the_model_or_its_tokenizer_says(kind: ModelCla
         model.generation_config.eos_token_id = own if place == "generation_config" else [own, 397]
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     output = generate(
-        engine_for(engine, model, bf16=False), tokenizer, inputs[:1], max_new_tokens=10, num_beams=1, batch_size=4,
-        report=lambda done, total: None,
+        engine_for(engine, model, bf16=False), tokenizer, inputs[:1], max_new_tokens=10, search=SearchSpec(),
+        batch_size=4, report=lambda done, total: None,
     )[0]  # fmt: skip
     assert not output.truncated and output.tokens == ids.index(end) + 1
 

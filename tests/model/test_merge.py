@@ -14,6 +14,7 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation, shared_adapted_layers
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
+from tuneoff.recipe.schema import SearchSpec
 
 TEXTS = [dialogue(n)[0] for n in range(6)]
 ADAPTERS: dict[str, tuple[str, dict[str, Any], bool]] = {  # and whether the T5 engine merges it
@@ -40,7 +41,7 @@ def adapted(method: str, settings: dict[str, Any]) -> tuple[Any, Any]:
 def texts(model: Any, tokenizer: Any, engine: str) -> list[str]:
     inputs = tokenizer(TEXTS)["input_ids"]
     written = generate(
-        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=8, num_beams=1, batch_size=3,
+        engine_for(engine, model, bf16=False), tokenizer, inputs, max_new_tokens=8, search=SearchSpec(), batch_size=3,
         report=lambda done, total: None,
     )  # fmt: skip
     return [one.text for one in written]

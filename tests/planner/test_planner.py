@@ -31,6 +31,7 @@ from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import FakeTraining, PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe import Recipe
+from tuneoff.recipe.schema import SearchSpec
 from tuneoff.records import Plan
 from tuneoff.report.plan import planned_lines
 from tuneoff.runner.events import Reporter
@@ -218,6 +219,22 @@ def test_generation_that_does_not_fit_has_advice_of_its_own(data_folder: Path) -
     arm = ArmPlanner("original", planned(recipe, inputs, "original"), setting_of(recipe, inputs))
     advice = arm._advice(Device("small", few), None)
     assert [(a.change, a.peak, a.fits) for a in advice] == [("evaluation.batch_size=2", few, True)]
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
+def test_beams_are_in_the_plan(kind: str, data_folder: Path) -> None:
+    """Four beams have four times the keys and values of all tokens, a causal model's prompts among them."""
+    recipe, inputs = begin(data_folder, kind)
+    rows = load_tokens(inputs.tokens["test"])["input_ids"]
+    caches = []
+    for beams in (1, 4):
+        spec = recipe.evaluation.model_copy(update={"search": SearchSpec(num_beams=beams)})
+        of_beams = recipe.model_copy(update={"evaluation": spec})
+        memory = ArmPlanner("original", planned(recipe, inputs, "original"), setting_of(of_beams, inputs)).memory
+        caches.append(memory.generation_process_peak(4))
+    text = 12 if kind == "seq2seq" else 12 + max(map(len, rows))
+    width = 32 if kind == "seq2seq" else 16  # heads times head width
+    assert caches[1] - caches[0] > 4 * 2 * 2 * text * width * 4 * (4 - 1)  # rows, layers, keys and values, bytes
 
 
 def test_a_plan_for_a_gpu(data_folder: Path) -> None:

@@ -92,6 +92,8 @@ TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
             "arms.x.tune needs a validation split",
         ),
         ({"seeds": [1, 1]}, "every seed once"),
+        ({"evaluation": {"search": {"length_penalty": 2.0}}}, "weighs beams against each other: give `num_beams`"),
+        ({"evaluation": {"max_new_tokens": 8, "search": {"min_new_tokens": 9}}}, "`max_new_tokens` 8: no text can"),
         ({"arms": {"a/b": {"method": "none"}}}, "arms"),
         ({"arms": {}}, "arms"),
         ({"arms": {"x": {"method": "none", "r": 8}}}, "takes no settings"),
@@ -193,6 +195,8 @@ def test_keys_that_an_older_tuneoff_did_not_know_are_no_difference(tmp_path: Pat
     recipe = load_recipe(valid(tmp_path)).recipe
     older = recipe.model_dump(mode="json")
     del older["evaluation"]["metrics"], older["words"], older["data"]["allow_overlap"]
+    del older["evaluation"]["search"]
+    older["evaluation"]["num_beams"] = 1
     resolved = Resolved.model_construct(recipe=older, directory=str(tmp_path))
     assert differences_from_resolved(resolved, recipe) == []
     other = load_recipe(valid(tmp_path), ["evaluation.metrics=[exact_match]"]).recipe

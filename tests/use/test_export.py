@@ -26,6 +26,7 @@ from tuneoff.model.base import build_model, load_model, make_config
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import trials
+from tuneoff.recipe.schema import SearchSpec
 from tuneoff.records import read_predictions
 from tuneoff.report.card import Verification
 from tuneoff.report.card.build import Origin
@@ -257,10 +258,15 @@ def test_what_a_format_cannot_follow_is_refused(
         write_ctranslate2(finished, tmp_path / "new")
     search = search_config(finished, scored_model(finished))
     assert (search.suppress_tokens, search.no_repeat_ngram_size) == ([7], 0)
-    beams = finished.recipe.evaluation.model_copy(update={"num_beams": 4})
+    beams = finished.recipe.evaluation.model_copy(update={"search": SearchSpec(num_beams=4)})
     finished.recipe = finished.recipe.model_copy(update={"evaluation": beams})
     with pytest.raises(ExportError, match="num_beams 4, and the code for ONNX Runtime searches greedily"):
         write_onnx(finished, tmp_path / "new")
+    longer = finished.recipe.evaluation.model_copy(update={"search": SearchSpec(min_new_tokens=4)})
+    finished.recipe = finished.recipe.model_copy(update={"evaluation": longer})
+    with pytest.raises(ExportError, match=r"with evaluation.search.min_new_tokens, which the code for ONNX Runtime"):
+        write_onnx(finished, tmp_path / "new")
+    assert search_config(finished, scored_model(finished)).min_new_tokens == 4
 
 
 class Hub:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from tuneoff.data.batches import collator_for
+from tuneoff.decode.beams import beam_search
 from tuneoff.decode.search import search_settings, steering
-from tuneoff.model.base import model_class
+from tuneoff.model.base import model_class, start_token
 from tuneoff.model.engines import Engine
+from tuneoff.model.engines.constraints import Constraints
+from tuneoff.recipe.schema import SearchSpec
 from tuneoff.records import ChatFrame
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def generate(
     inputs: Sequence[list[int]],
     *,
     max_new_tokens: int,
-    num_beams: int,
+    search: SearchSpec,
     batch_size: int,
     report: Callable[[int, int], None],
     chat: ChatFrame | None = None,
@@ -44,20 +47,19 @@ def generate(
 ) -> list[Generated]:
     """What the engine's model writes for each of `inputs` (token ids of prompts), in their order.
 
-    Greedy search, or beam search with `num_beams` > 1; never sampling. With `chat`, a text ends where the assistant's
-    turn does, too. `report` is told the inputs done and in all, and `batches_ended` the batches done, when all texts of
-    one are written, or of the several that an engine's search takes at once. An engine's own search is greedy alone,
-    and is used where the model needs no tokens forced or forbidden (`search.steering`); otherwise transformers'
-    `generate` writes.
+    With `chat`, a text ends where the assistant's turn does, too. `report` is told the inputs done and in all, and
+    `batches_ended` the batches done, when all texts of one are written, or of the several that an engine's greedy
+    search takes at once. An engine's own search is used where it has one and the model needs no tokens forced or
+    forbidden (`search.steering`); otherwise transformers' `generate` writes.
     """
     model = engine.model.eval()
     device = next(model.parameters()).device
     kind = model_class(model.config)
     collate = collator_for(model, tokenizer, kind)
-    settings = search_settings(model, tokenizer, max_new_tokens, num_beams, chat)
-    plain_greedy = num_beams == 1 and not steering(settings)
-    greedy = engine.greedy() if plain_greedy else None
-    ends = settings.eos_token_id
+    settings = search_settings(model, tokenizer, max_new_tokens, search, chat)
+    fast = engine.search() if not steering(settings) else None
+    ends = tuple(settings.eos_token_id)
+    constraints = Constraints(ends, search.min_new_tokens, search.no_repeat_ngram_size)
     outputs: list[Generated | None] = [None] * len(inputs)
 
     def keep(number: int, ids: list[int]) -> None:
@@ -65,16 +67,30 @@ def generate(
         text = tokenizer.decode(ids[:ended], skip_special_tokens=True).strip()
         outputs[number] = Generated(text, truncated=ended is None, tokens=ended or len(ids))
 
-    size = batch_size * (1 if greedy is None else greedy.batches)
+    size = batch_size * (fast.batches if fast is not None and search.num_beams == 1 else 1)
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]), reverse=True)
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         prompts = [inputs[i] for i in chosen]
-        if greedy is not None:
-            texts = greedy.write(prompts, max_new_tokens, ends, batch_size)
+        if fast is not None and search.num_beams == 1:
+            texts = fast.write(prompts, max_new_tokens, constraints, batch_size)
             for done, (place, ids) in enumerate(texts, start=start + 1):
                 keep(chosen[place], ids)
                 report(done, len(inputs))
+        elif fast is not None:
+            found = beam_search(
+                fast,
+                prompts,
+                start=None if kind == "causal" else [start_token(model)],
+                max_new_tokens=max_new_tokens,
+                num_beams=search.num_beams,
+                length_penalty=search.length_penalty,
+                constraints=constraints,
+                device=device,
+            )
+            for i, ids in zip(chosen, found, strict=True):
+                keep(i, ids)
+            report(start + len(chosen), len(inputs))
         else:
             batch = {name: tensor.to(device) for name, tensor in collate.for_generation(prompts).items()}
             written = model.generate(**batch, generation_config=settings)

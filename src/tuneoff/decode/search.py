@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuneoff.recipe.schema import SearchSpec
 from tuneoff.records import ChatFrame
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ STEERING: dict[str, Any] = {
     "bad_words_ids": [], "sequence_bias": {},
 }  # fmt: skip
 OF_BEAMS = {"length_penalty", "early_stopping"}  # they do nothing where there is one
-OVERRULED = {"max_length", "max_new_tokens", "num_beams", "do_sample"}  # the recipe's own
+OVERRULED = {"max_length", "max_new_tokens", "do_sample", *SearchSpec.model_fields}  # the recipe's own
 SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 
 
@@ -30,7 +31,7 @@ def search_settings(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     max_new_tokens: int,
-    num_beams: int,
+    search: SearchSpec,
     chat: ChatFrame | None = None,
 ) -> GenerationConfig:
     """How `generate` searches, whole. The last token of an answer by `chat` is an end, too.
@@ -42,12 +43,12 @@ def search_settings(
     own = model.generation_config
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
-        num_beams=num_beams,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=_ends(own, model.config.get_text_config(decoder=True), tokenizer, chat),
     )
     config.update(**{name: LEFT_OFF[name] for name in _set(own, LEFT_OFF)})
+    config.update(**dict(search))
     dropped = LEFT_OFF.keys() | OVERRULED | SAMPLING
     kept = {name: value for name, value in own.to_dict().items() if name not in dropped}
     config.update(**kept, defaults_only=True, allow_custom_entries=True)
@@ -72,10 +73,17 @@ def steering(config: GenerationConfig) -> list[str]:
     return _set(config, STEERING)
 
 
-def left_off(config: GenerationConfig, num_beams: int) -> list[str]:
+def left_off(config: GenerationConfig, search: SearchSpec) -> list[str]:
     """The settings of a model's own `config` that would change what is written, and are not used: `min_length 56`."""
-    names = [name for name in _set(config, LEFT_OFF) if num_beams > 1 or name not in OF_BEAMS]
+    idle = search.changed.keys() | (OF_BEAMS if search.num_beams == 1 else set())
+    names = [name for name in _set(config, LEFT_OFF) if name not in idle]
     return [f"{name} {getattr(config, name)}" for name in names]
+
+
+def searched_by(search: SearchSpec) -> str:
+    """`search` as signatures have it: `greedy`, `beam4`, `beam4+no_repeat_ngram_size=3`."""
+    more = [f"{name}={value}" for name, value in search.changed.items() if name != "num_beams"]
+    return "+".join(["greedy" if search.num_beams == 1 else f"beam{search.num_beams}", *more])
 
 
 def _set(config: GenerationConfig, idle: dict[str, Any]) -> list[str]:

@@ -53,7 +53,7 @@ class FakeGeneration:
             model = self._world.model(inputs.config, "none", {}, precision.dtype, STEPS).eval()
         self._model = model
         self._engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
-        self._greedy: Any = None
+        self._search: Any = None
         self._causal = inputs.model_class == "causal"
         self._evaluation = evaluation
         self._lengths = sorted(
@@ -77,11 +77,11 @@ class FakeGeneration:
         And the work of reading, and of writing a token.
         """
         with Alive() as alive:
-            self._greedy = self._engine.greedy() if self._evaluation.num_beams == 1 else None
+            self._search = self._engine.search()
             reading, token, state = self._count(lengths)
         fixed = lasting_bytes(self._model, None) + bytes_besides_tensors(self._device, len(alive.products))
         held = alive.held(fixed)
-        if self._greedy is None:
+        if self._search is None:
             held = Held(held.fixed, held.reused + self._growth(state, lengths))
         return held, (reading, token)
 
@@ -96,10 +96,12 @@ class FakeGeneration:
     @torch.no_grad()
     def _read(self, lengths: list[int]) -> Any:
         """The inputs read, and the first token of each text written where transformers writes it at once."""
-        ids = self._world.token_ids(len(lengths), max(lengths))
-        if self._greedy is not None:
-            return self._greedy.begin(ids, lengths, self._evaluation.max_new_tokens)
-        beams, mask = self._evaluation.num_beams, torch.ones_like(ids)
+        ids, beams = self._world.token_ids(len(lengths), max(lengths)), self._evaluation.search.num_beams
+        if self._search is not None:
+            state, _ = self._search.begin(ids, lengths, self._evaluation.max_new_tokens, beams)
+            self._search.branch(state, list(range(len(lengths))) * beams, [0] * (len(lengths) * beams))
+            return state
+        mask = torch.ones_like(ids)
         if self._causal:
             ids, mask = ids.repeat_interleave(beams, 0), mask.repeat_interleave(beams, 0)
             out = self._model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
@@ -113,8 +115,8 @@ class FakeGeneration:
     @torch.no_grad()
     def _write(self, state: Any) -> None:
         """One more token for each text: the last."""
-        if self._greedy is not None:
-            self._greedy.step(state, self._evaluation.max_new_tokens - 1)
+        if self._search is not None:
+            self._search.step(state, self._evaluation.max_new_tokens - 1)
             return
         kept, out = state
         token = self._world.token_ids(out.logits.shape[0], 1)

@@ -10,7 +10,7 @@ from tuneoff.data.contents import require_saved
 from tuneoff.data.tokens import Tokenization, load_tokens
 from tuneoff.decode.generate import generate
 from tuneoff.decode.likelihood import reference_losses
-from tuneoff.decode.search import left_off
+from tuneoff.decode.search import left_off, searched_by
 from tuneoff.folder import TrialFolder, write_lines
 from tuneoff.measure import allocator
 from tuneoff.measure.environment import describe_environment
@@ -54,7 +54,7 @@ class TrialEvaluation(TrialProcess):
             engine = engine_for(self._engine_name, model, bf16=self._precision.name == "bf16")
         with self._phase("tokenise"):
             test = load_tokens(resolved.tokens[evaluation.split])
-        self._left_off = left_off(model.generation_config, evaluation.num_beams)
+        self._left_off = left_off(model.generation_config, evaluation.search)
         allocator.quick()
         self._times.begin(0)
         self._meter.start_phase()
@@ -64,7 +64,7 @@ class TrialEvaluation(TrialProcess):
                 tokenizer,
                 test["input_ids"],
                 max_new_tokens=evaluation.max_new_tokens,
-                num_beams=evaluation.num_beams,
+                search=evaluation.search,
                 batch_size=evaluation.batch_size,
                 report=self._report.progress,
                 batches_ended=self._timed_batches(),
@@ -159,7 +159,7 @@ class TrialEvaluation(TrialProcess):
                 "split": evaluation.split,
                 "data": self._resolved.data[evaluation.split].content_sha256[:12],
                 **self._search_signature(),
-                "search": "greedy" if evaluation.num_beams == 1 else f"beam{evaluation.num_beams}",
+                "search": searched_by(evaluation.search),
                 "max_new_tokens": evaluation.max_new_tokens,
                 "precision": self._precision.name,
                 "seed": self._trial.seed,

@@ -155,7 +155,7 @@ def _rehearse_arm(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> None
         inputs.tokenizer,
         stage.prompts,
         max_new_tokens=NEW_TOKENS,
-        num_beams=stage.recipe.evaluation.num_beams,
+        search=stage.recipe.evaluation.search,
         batch_size=2,
         report=lambda done, total: None,
     )

@@ -90,7 +90,7 @@ def _floors(recipe: Recipe, inputs: Inputs, tell: ProgressListener) -> list[Floo
 def _search_warnings(recipe: Recipe, model: Location) -> list[str]:
     """What the model's own generation config asks for, and is not done."""
     own = generation_config_of(model.path, model.revision)
-    settings = left_off(own, recipe.evaluation.num_beams) if own is not None else []
+    settings = left_off(own, recipe.evaluation.search) if own is not None else []
     if not settings:
         return []
     return [f"the model's own generation config sets {', '.join(settings)}: left off, the recipe does not ask for it"]

@@ -152,7 +152,7 @@ class Writer:
             self._tokenization.tokenizer,
             [ids for ids, _ in prompts],
             max_new_tokens=evaluation.max_new_tokens,
-            num_beams=evaluation.num_beams,
+            search=evaluation.search,
             batch_size=evaluation.batch_size,
             report=report,
             chat=self._finished.resolved.chat,

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tuneoff.model.engines.adapters import objection_to_method, without_adapter
-from tuneoff.model.engines.decoder_greedy import GreedyDecoder
 from tuneoff.model.engines.decoder_layers import Layer, Packing, activation_of, linear_layers, parts_of
-from tuneoff.model.engines.engine import GreedySearch
+from tuneoff.model.engines.decoder_search import DecoderSearch
+from tuneoff.model.engines.engine import TextSearch
 from tuneoff.model.engines.projections import apply_norm, head_logits, head_loss, head_token_losses, is_known
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3", "Gemma", "Gemma2", "Gemma3", "Phi3", "Olmo2", "Granite")
@@ -73,14 +73,14 @@ class DecoderEngine:
         """The tokens, and the targets."""
         return [int(batch["attention_mask"].sum()), int((batch["labels"][:, 1:] >= 0).sum())]
 
-    def greedy(self) -> GreedySearch | None:
-        """The engine's own greedy search, for a model without adapters (they are merged before)."""
+    def search(self) -> TextSearch | None:
+        """The engine's own search, for a model without adapters (they are merged before)."""
         plain = self.base is self.model and all(
             type(layer) is nn.Linear and is_known(layer)
             for block in self.base.model.layers
             for layer in linear_layers(block)
         )
-        return GreedyDecoder(self) if plain and not _kinds_of_rotary(self.base.config) & CHANGING else None
+        return DecoderSearch(self) if plain and not _kinds_of_rotary(self.base.config) & CHANGING else None
 
     def embed(self, ids: Tensor) -> Tensor:
         """The embeddings of token ids (N): (N, D)."""

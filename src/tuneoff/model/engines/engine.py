@@ -7,33 +7,44 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from tuneoff.model.engines.constraints import Constraints
 
-class GreedySearch(Protocol):
-    """A greedy search of an engine's own.
+
+class TextSearch(Protocol):
+    """An engine's own search for texts: greedy as a whole, and step by step for what goes on from several beams.
 
     Attributes:
-        batches: How many batches' worth of prompts it is given at once: 1 where the texts of a batch are written
+        batches: How many batches' worth of prompts `write` is given at once: 1 where the texts of a batch are written
             together, more where a finished text makes room for one of the next batch.
     """
 
     batches: ClassVar[int]
 
     def write(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], at_once: int
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, constraints: Constraints, at_once: int
     ) -> Iterator[tuple[int, list[int]]]:
-        """The number of each prompt and the token ids written for it, as texts end.
+        """The number of each prompt and the token ids written for it by greedy search, as texts end.
 
-        A text ends with the first token that is in `ends`, or after `max_new_tokens`. At most `at_once` texts are
-        written together.
+        A text ends with the first token that is one of the constraints' ends, or after `max_new_tokens`. At most
+        `at_once` texts are written together.
         """
         ...
 
-    def begin(self, input_ids: torch.Tensor, lengths: Sequence[int], max_new_tokens: int) -> Any:
-        """Read inputs (B, S), padded on the right, and make room for the tokens to come. Returns the search's state."""
+    def begin(
+        self, input_ids: torch.Tensor, lengths: Sequence[int], max_new_tokens: int, beams: int = 1
+    ) -> tuple[Any, torch.Tensor]:
+        """Read inputs (B, S), padded on the right, and make room for `beams` texts of each, of which the first begins.
+
+        Returns the search's state and the logits of the first tokens: (B, V).
+        """
         ...
 
     def step(self, state: Any, step: int) -> torch.Tensor:
-        """The next token of every text, as the `step`-th (counted from 0): (B)."""
+        """The logits of the `step`-th token (counted from 0) of every text: (B, V)."""
+        ...
+
+    def branch(self, state: Any, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """Text n goes on from what text `rows[n]` was, with `tokens[n]`. Texts that are not named are let go."""
         ...
 
 
@@ -79,6 +90,6 @@ class Engine(Protocol):
         """
         ...
 
-    def greedy(self) -> GreedySearch | None:
-        """A greedy search that writes what transformers' own would, or None where the engine has none for `model`."""
+    def search(self) -> TextSearch | None:
+        """A search that writes what transformers' own would, or None where the engine has none for `model`."""
         ...

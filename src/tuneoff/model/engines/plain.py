@@ -68,7 +68,7 @@ class PlainEngine:
         flat = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="none")
         return flat.view(labels.shape)
 
-    def greedy(self) -> None:
+    def search(self) -> None:
         """None: texts are written by transformers' `generate`."""
         return
 

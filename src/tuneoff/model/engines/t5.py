@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tuneoff.model.engines.adapters import objection_to_method, without_adapter
-from tuneoff.model.engines.engine import GreedySearch
+from tuneoff.model.engines.engine import TextSearch
 from tuneoff.model.engines.projections import (
     apply_norm,
     head_loss,
@@ -19,7 +19,7 @@ from tuneoff.model.engines.projections import (
     project,
     project_gated,
 )
-from tuneoff.model.engines.t5_greedy import GreedyT5
+from tuneoff.model.engines.t5_search import T5Search
 from tuneoff.model.kernels.operations import GELU, add_dropout, attention, dropout
 
 FAMILIES = ("transformers.models.t5.modeling_t5", "transformers.models.mt5.modeling_mt5")
@@ -57,13 +57,13 @@ class T5Engine:
         """The targets."""
         return [int((batch["labels"] >= 0).sum())]
 
-    def greedy(self) -> GreedySearch | None:
-        """The engine's own greedy search, for a model without adapters (they are merged before)."""
+    def search(self) -> TextSearch | None:
+        """The engine's own search, for a model without adapters (they are merged before)."""
         plain = self.t5 is self.model and all(
             type(layer) is nn.Linear and is_known(layer) for layer in _linear(self.t5)
         )
         norms = all(is_rms_norm(m) for m in self.t5.modules() if type(m).__name__.endswith("LayerNorm"))
-        return GreedyT5(self) if plain and norms else None
+        return T5Search(self) if plain and norms else None
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy in nats, summed over the target tokens.

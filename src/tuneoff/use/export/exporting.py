@@ -221,7 +221,7 @@ def _usage(finished: Finished, format: str, search: GenerationConfig) -> Usage:
         fast=finished.tokenizer.is_fast,
         max_source_length=recipe.data.max_source_length,
         max_new_tokens=recipe.evaluation.max_new_tokens,
-        num_beams=recipe.evaluation.num_beams,
+        num_beams=recipe.evaluation.search.num_beams,
         added_end=finished.tokenization.added_end,
         ends=ends if isinstance(ends, list) else [ends],
         start=start if start is not None else search.bos_token_id,

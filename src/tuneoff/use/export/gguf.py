@@ -31,9 +31,9 @@ def write_q8_0(finished: Finished, folder: Path) -> GenerationConfig:
 
 
 def _write(finished: Finished, folder: Path, kind: Held) -> GenerationConfig:
-    if finished.recipe.evaluation.num_beams > 1:
+    if finished.recipe.evaluation.search.num_beams > 1:
         raise ExportError(
-            f"arm {finished.name} was scored with num_beams {finished.recipe.evaluation.num_beams}, "
+            f"arm {finished.name} was scored with num_beams {finished.recipe.evaluation.search.num_beams}, "
             "and llama.cpp searches greedily; --format merged searches with beams"
         )
     # Before the weights are loaded and merged, which takes its time.

@@ -61,12 +61,18 @@ def search_config(finished: Finished, model: Any) -> GenerationConfig:
     """How the trial searched."""
     evaluation = finished.recipe.evaluation
     return search_settings(
-        model, finished.tokenizer, evaluation.max_new_tokens, evaluation.num_beams, finished.resolved.chat
+        model, finished.tokenizer, evaluation.max_new_tokens, evaluation.search, finished.resolved.chat
     )
 
 
 def require_plain_search(finished: Finished, config: GenerationConfig, format: str) -> None:
-    """Raise ExportError where the search is more than what the code for `format` does."""
+    """Raise ExportError where the search is more than what the code for `format` does: greedy, or beams."""
+    asked = [name for name in finished.recipe.evaluation.search.changed if name != "num_beams"]
+    if asked:
+        raise ExportError(
+            f"arm {finished.name} was scored with {', '.join(f'evaluation.search.{name}' for name in asked)}, "
+            f"which the code for {format} does not follow; --format merged does"
+        )
     if steered := steering(config):
         raise ExportError(
             f"arm {finished.name}: the model's generation config sets {', '.join(steered)}, "

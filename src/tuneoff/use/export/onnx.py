@@ -19,9 +19,9 @@ ONE_FILE = 1.5 * 2**30  # bytes of weights; protobuf ends at 2 GiB, and beyond t
 
 def write_onnx(finished: Finished, folder: Path) -> GenerationConfig:
     """The graphs in fp32, with config, generation config and tokenizer. Raises ExportError where torch.onnx cannot."""
-    if finished.recipe.evaluation.num_beams > 1:
+    if finished.recipe.evaluation.search.num_beams > 1:
         raise ExportError(
-            f"arm {finished.name} was scored with num_beams {finished.recipe.evaluation.num_beams}, "
+            f"arm {finished.name} was scored with num_beams {finished.recipe.evaluation.search.num_beams}, "
             "and the code for ONNX Runtime searches greedily; --format merged or ctranslate2 search with beams"
         )
     model = scored_model(finished)

@@ -130,7 +130,7 @@ def written_in_fp32(finished: Finished, rows: Sequence[Mapping[str, str]]) -> li
         finished.tokenizer,
         [ids for ids, _ in finished.tokenization.prompts(rows)],
         max_new_tokens=evaluation.max_new_tokens,
-        num_beams=evaluation.num_beams,
+        search=evaluation.search,
         batch_size=evaluation.batch_size,
         report=lambda *_: None,
         chat=finished.resolved.chat,

@@ -1,4 +1,4 @@
-"""Greedy search with a T5 against transformers' own."""
+"""Searches with a T5 against transformers' own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.model.engines.test_t5 import VOCABULARY, build
+from tuneoff.model.engines.constraints import Constraints
 from tuneoff.model.engines.t5 import T5Engine
 
 TOKENS = 24
@@ -20,7 +21,7 @@ def cut(ids: list[int], ends: list[int]) -> list[int]:
 def test_it_writes_what_transformers_writes(seed: int, at_once: int) -> None:
     model = build(seed, decoder_layers=2, pad_token_id=0).eval()
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))
-    search = T5Engine(model, bf16=False).greedy()
+    search = T5Engine(model, bf16=False).search()
     assert search is not None
     torch.manual_seed(seed + 50)
     lengths = torch.randint(1, 30, (17,))
@@ -33,7 +34,7 @@ def test_it_writes_what_transformers_writes(seed: int, at_once: int) -> None:
         input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=ends
     )[:, 1:]
     prompts = [row[:length].tolist() for row, length in zip(ids, lengths.tolist(), strict=True)]
-    found = dict(search.write(prompts, TOKENS, ends, at_once))
+    found = dict(search.write(prompts, TOKENS, Constraints(tuple(ends)), at_once))
     expected = [cut(row, ends) for row in theirs.tolist()]
     assert [found[n] for n in range(len(prompts))] == expected
     assert len(set(map(len, expected))) > 1
@@ -46,13 +47,13 @@ def test_it_starts_with_the_token_that_generation_config_names(
     model = build(3, decoder_layers=2, pad_token_id=0).eval()
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))
     ids, mask = torch.randint(3, VOCABULARY, (4, 9)), torch.ones(4, 9, dtype=torch.int64)
-    search = T5Engine(model, bf16=False).greedy()
+    search = T5Engine(model, bf16=False).search()
     assert search is not None
-    from_config = [text for _, text in search.write(ids.tolist(), TOKENS, [-1], 4)]
+    from_config = [text for _, text in search.write(ids.tolist(), TOKENS, Constraints((-1,)), 4)]
     model.config.decoder_start_token_id = in_config
     model.generation_config.decoder_start_token_id = in_generation_config
     theirs = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=-1)
-    ours = [text for _, text in search.write(ids.tolist(), TOKENS, [-1], 4)]
+    ours = [text for _, text in search.write(ids.tolist(), TOKENS, Constraints((-1,)), 4)]
     assert theirs[:, 0].tolist() == [in_generation_config] * 4
     assert ours == theirs[:, 1:].tolist()
     assert ours != from_config

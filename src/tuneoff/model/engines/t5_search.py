@@ -1,4 +1,4 @@
-"""Greedy search with a T5: every product as large as it can be, and no work for texts that have ended."""
+"""Searching for texts with a T5: every product as large as it can be, and no work for texts that have ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tuneoff.model.base import start_token
+from tuneoff.model.engines.cache import Cache
+from tuneoff.model.engines.constraints import Constraints
 from tuneoff.model.engines.projections import apply_norm
 from tuneoff.model.kernels.operations import GELU, attend, gated
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from tuneoff.model.engines.t5 import T5Engine
 
 ENCODED = 8  # inputs at a time: long products all the same, and little padding
-COMPACT = 0.75  # share of texts not ended at which the others' rows are let go
 
 
 @dataclass
@@ -35,25 +36,21 @@ class _Layer:
 
 
 @dataclass
-class Search:
-    """Texts being written: their last tokens (B), keys and values of the inputs (B, 2·L·H, S, K) and of the tokens
-    so far (L, 2, B, H, T, K).
+class Texts:
+    """Texts being written: their last tokens (B), how many tokens their inputs have (B), keys and values of the inputs
+    (prompts, 2·L·H, S, K) and of the tokens so far (L, 2, places, H, T, K), and bias by position (H, T, T).
     """
 
     token: Tensor
     lengths: Tensor
     cross: Tensor
-    cache: Tensor
+    cache: Cache
     bias: Tensor
-
-    def keep(self, going: Tensor) -> None:
-        """Let go of the texts that have ended."""
-        self.token, self.lengths = self.token[going], self.lengths[going]
-        self.cross, self.cache = self.cross[going], self.cache[:, :, going]
+    step: int = 0
 
 
-class GreedyT5:
-    """What transformers' `generate` of a T5 writes by greedy search, token for token in fp32.
+class T5Search:
+    """What transformers' `generate` of a T5 writes, token for token in fp32.
 
     The model has no adapters (they are merged before).
     """
@@ -70,38 +67,47 @@ class GreedyT5:
 
     @torch.no_grad()
     def write(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], at_once: int
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, constraints: Constraints, at_once: int
     ) -> Iterator[tuple[int, list[int]]]:
         """The number of each prompt and the tokens written for it. The longest go first, `at_once` at a time."""
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]), reverse=True)
         for start in range(0, len(order), at_once):
             numbers = order[start : start + at_once]
-            texts = self._write([prompts[n] for n in numbers], max_new_tokens, ends)
+            texts = self._write([prompts[n] for n in numbers], max_new_tokens, constraints)
             yield from zip(numbers, texts, strict=True)
 
-    def _write(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int]) -> list[list[int]]:
+    def _write(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, constraints: Constraints
+    ) -> list[list[int]]:
         """The tokens written for prompts of like lengths, all at once."""
         lengths = [len(prompt) for prompt in prompts]
         width = max(lengths)
         rows = [[*prompt, *[0] * (width - len(prompt))] for prompt in prompts]
-        state = self.begin(torch.tensor(rows, device=self._cross.device), lengths, max_new_tokens)
+        texts, logits = self.begin(torch.tensor(rows, device=self._cross.device), lengths, max_new_tokens)
         written: list[list[int]] = [[] for _ in prompts]
-        numbers = list(range(len(prompts)))  # of the texts that the search still holds
-        for step in range(max_new_tokens):
-            for number, token in zip(numbers, self.step(state, step).tolist(), strict=True):
-                if not written[number] or written[number][-1] not in ends:
-                    written[number].append(token)
-            going = [n for n, number in enumerate(numbers) if written[number][-1] not in ends]
-            if not going:
+        numbers = list(range(len(prompts)))  # of the texts that are still written
+        for step in range(1, max_new_tokens + 1):
+            if constraints:
+                so_far = [[start_token(self._t5), *written[n]] for n in numbers]
+                logits = constraints.apply(logits.float(), so_far, [step - 1] * len(numbers))
+            tokens = logits.max(-1).indices.tolist()  # as argmax, and quicker in bf16
+            for number, token in zip(numbers, tokens, strict=True):
+                written[number].append(token)
+            going = [n for n, token in enumerate(tokens) if token not in constraints.ends]
+            if not going or step == max_new_tokens:
                 break
-            if len(going) <= COMPACT * len(numbers):
-                state.keep(torch.tensor(going, device=self._cross.device))
-                numbers = [numbers[n] for n in going]
+            self.branch(texts, going, [tokens[n] for n in going])
+            numbers = [numbers[n] for n in going]
+            logits = self.step(texts, step)
         return written
 
     @torch.no_grad()
-    def begin(self, input_ids: Tensor, lengths: Sequence[int], max_new_tokens: int) -> Search:
-        """Encode the inputs, a few at a time, and make room for the tokens to come."""
+    def begin(
+        self, input_ids: Tensor, lengths: Sequence[int], max_new_tokens: int, beams: int = 1
+    ) -> tuple[Texts, Tensor]:
+        """Encode inputs (B, S), padded on the right, of so many tokens, a few at a time, and make room for the tokens
+        to come. The logits of the first token of each text: (B, V).
+        """
         t5, count = self._t5, len(self._layers)
         cross = self._cross.new_zeros(len(input_ids), 2 * count * self._heads, input_ids.shape[1], self._width)
         for start in range(0, len(lengths), ENCODED):
@@ -111,35 +117,40 @@ class GreedyT5:
             cross[part, :, :longest] = self._split(functional.linear(encoded, self._cross)).transpose(1, 2)
         bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
         own = input_ids.new_tensor(lengths)
-        return Search(
-            token=torch.full_like(own, start_token(t5)),
-            lengths=own,
-            cross=cross,
-            cache=cross.new_zeros(count, 2, len(input_ids), self._heads, max_new_tokens, self._width),
-            bias=bias.contiguous(),
-        )
+        cache = Cache(count, len(lengths), beams, self._heads, max_new_tokens, self._width, self._cross)
+        cache.put([n * beams for n in range(len(lengths))])
+        texts = Texts(torch.full_like(own, start_token(t5)), own, cross, cache, bias.contiguous())
+        return texts, self.step(texts, 0)
 
     @torch.no_grad()
-    def step(self, state: Search, step: int) -> Tensor:
-        """The next token (B) of every text, as the `step`-th."""
-        t5, cross, cache = self._t5, state.cross, state.cache
-        bias = state.bias[:, step]
-        x = t5.decoder.embed_tokens(state.token)[:, None]
-        seen = torch.full_like(state.lengths, step + 1)
-        for n, layer in enumerate(self._layers):
+    def step(self, texts: Texts, step: int) -> Tensor:
+        """The logits of the `step`-th token (counted from 0) of every text: (B, V)."""
+        t5, cross, slots = self._t5, texts.cross, texts.cache.slots
+        prompts = slots // texts.cache.beams
+        bias = texts.bias[:, step]
+        x = t5.decoder.embed_tokens(texts.token)[:, None]
+        seen = torch.full_like(texts.lengths, step + 1)
+        for n, (layer, (own_keys, own_values)) in enumerate(zip(self._layers, texts.cache.block, strict=True)):
             q, k, v = functional.linear(apply_norm(layer.norms[0], x), layer.qkv).chunk(3, dim=-1)
-            cache[n, :, :, :, step] = self._split(torch.stack([k, v])[:, :, 0])
-            keys, values = cache[n, 0, :, :, : step + 1], cache[n, 1, :, :, : step + 1]
-            x = x + functional.linear(attend(q, keys, values, seen, bias=bias), layer.own_out)
+            own_keys[slots, :, step], own_values[slots, :, step] = self._split(k)[:, 0], self._split(v)[:, 0]
+            y = attend(q, own_keys[:, :, : step + 1], own_values[:, :, : step + 1], seen, bias=bias, slots=slots)
+            x = x + functional.linear(y, layer.own_out)
             q = functional.linear(apply_norm(layer.norms[1], x), layer.q)
             at = 2 * n * self._heads
             keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
-            x = x + functional.linear(attend(q, keys, values, state.lengths), layer.cross_out)
+            x = x + functional.linear(attend(q, keys, values, texts.lengths, slots=prompts), layer.cross_out)
             gate, value = functional.linear(apply_norm(layer.norms[2], x), layer.gates).chunk(2, dim=-1)
             x = x + functional.linear(gated(gate, value, GELU), layer.out)
+        texts.step = step + 1
         x = self._engine.scaled(apply_norm(t5.decoder.final_layer_norm, x)[:, 0])
-        state.token = t5.lm_head(x).max(-1).indices  # as argmax, and quicker in bf16
-        return state.token
+        logits: Tensor = t5.lm_head(x)
+        return logits
+
+    def branch(self, texts: Texts, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """Text n goes on from what text `rows[n]` was, with `tokens[n]`. Texts that are not named are let go."""
+        texts.cache.branch(rows, 0, texts.step)
+        texts.lengths = texts.lengths[texts.lengths.new_tensor(rows)]
+        texts.token = texts.lengths.new_tensor(tokens)
 
     def _split(self, x: Tensor) -> Tensor:
         """(…, n·H·K) → (…, n·H, K)"""
