@@ -2,8 +2,8 @@
 
     python bench/curves.py --data FOLDER [--shape flan-t5-small] [--steps 200] [--picture docs/loss-curves.svg]
 
-Three trainings from the same weights, in the same order: `training.engine: plain` (Trainer in bf16 autocast), the same
-with another seed for dropout, which is the noise that the difference is held against, and `fast`.
+Three trainings from the same weights, in the same order: the plain engine, the same with another seed for dropout,
+which is the noise that the difference is held against, and the fast engine of the shape. In bf16 where the machine can.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import torch
 
-from shapes import RATES, SHAPES, recipe, resolved_for
+from shapes import DECODERS, RATES, SHAPES, recipe, resolved_for
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.measure.clock import Clock
 from tuneoff.model.base import load_model
+from tuneoff.model.device import pick_precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
@@ -33,21 +35,20 @@ from tuneoff.train.steps import Steps
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from chart import line_chart
 
-TRAININGS = {
-    "plain": ("plain", 0),
-    "plain, other dropout": ("plain", 1),
-    "t5": ("t5", 0),
-}
 SMOOTHED = 10  # points of a curve
 
 
-def losses(resolved: Resolved, engine: str, dropout_seed: int, steps: int, folder: Path) -> list[tuple[float, float]]:
+def losses(
+    resolved: Resolved, shape: str, engine: str, dropout_seed: int, steps: int, folder: Path
+) -> list[tuple[float, float]]:
     """(step, training loss since the point before in nats a target token), as in `history.jsonl`."""
     spec = TrainingSpec(checkpoint_minutes=1e6)
     train = load_tokens(resolved.tokens["train"])
-    model = adapt(load_model(resolved.model_path, None, "seq2seq", torch.float32), "full", {}, "seq2seq", steps)
+    kind: Any = "causal" if shape in DECODERS else "seq2seq"
+    model = adapt(load_model(resolved.model_path, None, kind, torch.float32), "full", {}, kind, steps)
+    bf16 = pick_precision("bf16", torch.device("cpu")).name == "bf16"
     Training(
-        engine_for(engine, model, bf16=True),
+        engine_for(engine, model, bf16=bf16),
         load_tokenizer(resolved.tokenizer_path, None),
         Steps(train=train, validation=None, seed=0, examples_per_step=spec.examples_per_step, count=steps),
         spec,
@@ -83,10 +84,12 @@ def main() -> None:
         asked = recipe(arguments.shape, arguments.data, test=8)
         resolved = resolved_for(asked, folder)
         curves = {}
-        for name, (engine, seed) in TRAININGS.items():
-            curves[name] = losses(resolved, engine, seed, arguments.steps, Path(work) / name)
+        fast = "decoder" if arguments.shape in DECODERS else "t5"
+        trainings = {"plain": ("plain", 0), "plain, other dropout": ("plain", 1), fast: (fast, 0)}
+        for name, (engine, seed) in trainings.items():
+            curves[name] = losses(resolved, arguments.shape, engine, seed, arguments.steps, Path(work) / name)
             print(f"{name}: {smoothed(curves[name])[-1][1]:.4f} at the end (mean of {SMOOTHED} points)", flush=True)
-    for name in ("plain, other dropout", "t5"):
+    for name in ("plain, other dropout", fast):
         print("{} - plain: mean {:+.4f}, mean absolute {:.4f} a step".format(name, *gap(curves[name], curves["plain"])))
     if arguments.picture:
         lines = {name: smoothed(points) for name, points in curves.items()}

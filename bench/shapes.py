@@ -19,6 +19,10 @@ SHAPES: dict[str, Any] = {
     "flan-t5-small": {**FLAN, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
     "flan-t5-base": {**FLAN, "d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
     "nano": "builtin:dialog-t5-nano",
+    "llama-3m": {
+        "model_type": "llama", "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True, "attention_dropout": 0.1,
+    },
     "smollm2-135m": {
         "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
         "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
@@ -35,7 +39,7 @@ SHAPES: dict[str, Any] = {
         "max_position_embeddings": 8192,
     },
 }  # fmt: skip
-DECODERS = {"smollm2-135m", "llama-1b", "llama-8b"}
+DECODERS = {"llama-3m", "smollm2-135m", "llama-1b", "llama-8b"}
 LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1}
 RATES = {"full": 5e-5, "lora": 1e-3}
 

@@ -35,6 +35,7 @@ NOTEBOOK_STEPS = {
     "flan-t5-small": 1,
     "flan-t5-base": 1,
     "nano": 6,
+    "llama-3m": 6,
     "smollm2-135m": 1,
     "llama-1b": 1,
     "llama-8b": 1,
