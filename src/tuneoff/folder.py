@@ -124,6 +124,11 @@ class TrialFolder:
         return self.path / "predictions.jsonl"
 
     @property
+    def diagnosis(self) -> Path:
+        """What training did to the weights."""
+        return self.path / "diagnosis.json"
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 

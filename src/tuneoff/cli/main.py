@@ -9,6 +9,7 @@ import sys
 import typer
 
 from tuneoff.cli.data import data
+from tuneoff.cli.diagnose import diagnose
 from tuneoff.cli.export import export
 from tuneoff.cli.fetch import fetch
 from tuneoff.cli.generate import generate
@@ -39,6 +40,7 @@ app.command()(data)
 app.command()(show)
 app.command()(report)
 app.command()(score)
+app.command()(diagnose)
 app.command()(generate)
 app.command()(export)
 app.command()(serve)

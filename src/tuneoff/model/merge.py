@@ -22,7 +22,7 @@ def merged_for_generation(model: Any, engine: str, *, keep: bool = False) -> Any
 
 def is_merged(model: Any, engine: str) -> bool:
     """Whether `merged_for_generation` merges the adapter of `model`."""
-    return ENGINES[engine].merges_adapters and _can_merge(model) and not shared_adapted_layers(model)
+    return ENGINES[engine].merges_adapters and can_merge(model) and not shared_adapted_layers(model)
 
 
 def shared_adapted_layers(model: Any) -> list[str]:
@@ -45,7 +45,7 @@ def shared_adapted_layers(model: Any) -> list[str]:
     ]
 
 
-def _can_merge(model: Any) -> bool:
+def can_merge(model: Any) -> bool:
     """Whether peft merges this model's adapter: a layer of each kind is merged in a copy, where it has values."""
     from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 

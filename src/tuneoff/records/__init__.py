@@ -2,6 +2,7 @@
 
 from tuneoff.records.base import Record, read_text
 from tuneoff.records.checks import Agreement, Checks, Moved
+from tuneoff.records.diagnosis import Diagnosis, MatrixDiagnosis, Overlap
 from tuneoff.records.gguf import GgufFile
 from tuneoff.records.history import read_history
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
@@ -30,14 +31,17 @@ __all__ = [
     "ChatFrame",
     "Checks",
     "ChosenEngine",
+    "Diagnosis",
     "Failure",
     "FailureKind",
     "Fit",
     "Floor",
     "GgufFile",
     "MachineLoad",
+    "MatrixDiagnosis",
     "Memory",
     "Moved",
+    "Overlap",
     "Parameters",
     "PartTime",
     "PhaseMemory",

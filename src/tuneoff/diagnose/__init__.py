@@ -1,0 +1,1 @@
+"""Diagnosis: weights before and after training → what the update looks like."""

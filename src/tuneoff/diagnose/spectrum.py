@@ -1,0 +1,106 @@
+"""Singular values and vectors of one matrix, and what they say of an update."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+STRONGEST = 16  # left singular vectors of an update that are kept to be compared
+EXACT = 2048  # rows or columns up to which all singular values are computed
+LARGEST = 256  # singular values of a larger matrix that are computed
+AMONG, COSINE = 10, 0.5  # an intruder is among so many, and less like any of the base's vectors
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The singular values of an update Δ (m, n).
+
+    Attributes:
+        values: The largest first, in fp64: all min(m, n), or the largest of a larger matrix.
+        squared_norm: ‖Δ‖², the sum of the squares of all singular values.
+        strongest: The left singular vectors of the largest values: (m, up to STRONGEST), in fp32.
+    """
+
+    values: Tensor
+    squared_norm: float
+    strongest: Tensor
+
+    @property
+    def stable_rank(self) -> float:
+        """‖Δ‖² / σ₁² (Rudelson and Vershynin 2007)."""
+        return self.squared_norm / float(self.values[0]) ** 2
+
+    @property
+    def entropy_rank(self) -> float:
+        """exp(−Σ p ln p) with p = σ² / Σσ² (Roy and Vetterli 2007, on squares), of the values that are computed."""
+        p = self.values.square() / self.values.square().sum()
+        p = p[p > 0]
+        return math.exp(-float((p * p.log()).sum()))
+
+    def energy(self, rank: int) -> float:
+        """The share of ‖Δ‖² that the `rank` largest singular values hold."""
+        return min(1.0, float(self.values[:rank].square().sum()) / self.squared_norm)
+
+    def rank_of(self, share: float) -> int:
+        """The fewest singular values that hold `share` of ‖Δ‖². Of a large matrix, at most those computed."""
+        held = self.values.square().cumsum(0) / self.squared_norm
+        return min(int((held < share).sum()) + 1, len(held))
+
+
+def spectrum(update: Tensor) -> Spectrum:
+    """The spectrum of an update (m, n) that is not all 0.
+
+    In fp64 by the eigenvalues of the smaller Gram matrix, whose error is σ₁ · 1e-8; of a matrix with more than EXACT
+    rows and columns, the largest values alone by a randomized method with a seed of its own (Halko et al. 2011).
+    """
+    squared_norm = float(update.double().square().sum())
+    if min(update.shape) <= EXACT:
+        values, left = left_vectors(update.double())
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            found = torch.svd_lowrank(update.float(), q=LARGEST, niter=4)
+        values, left = found[1].double(), found[0]
+    return Spectrum(values, squared_norm, left[:, :STRONGEST].float())
+
+
+def left_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """All singular values of a matrix (m, n), the largest first, and their left vectors: (k), (m, k).
+
+    By the smaller Gram matrix; k is min(m, n). The vectors of values that are 0 are 0 where m > n.
+    """
+    rows, columns = matrix.shape
+    wide = rows <= columns
+    squares, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
+    values, vectors = squares.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
+    if wide:
+        return values, vectors
+    small = values <= values[0] * torch.finfo(matrix.dtype).eps ** 0.5
+    return values, (matrix @ vectors / values.masked_fill(small, 1)).masked_fill(small, 0)
+
+
+def intruders(base: Tensor, update: Tensor) -> int | None:
+    """How many of the strongest left singular vectors of base + update are unlike all of the base's.
+
+    An intruder dimension (Shuttleworth et al. 2024, section 3): its absolute cosine with every left singular vector of
+    `base` (m, n) is below COSINE. Counted among the AMONG strongest; None for a matrix larger than EXACT.
+    In fp32, which moves cosines by far less than what is asked of them.
+    """
+    if min(base.shape) > EXACT:
+        return None
+    before = left_vectors(base.float())[1]
+    after = left_vectors(base.float() + update.float())[1][:, :AMONG]
+    return int(((before.T @ after).abs().amax(0) < COSINE).sum())
+
+
+def shared(one: Tensor, other: Tensor) -> float:
+    """‖UᵀV‖² / k of two sets of k orthonormal columns (m, k): 1 where they span the same space, 0 where orthogonal.
+
+    The subspace similarity of Hu et al. 2021, equation 4. Of sets of different size the first columns are taken.
+    """
+    count = min(one.shape[1], other.shape[1])
+    return float((one[:, :count].T @ other[:, :count]).square().sum()) / count
