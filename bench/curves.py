@@ -27,7 +27,7 @@ from tuneoff.model.device import pick_precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import Resolved
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps

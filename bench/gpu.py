@@ -38,7 +38,9 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe.schema import Recipe, SearchSpec, TrainingSpec
+from tuneoff.recipe.evaluation import SearchSpec
+from tuneoff.recipe.schema import Recipe
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import PhaseMemory, Plan, Resolved, TrialResult
 from tuneoff.report.comparison import compare as compare_run
 from tuneoff.train.loop import Training

@@ -37,7 +37,8 @@ from tuneoff.model.engines import ENGINES, Engine, engine_for
 from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe.schema import SearchSpec, TrainingSpec
+from tuneoff.recipe.evaluation import SearchSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps
 

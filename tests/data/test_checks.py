@@ -29,7 +29,8 @@ from tuneoff.errors import RecipeError
 from tuneoff.model.base import build_model, make_config, model_class
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
-from tuneoff.recipe.schema import Recipe, TrainingSpec
+from tuneoff.recipe.schema import Recipe
+from tuneoff.recipe.training import TrainingSpec
 
 BART = {
     "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,

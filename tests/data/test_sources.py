@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import write_jsonl
 from tuneoff.data.sources import open_source
 from tuneoff.errors import DataError, TuneoffError
-from tuneoff.recipe.schema import DataSpec
+from tuneoff.recipe.data import DataSpec
 
 
 def spec(source: Any, **more: Any) -> DataSpec:

@@ -12,7 +12,7 @@ from tuneoff.decode.search import left_off, searched_by, steering
 from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
 from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import train_tokenizer
-from tuneoff.recipe.schema import SearchSpec
+from tuneoff.recipe.evaluation import SearchSpec
 
 
 def setup(kind: ModelClass) -> tuple[Any, Any, list[list[int]]]:

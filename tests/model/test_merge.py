@@ -14,7 +14,7 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import merged_for_generation, shared_adapted_layers
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
-from tuneoff.recipe.schema import SearchSpec
+from tuneoff.recipe.evaluation import SearchSpec
 
 TEXTS = [dialogue(n)[0] for n in range(6)]
 ADAPTERS: dict[str, tuple[str, dict[str, Any], bool]] = {  # and whether the T5 engine merges it

@@ -31,7 +31,7 @@ from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import FakeTraining, PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe import Recipe
-from tuneoff.recipe.schema import SearchSpec
+from tuneoff.recipe.evaluation import SearchSpec
 from tuneoff.records import Plan
 from tuneoff.report.plan import planned_lines
 from tuneoff.runner.events import Reporter

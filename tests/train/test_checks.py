@@ -15,7 +15,7 @@ from tuneoff.errors import CheckFailedError
 from tuneoff.model.engines import engine_for
 from tuneoff.model.engines.plain import PlainEngine
 from tuneoff.model.engines.t5 import T5Engine
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import Checks
 from tuneoff.train.checks import TrialChecks
 from tuneoff.train.loop import Training

@@ -26,7 +26,7 @@ from tuneoff.model.base import ModelClass, build_model, fit_config, make_config
 from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import train_tokenizer
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import RunMark, read_history
 from tuneoff.train.loop import NotANumberError, Outcome, Training
 from tuneoff.train.probe import StepProbe

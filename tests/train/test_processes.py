@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import dialogue
 from tests.train.test_loop import Setup
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.loop import Training
 from tuneoff.train.optimizer import gradient_norm

@@ -23,7 +23,7 @@ from tuneoff.model.base import build_model, fit_config, make_config, model_class
 from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.methods import adapt, method_loss
 from tuneoff.model.tokenizer import train_tokenizer
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.train.loop import Training
 from tuneoff.train.optimizer import gradient_norm
 from tuneoff.train.steps import Steps

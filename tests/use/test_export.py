@@ -26,7 +26,7 @@ from tuneoff.model.base import build_model, load_model, make_config
 from tuneoff.model.methods import adapt
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import trials
-from tuneoff.recipe.schema import SearchSpec
+from tuneoff.recipe.evaluation import SearchSpec
 from tuneoff.records import read_predictions
 from tuneoff.report.card import Verification
 from tuneoff.report.card.build import Origin

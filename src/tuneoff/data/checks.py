@@ -25,7 +25,7 @@ from tuneoff.errors import Problem, nearest
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from tuneoff.recipe.schema import TrainingSpec
+    from tuneoff.recipe.training import TrainingSpec
 
 NO_TRACKER = "none"
 ALL_TRACKERS = "all"

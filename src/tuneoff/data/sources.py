@@ -12,7 +12,7 @@ from typing import Any
 from tuneoff.builtin import located
 from tuneoff.data.rows import Row, read_rows
 from tuneoff.errors import DataError, first_line, nearest
-from tuneoff.recipe.schema import DataSpec
+from tuneoff.recipe.data import DataSpec
 
 
 @dataclass(frozen=True)

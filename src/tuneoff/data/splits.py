@@ -10,7 +10,8 @@ from tuneoff.data.examples import Examples, read_examples
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.sources import Source
 from tuneoff.errors import DataError, Problem, RecipeError
-from tuneoff.recipe.schema import Recipe, Splits, TokenizerSpec
+from tuneoff.recipe.data import Splits
+from tuneoff.recipe.schema import Recipe, TokenizerSpec
 
 Split = Literal["train", "validation", "test"]
 

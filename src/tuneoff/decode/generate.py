@@ -14,7 +14,7 @@ from tuneoff.decode.search import search_settings, steering
 from tuneoff.model.base import model_class, start_token
 from tuneoff.model.engines import Engine
 from tuneoff.model.engines.constraints import Constraints
-from tuneoff.recipe.schema import SearchSpec
+from tuneoff.recipe.evaluation import SearchSpec
 from tuneoff.records import ChatFrame
 
 if TYPE_CHECKING:

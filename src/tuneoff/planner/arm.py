@@ -23,7 +23,8 @@ from tuneoff.planner.predictor import Predictor, Setting
 from tuneoff.planner.speed import Speed, rough
 from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import Work
-from tuneoff.recipe.schema import ArmSpec, TrainingSpec
+from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, Range
 
 SAMPLES = 7  # steps whose work is counted, for the work of all

@@ -18,7 +18,7 @@ from tuneoff.planner.fake import FakeWorld
 from tuneoff.planner.process import Held, bytes_besides_tensors
 from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import CountWork, Work
-from tuneoff.recipe.schema import EvaluationSpec
+from tuneoff.recipe.evaluation import EvaluationSpec
 
 
 @dataclass(frozen=True)

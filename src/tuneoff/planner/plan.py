@@ -20,7 +20,8 @@ from tuneoff.planner.process import CUDA_CONTEXT_BYTES, Process
 from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import PlannedWork
 from tuneoff.progress import ProgressListener
-from tuneoff.recipe.schema import ArmSpec, Recipe
+from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChosenEngine, Plan
 from tuneoff.train.steps import Steps, count_steps
 

@@ -25,7 +25,8 @@ from tuneoff.planner.batches import Micros
 from tuneoff.planner.fake import FakeWorld
 from tuneoff.planner.process import Held, bytes_besides_tensors
 from tuneoff.planner.work import CountWork, Work
-from tuneoff.recipe.schema import ArmSpec, TrainingSpec
+from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import ChosenEngine, PlannedStep
 from tuneoff.train.adamw import ExactAdamW
 from tuneoff.train.loop import Training

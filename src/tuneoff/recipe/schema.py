@@ -9,16 +9,15 @@ from pathlib import PurePath
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe.data import DataSpec
+from tuneoff.recipe.evaluation import EvaluationSpec
+from tuneoff.recipe.spec import Spec, Text
+from tuneoff.recipe.training import TrainingSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Spec(BaseModel):
-    """A part of a recipe: frozen, and without room for typos."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TokenizerSpec(Spec):
@@ -71,190 +70,6 @@ class ModelSpec(Spec):
         return self
 
 
-class Splits(Spec):
-    """What the data's own splits are called. `validation: null` where there is none."""
-
-    train: Text = "train"
-    validation: Text | None = "validation"
-    test: Text = "test"
-
-
-class Limit(Spec):
-    """The first N examples (not rows) of a split; all where it is not given."""
-
-    train: Annotated[int, Field(ge=1)] | None = None
-    validation: Annotated[int, Field(ge=1)] | None = None
-    test: Annotated[int, Field(ge=1)] | None = None
-
-
-class DataSpec(Spec):
-    """Where the examples come from, which columns matter, and how long they may be (in tokens).
-
-    Rows are texts (`input` and `target`, put into the recipe's prompt), or conversations: in the column `messages`, or
-    where that is not given in whatever layout the data have. Of a conversation, `train_on` says which of the
-    assistant's turns are targets of training. `truncate` is the column that is cut where a prompt is too long.
-    """
-
-    source: Text | dict[Literal["train", "validation", "test"], Text]
-    config: Text | None = None
-    revision: Text | None = None
-    input: Text | None = None
-    target: Text | None = None
-    messages: Text | None = None
-    train_on: Literal["last", "all"] = "last"
-    truncate: Text | None = None
-    splits: Splits = Splits()
-    limit: Limit = Limit()
-    quoted_tsv: bool = False
-    on_bad_row: Literal["error", "skip"] = "error"
-    allow_overlap: bool = False
-    max_source_length: Annotated[int, Field(ge=8)] = 512
-    max_target_length: Annotated[int, Field(ge=2)] = 128
-
-    @model_validator(mode="after")
-    def _files_for_splits(self) -> Self:
-        if isinstance(self.source, dict) and not {"train", "test"} <= self.source.keys():
-            raise ValueError("a source given as files needs `train` and `test` (and may have `validation`)")
-        return self
-
-    @model_validator(mode="after")
-    def _texts_or_conversations(self) -> Self:
-        if (self.input is None) != (self.target is None):
-            raise ValueError("give both `input` and `target`, or neither where the data are conversations")
-        if self.input is not None and self.messages is not None:
-            raise ValueError("give `input` and `target` (texts), or `messages` (conversations), not both")
-        if self.input is not None and self.train_on != "last":
-            raise ValueError("`train_on` is for conversations, and `input` and `target` say that these are texts")
-        return self
-
-    @property
-    def has_conversations(self) -> bool:
-        """Whether rows are conversations, and not texts for a prompt."""
-        return self.input is None
-
-
-class TuneSpec(Spec):
-    """A search on the validation split before the arm's trials: each rate is tried for `training.tune_steps`."""
-
-    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
-
-
-class ArmSpec(BaseModel):
-    """One candidate. Every key besides these three is a setting of the method, by peft's own name."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    method: Text
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    tune: TuneSpec | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The method's own settings."""
-        return dict(self.model_extra or {})
-
-    @property
-    def trains(self) -> bool:
-        return self.method != "none"
-
-    @model_validator(mode="after")
-    def _learning_rate_where_it_trains(self) -> Self:
-        if self.trains and self.learning_rate is None and self.tune is None:
-            raise ValueError(
-                f"method {self.method!r} needs a `learning_rate` (usual: 5.0e-5 for full, 1.0e-3 for lora), "
-                "or `tune: {learning_rate: [...]}` to search for one"
-            )
-        if self.learning_rate is not None and self.tune is not None:
-            raise ValueError("give either `learning_rate` or `tune: {learning_rate: [...]}`, not both")
-        if not self.trains and (self.learning_rate is not None or self.tune is not None or self.settings):
-            raise ValueError("method 'none' is the original model and takes no settings")
-        return self
-
-
-class TrainingSpec(Spec):
-    """How every arm that trains is trained: the same for all. Names and defaults follow transformers' arguments."""
-
-    epochs: Annotated[float, Field(gt=0)] = 1.0
-    max_steps: Annotated[int, Field(ge=1)] | None = None
-    tune_steps: Annotated[int, Field(ge=1)] | None = None
-    examples_per_step: Annotated[int, Field(ge=1)] = 8
-    micro_batch: Annotated[int, Field(ge=1)] | None = None
-    precision: Literal["bf16", "fp32"] = "bf16"
-    engine: Literal["auto", "fast", "plain"] = "auto"
-    lr_scheduler_type: Text = "linear"
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    activation_checkpointing: bool = False
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
-    report_to: list[Text] = []
-
-
-class KeepSpec(Spec):
-    """A margin of non-inferiority in points, as the judged metric is shown: `points` may be lost, whatever full has."""
-
-    points: Annotated[float, Field(gt=0)]
-
-
-class SearchSpec(Spec):
-    """How texts are searched for, by transformers' names; never by sampling."""
-
-    num_beams: Annotated[int, Field(ge=1)] = 1
-    length_penalty: float = 1.0
-    min_new_tokens: Annotated[int, Field(ge=0)] = 0
-    no_repeat_ngram_size: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _penalty_of_beams(self) -> Self:
-        if self.num_beams == 1 and self.length_penalty != 1:
-            raise ValueError("`length_penalty` weighs beams against each other: give `num_beams` above 1, too")
-        return self
-
-    @property
-    def changed(self) -> dict[str, float]:
-        """What is not as in plain greedy search."""
-        return {name: value for name, value in self if value != type(self).model_fields[name].default}
-
-
-class EvaluationSpec(Spec):
-    """What is generated, and how it is scored.
-
-    The verdict is given by the first of `metrics`. `keep` is the share of full's score that is to be kept, or what may
-    be lost in points.
-    """
-
-    split: Literal["validation", "test"] = "test"
-    max_new_tokens: Annotated[int, Field(ge=1)] = 128
-    search: SearchSpec = SearchSpec()
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    metrics: Annotated[list[Text], Field(min_length=1)] = ["rouge1", "rouge2", "rougeL"]
-    keep: Annotated[float, Field(gt=0, lt=1)] | KeepSpec = 0.97
-
-    @model_validator(mode="before")
-    @classmethod
-    def _beams_of_older_runs(cls, values: Any) -> Any:
-        """Runs and recipes that are older than `search` have its `num_beams` beside it."""
-        if not isinstance(values, dict) or "num_beams" not in values or "search" in values:
-            return values
-        return {**{k: v for k, v in values.items() if k != "num_beams"}, "search": {"num_beams": values["num_beams"]}}
-
-    @model_validator(mode="after")
-    def _room_for_the_shortest(self) -> Self:
-        if self.search.min_new_tokens > self.max_new_tokens:
-            raise ValueError(
-                f"`search.min_new_tokens` is {self.search.min_new_tokens}, and `max_new_tokens` {self.max_new_tokens}: "
-                "no text can have so many"
-            )
-        return self
-
-    @field_validator("metrics")
-    @classmethod
-    def _each_once(cls, metrics: list[str]) -> list[str]:
-        if len(set(metrics)) != len(metrics):
-            raise ValueError("every metric once")
-        return metrics
-
-
 class Words(Spec):
     """The nouns, in the singular, by which the report calls an example of the data and what is written for it."""
 
@@ -289,7 +104,7 @@ class Recipe(Spec):
     arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = Field(default=[0])
     words: Words = Words()
 
     @field_validator("model", mode="before")

@@ -8,7 +8,7 @@ from functools import cached_property
 from tuneoff.errors import DamagedFileError
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
-from tuneoff.recipe.schema import ArmSpec
+from tuneoff.recipe.arm import ArmSpec
 from tuneoff.records import Plan, PlannedArm, Prediction, Resolved, TrialResult, Tuning, read_predictions
 
 

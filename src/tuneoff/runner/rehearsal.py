@@ -33,7 +33,8 @@ from tuneoff.model.merge import merged_for_generation
 from tuneoff.model.methods import STEPS, adapt, held_dtype, uses_peft
 from tuneoff.model.saved import load_adapter, save_start, save_whole
 from tuneoff.progress import ProgressListener
-from tuneoff.recipe.schema import ArmSpec, Recipe
+from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChosenEngine
 from tuneoff.runner.trying import tune_steps
 from tuneoff.train.checks import MOVING, TrialChecks

@@ -34,7 +34,7 @@ from tuneoff.train.steps import Steps, row_lengths
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tuneoff.recipe.schema import TrainingSpec
+    from tuneoff.recipe.training import TrainingSpec
     from tuneoff.records import RunMark
 
 Batch = dict[str, torch.Tensor]

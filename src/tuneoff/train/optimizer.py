@@ -9,7 +9,7 @@ from torch import nn
 from transformers.trainer_pt_utils import get_parameter_names
 
 from tuneoff.model.engines import Engine
-from tuneoff.recipe.schema import TrainingSpec
+from tuneoff.recipe.training import TrainingSpec
 from tuneoff.train.adamw import ExactAdamW
 
 # Names of parameters that weight decay leaves out, as transformers' Trainer has them.

@@ -12,7 +12,7 @@ from tuneoff.data.tokens import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from tuneoff.recipe.schema import TrainingSpec
+    from tuneoff.recipe.training import TrainingSpec
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from tuneoff.records import ChosenEngine
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from tuneoff.recipe.schema import ArmSpec, TrainingSpec
+    from tuneoff.recipe.arm import ArmSpec
+    from tuneoff.recipe.training import TrainingSpec
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (T5Engine, DecoderEngine, PlainEngine)}
 
