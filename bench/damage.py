@@ -31,10 +31,11 @@ from tuneoff.folder import RunFolder
 from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report
 from tuneoff.runner import process
+from tuneoff.runner.finished import Finished
 from tuneoff.runner.run import Run
 from tuneoff.use.export import export as export_arm
 from tuneoff.use.serve import Limits, choose_arms, load_server
-from tuneoff.use.writer import Finished, Writer
+from tuneoff.use.writer import Writer
 
 
 def _flipped(content: bytes, chance: random.Random) -> bytes:

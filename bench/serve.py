@@ -28,7 +28,8 @@ import psutil
 
 from tuneoff.folder import RunFolder
 from tuneoff.records import Prediction, read_predictions
-from tuneoff.use.writer import Finished, Writer
+from tuneoff.runner.finished import Finished
+from tuneoff.use.writer import Writer
 
 CLIENTS = (1, 8, 32)
 MARKS = (0, 500, 1000, 2000)  # requests after which memory is read

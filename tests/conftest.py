@@ -90,6 +90,7 @@ def recipe_values(data_folder: Path, model_class: str = "seq2seq", layers: int =
         },
         "training": {"epochs": 2, "examples_per_step": 8, "precision": "fp32"},
         "evaluation": {"max_new_tokens": 12, "batch_size": 4},
+        "diagnose": "off",
     }  # fmt: skip
 
 

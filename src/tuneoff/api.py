@@ -292,13 +292,13 @@ class Results:
         Raises:
             RunFolderError: There is no such arm, or it has not finished.
         """
-        from tuneoff.use.writer import Finished
+        from tuneoff.runner.finished import Finished
 
         return Finished(self._folder, arm, seed).model()
 
     def tokenizer(self, arm: str) -> Any:
         """The tokenizer of a finished arm's model. Raises RunFolderError as `model` does."""
-        from tuneoff.use.writer import Finished
+        from tuneoff.runner.finished import Finished
 
         return Finished(self._folder, arm).tokenizer
 
@@ -311,7 +311,8 @@ class Results:
 
         Raises RunFolderError as `model` does.
         """
-        from tuneoff.use.writer import Finished, Writer
+        from tuneoff.runner.finished import Finished
+        from tuneoff.use.writer import Writer
 
         return Writer(Finished(self._folder, arm, seed))
 

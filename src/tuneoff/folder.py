@@ -129,6 +129,11 @@ class TrialFolder:
         return self.path / "diagnosis.json"
 
     @property
+    def losses(self) -> Path:
+        """Losses of the model with its update as it is, scaled, and cut to low ranks."""
+        return self.path / "losses.json"
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 
@@ -178,6 +183,10 @@ class RunFolder:
     @property
     def prepare_log(self) -> Path:
         return self.path / "prepare.log"
+
+    @property
+    def diagnose_log(self) -> Path:
+        return self.path / "diagnose.log"
 
     @property
     def comparison(self) -> Path:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from tuneoff.records import Interval
 from tuneoff.report.charts import Cost, against_cost
 from tuneoff.report.side_by_side import marked
 from tuneoff.report.svg import Axis, Drawing, around
-from tuneoff.score.evidence import Interval
 from tuneoff.score.metrics import find_metric
 
 

@@ -17,8 +17,8 @@ from tuneoff.records import PartTime, Plan, Resolved, RunMark, Trained, TrialRes
 from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report
 from tuneoff.runner.claim import claim
+from tuneoff.runner.finished import Finished
 from tuneoff.runner.run import Run
-from tuneoff.use.writer import Finished
 
 LORA = Trial("lora", 0)
 

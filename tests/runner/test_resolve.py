@@ -24,7 +24,7 @@ from tuneoff.recipe import Recipe, read_recipe, resolved_recipe
 from tuneoff.records import Resolved, TrialResult
 from tuneoff.runner.claim import claim
 from tuneoff.runner.events import Reporter
-from tuneoff.use.writer import Finished
+from tuneoff.runner.finished import Finished
 
 
 @pytest.fixture(scope="module")

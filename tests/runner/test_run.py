@@ -39,6 +39,8 @@ class Silent:
 
     def warns(self, *_: Any) -> None: ...
 
+    def diagnoses(self) -> None: ...
+
     def ends(self, trial: Any, result: TrialResult, kept: bool) -> None:
         self.ended.append(f"{trial.arm} {result.status}")
 

@@ -30,12 +30,12 @@ from tuneoff.recipe.evaluation import SearchSpec
 from tuneoff.records import read_predictions
 from tuneoff.report.card import Verification
 from tuneoff.report.card.build import Origin
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export import adapter, exporting, verify
 from tuneoff.use.export.ctranslate2 import convert, write_ctranslate2
 from tuneoff.use.export.merged import scored_model, search_config
 from tuneoff.use.export.onnx import write_onnx
 from tuneoff.use.export.push import push
-from tuneoff.use.writer import Finished
 
 LORA = {"method": "lora", "learning_rate": 1e-3, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
 PROMPTS = {"method": "prompt_tuning", "learning_rate": 0.03, "num_virtual_tokens": 2}

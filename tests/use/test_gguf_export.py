@@ -22,9 +22,9 @@ from tuneoff.model.gguf import read_back
 from tuneoff.model.gguf import write as writing
 from tuneoff.records import read_predictions
 from tuneoff.report.card import Exported
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export import exporting, gguf_reading
 from tuneoff.use.export.merged import scored_model
-from tuneoff.use.writer import Finished
 
 BOTH = ("gguf", "gguf-q8_0")
 

@@ -21,8 +21,9 @@ from tuneoff.folder import RunFolder
 from tuneoff.recipe import trials
 from tuneoff.records import Resolved, read_predictions
 from tuneoff.report.page.build import write_report
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export import verify
-from tuneoff.use.writer import Finished, Writer
+from tuneoff.use.writer import Writer
 
 SAID = "tiny.gguf, a Q4_1 GGUF: weights rounded to 4 bits"
 

@@ -15,9 +15,10 @@ from tests.use.conftest import ARMS
 from tuneoff.errors import DamagedFileError, ModelError, WriteError
 from tuneoff.folder import RunFolder
 from tuneoff.records import Prediction, read_predictions
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export import export
 from tuneoff.use.export.exporting import FORMATS
-from tuneoff.use.writer import Finished, Writer
+from tuneoff.use.writer import Writer
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def diagnose(
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
     from tuneoff.report.diagnosis import diagnosis_lines
-    from tuneoff.use.diagnosing import diagnose_run
+    from tuneoff.runner.diagnosing import diagnose_run
 
     with telling() as tell:
         found = diagnose_run(RunFolder(run), tell)

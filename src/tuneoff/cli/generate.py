@@ -30,7 +30,8 @@ def generate(
     """
     from tuneoff.folder import RunFolder
     from tuneoff.model.quiet import quiet
-    from tuneoff.use.writer import Finished, Writer
+    from tuneoff.runner.finished import Finished
+    from tuneoff.use.writer import Writer
     from tuneoff.visible import visible
 
     finished = Finished(RunFolder(run), arm, seed)

@@ -105,6 +105,9 @@ class Lines:
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
         self.say(f"[{_label(trial)}] {_outcome(result, kept)}")
 
+    def diagnoses(self) -> None:
+        self._label = "diagnose"
+
 
 class Bars:
     """A bar for the phase at work, and a line for each trial that has ended."""
@@ -157,6 +160,9 @@ class Bars:
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None:
         self._clear()
         self.say(f"{_label(trial)}: {_outcome(result, kept)}")
+
+    def diagnoses(self) -> None:
+        self._label = "diagnose"
 
     def _clear(self) -> None:
         if self._task is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from tuneoff.diagnose.spectrum import RANKS, intruders, shared, spectrum
+from tuneoff.diagnose.spectrum import RANKS, STRONGEST, intruders, shared, spectrum
 from tuneoff.records import Diagnosis, MatrixDiagnosis, Overlap
 
 KINDS = {
@@ -28,20 +28,29 @@ def diagnose(
     blank: Diagnosis,
     *,
     against: Mapping[str, Tensor] | None = None,
+    ranks: Sequence[int] = RANKS,
+    keep: int = STRONGEST,
+    device: torch.device | str = "cpu",
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Diagnosis, dict[str, Tensor]]:
     """`blank` with what training changed from `before` to `after`, two models with parameters of the same names.
 
     `stored` is the dtype of the files with the trained weights: where its rounding is more than LIMIT of the update,
-    the diagnosis is refused. `against` are the strongest directions of full fine-tuning's update. `report` is told the
-    weights done and in all. Returns the strongest directions of the update by the name of the matrix, too.
+    the diagnosis is refused. `against` are the strongest directions of full fine-tuning's update; of each matrix
+    the energy at each of `ranks` is told. Matrices are
+    taken apart on `device`, one after another. `report` is told the weights done and in all.
+
+    Returns, too, the `keep` strongest left singular vectors of the update of every matrix that has changed, by its
+    name: (rows, up to `keep`).
     """
-    pairs = list(_pairs(before, after))
-    total = sum(_squared_norm(new - old) for _, old, new in pairs)
+    count, total, rounding = 0, 0.0, 0.0
+    for _, old, new in weight_pairs(before, after, device):
+        count, total = count + 1, total + _squared_norm(new - old)
+        if not torch.equal(old, new):
+            rounding += _squared_rounding(new, stored)
     if total == 0:
         return blank.model_copy(update={"refused": "no weight of the model has changed"}), {}
-    changed = [new for _, old, new in pairs if not torch.equal(old, new)]
-    floor = (sum(_squared_rounding(new, stored) for new in changed) / total) ** 0.5
+    floor = (rounding / total) ** 0.5
     if floor > LIMIT:
         name = str(stored).removeprefix("torch.")
         reason = f"the weights are stored in {name}, and its rounding is {100 * floor:.0f} % of the update"
@@ -49,17 +58,17 @@ def diagnose(
     matrices: list[MatrixDiagnosis] = []
     directions: dict[str, Tensor] = {}
     vectors, unchanged = 0.0, 0
-    for done, (name, old, new) in enumerate(pairs, start=1):
+    for done, (name, old, new) in enumerate(weight_pairs(before, after, device), start=1):
         update = new - old
         if update.dim() != 2:
             vectors += _squared_norm(update) / total
         elif update.any():
             theirs = None if against is None else against.get(name)
-            found, directions[name] = _matrix(name, old, update, total, theirs)
+            found, directions[name] = _matrix(name, old, update, total, theirs, keep, ranks)
             matrices.append(found)
         else:
             unchanged += 1
-        report(done, len(pairs))
+        report(done, count)
     figures = {"matrices": matrices, "vectors": vectors, "unchanged": unchanged, "floor": floor}
     return blank.model_copy(update=figures), directions
 
@@ -81,12 +90,12 @@ def layer_of(name: str) -> str | None:
 
 
 def _matrix(
-    name: str, base: Tensor, update: Tensor, total: float, theirs: Tensor | None
+    name: str, base: Tensor, update: Tensor, total: float, theirs: Tensor | None, keep: int, ranks: Sequence[int]
 ) -> tuple[MatrixDiagnosis, Tensor]:
-    found = spectrum(update)
+    found = spectrum(update, keep)
     overlap = None
     if theirs is not None:
-        count = min(theirs.shape[1], found.strongest.shape[1], found.rank_of(0.99))
+        count = min(STRONGEST, theirs.shape[1], found.strongest.shape[1], found.rank_of(0.99))
         overlap = Overlap(
             directions=count,
             value=shared(found.strongest[:, :count], theirs[:, :count]),
@@ -103,19 +112,24 @@ def _matrix(
         entropy_rank=found.entropy_rank,
         rank50=found.rank_of(0.5),
         rank90=found.rank_of(0.9),
-        energy={rank: found.energy(rank) for rank in RANKS if rank <= len(found.values)},
+        energy={rank: found.energy(rank) for rank in ranks if rank <= len(found.values)},
         intruders=intruders(base, update),
         overlap=overlap,
     )
     return diagnosis, found.strongest
 
 
-def _pairs(before: nn.Module, after: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, old and new value of every parameter, each once however often it is tied."""
+def weight_pairs(
+    before: nn.Module, after: nn.Module, device: torch.device | str | None = None
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, old and new value in fp32 of every parameter, each once however often it is tied.
+
+    On `device`, or without one where the values lie.
+    """
     old = dict(before.named_parameters())
     for name, new in after.named_parameters():
         if name in old and old[name].shape == new.shape:
-            yield name, old[name].detach().float(), new.detach().float()
+            yield name, old[name].detach().to(device, torch.float32), new.detach().to(device, torch.float32)
 
 
 def _squared_norm(x: Tensor) -> float:

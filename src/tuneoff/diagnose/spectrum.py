@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
-STRONGEST = 16  # left singular vectors of an update that are kept to be compared
+STRONGEST = 16  # left singular vectors of an update that are compared with those of another
 EXACT = 2048  # rows or columns up to which all singular values are computed
 LARGEST = 256  # singular values of a larger matrix that are computed
 AMONG, COSINE = 10, 0.5  # an intruder is among so many, and less like any of the base's vectors
@@ -22,7 +22,7 @@ class Spectrum:
     Attributes:
         values: The largest first, in fp64: all min(m, n), or the largest of a larger matrix.
         squared_norm: ‖Δ‖², the sum of the squares of all singular values.
-        strongest: The left singular vectors of the largest values: (m, up to STRONGEST), in fp32.
+        strongest: The left singular vectors of the largest values: (m, as many as are kept), in fp32.
     """
 
     values: Tensor
@@ -51,8 +51,8 @@ class Spectrum:
         return min(int((held < share).sum()) + 1, len(held))
 
 
-def spectrum(update: Tensor) -> Spectrum:
-    """The spectrum of an update (m, n) that is not all 0.
+def spectrum(update: Tensor, keep: int = STRONGEST) -> Spectrum:
+    """The spectrum of an update (m, n) that is not all 0, with its `keep` strongest left singular vectors.
 
     In fp64 by the eigenvalues of the smaller Gram matrix, whose error is σ₁ · 1e-8; of a matrix with more than EXACT
     rows and columns, the largest values alone by a randomized method with a seed of its own (Halko et al. 2011).
@@ -65,7 +65,7 @@ def spectrum(update: Tensor) -> Spectrum:
             torch.manual_seed(0)
             found = torch.svd_lowrank(update.float(), q=LARGEST, niter=4)
         values, left = found[1].double(), found[0]
-    return Spectrum(values, squared_norm, left[:, :STRONGEST].float())
+    return Spectrum(values, squared_norm, left[:, :keep].float())
 
 
 def left_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,9 @@ def with_free_settings(resolved: Resolved, new: Recipe) -> Resolved:
     """`resolved` with the settings of `new` that no result hangs on."""
     given, recipe = new.model_dump(mode="json"), copy.deepcopy(resolved.recipe)
     recipe["training"] |= {key: given["training"][key] for key in FREE_OF_TRAINING}
-    recipe["words"] = given["words"]
+    recipe["words"], recipe["diagnose"] = given["words"], given["diagnose"]
+    retain = new.evaluation.retain
+    recipe["evaluation"]["retain"] = str(Path(retain).resolve()) if retain is not None else None
     recipe["data"]["allow_overlap"] = given["data"]["allow_overlap"]
     return resolved.model_copy(update={"recipe": recipe})
 
@@ -34,7 +36,7 @@ def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
         f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
         for key in {**before, **after}
         if key not in {f"training.{free}" for free in FREE_OF_TRAINING}
-        and not key.startswith(("words.", "data.allow_overlap"))
+        and not key.startswith(("words.", "diagnose", "data.allow_overlap", "evaluation.retain"))
         and not same_value(key, after.get(key, gone), before.get(key, gone), directory)
     ]
 

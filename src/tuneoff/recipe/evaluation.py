@@ -39,7 +39,8 @@ class EvaluationSpec(Spec):
     """What is generated, and how it is scored.
 
     The verdict is given by the first of `metrics`. `keep` is the share of full's score that is to be kept, or what may
-    be lost in points.
+    be lost in points. `retain` is a file of texts that the model should go on to know, in the place of those that ship:
+    rows with a `text`, or with an `input` and its `target`.
     """
 
     split: Literal["validation", "test"] = "test"
@@ -48,6 +49,7 @@ class EvaluationSpec(Spec):
     batch_size: Annotated[int, Field(ge=1)] = 32
     metrics: Annotated[list[Text], Field(min_length=1)] = Field(default=["rouge1", "rouge2", "rougeL"])
     keep: Annotated[float, Field(gt=0, lt=1)] | KeepSpec = 0.97
+    retain: Text | None = None
 
     @model_validator(mode="before")
     @classmethod

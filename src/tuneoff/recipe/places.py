@@ -7,14 +7,14 @@ from typing import Any
 
 from tuneoff.recipe.schema import Recipe
 
-PATHS = {("model", "name"), ("model", "config"), ("model", "tokenizer"), ("data", "source")}
+PATHS = {("model", "name"), ("model", "config"), ("model", "tokenizer"), ("data", "source"), ("evaluation", "retain")}
 
 
 def with_absolute_paths(recipe: Recipe, directory: Path) -> Recipe:
     """`recipe` with every local path absolute; relative ones start from `directory`.
 
     A name is a path where a folder or file of that name is there; else it is a name on the hub, and stays as it is. The
-    files of `data.source` by split are always paths, and `model.gguf` is a file in `model.name`.
+    files of `data.source` by split and `evaluation.retain` are always paths; `model.gguf` is a file in `model.name`.
     """
 
     def absolute(value: Any, always: bool = False) -> Any:
@@ -27,7 +27,12 @@ def with_absolute_paths(recipe: Recipe, directory: Path) -> Recipe:
     placed: Any = absolute(source)
     if isinstance(source, dict):
         placed = {split: absolute(path, always=True) for split, path in source.items()}
-    changed = {"model": model.model_copy(update=names), "data": recipe.data.model_copy(update={"source": placed})}
+    retain = recipe.evaluation.retain
+    changed = {
+        "model": model.model_copy(update=names),
+        "data": recipe.data.model_copy(update={"source": placed}),
+        "evaluation": recipe.evaluation.model_copy(update={"retain": absolute(retain, always=True)}),
+    }
     return recipe.model_copy(update=changed)
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tuneoff.recipe.arm import ArmSpec
 from tuneoff.recipe.data import DataSpec
+from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.recipe.evaluation import EvaluationSpec
 from tuneoff.recipe.spec import Spec, Text
 from tuneoff.recipe.training import TrainingSpec
@@ -106,6 +107,13 @@ class Recipe(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = Field(default=[0])
     words: Words = Words()
+    diagnose: DiagnoseSpec | None = DiagnoseSpec()
+
+    @field_validator("diagnose", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        """`off` and `on`, which YAML reads as booleans: no diagnosis, or the usual one."""
+        return {False: None, "off": None, True: {}, "on": {}}[value] if isinstance(value, bool | str) else value
 
     @field_validator("model", mode="before")
     @classmethod

@@ -5,6 +5,8 @@ from tuneoff.records.checks import Agreement, Checks, Moved
 from tuneoff.records.diagnosis import Diagnosis, MatrixDiagnosis, Overlap
 from tuneoff.records.gguf import GgufFile
 from tuneoff.records.history import read_history
+from tuneoff.records.interval import Interval
+from tuneoff.records.losses import RetainedMark, UpdateLosses, VariantLosses
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
 from tuneoff.records.run import FREE_OF_TRAINING, ChatFrame, ChosenEngine, Floor, Resolved, RunMark, SplitStatistics
@@ -16,6 +18,7 @@ from tuneoff.records.trial import (
     Memory,
     Parameters,
     PhaseMemory,
+    Retained,
     Score,
     Scores,
     Trained,
@@ -37,6 +40,7 @@ __all__ = [
     "Fit",
     "Floor",
     "GgufFile",
+    "Interval",
     "MachineLoad",
     "MatrixDiagnosis",
     "Memory",
@@ -52,6 +56,8 @@ __all__ = [
     "Range",
     "Record",
     "Resolved",
+    "Retained",
+    "RetainedMark",
     "RunMark",
     "Score",
     "Scores",
@@ -60,6 +66,8 @@ __all__ = [
     "TrialResult",
     "Try",
     "Tuning",
+    "UpdateLosses",
+    "VariantLosses",
     "read_history",
     "read_predictions",
     "read_text",

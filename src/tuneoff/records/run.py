@@ -165,9 +165,10 @@ class Resolved(Record):
         """The hash of what its results hang on: the recipe, and model, tokenizer and data wherever they lie."""
         training = {key: self.recipe["training"][key] for key in self.recipe["training"] if key not in FREE_OF_TRAINING}
         data = {key: value for key, value in self.recipe["data"].items() if key != "allow_overlap"}
-        known = {key: value for key, value in self.recipe.items() if key != "words"}
+        evaluation = {key: value for key, value in self.recipe["evaluation"].items() if key != "retain"}
+        known = {key: value for key, value in self.recipe.items() if key not in ("words", "diagnose")}
         parts = [
-            {**known, "training": training, "data": data},
+            {**known, "training": training, "data": data, "evaluation": evaluation},
             [self.model_revision, self.model_sha256, self.tokenizer_revision, self.tokenizer_sha256],
             {split: found.content_sha256 for split, found in self.data.items()},
         ]

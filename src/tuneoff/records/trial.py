@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from tuneoff.records.base import Record
 from tuneoff.records.checks import Checks
+from tuneoff.records.interval import Interval
 from tuneoff.records.run import RunMark, SplitStatistics
 
 FailureKind = Literal["exception", "out of memory", "disk", "not a number", "check", "signal", "exit"]
@@ -163,6 +164,22 @@ class Trained(Record):
     model_sha256: str | None = None
 
 
+class Retained(Record):
+    """What the trained model still knows of texts that have nothing to do with its task.
+
+    Attributes:
+        texts: How many texts there are.
+        before: The original model's mean loss on them, in nats a token.
+        after: The trained model's.
+        difference: After minus before, with a 95 % interval over texts: above 0 where something was forgotten.
+    """
+
+    texts: int
+    before: float
+    after: float
+    difference: Interval
+
+
 class Failure(Record):
     """How a trial died: `kind` in a few words, `message` in one line, `log` the end of what it printed."""
 
@@ -174,7 +191,7 @@ class Failure(Record):
 class TrialResult(Record):
     """One trial, finished or failed. A failed trial holds what was known when it died.
 
-    `origin` is None in a result of an older tuneoff.
+    `origin` is None in a result of an older tuneoff. `retained` is there once the run's trials have been diagnosed.
     """
 
     origin: RunMark | None = None
@@ -196,3 +213,4 @@ class TrialResult(Record):
     data: dict[str, SplitStatistics] | None = None
     environment: dict[str, Any] | None = None
     failure: Failure | None = None
+    retained: Retained | None = None

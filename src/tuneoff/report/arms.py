@@ -9,7 +9,17 @@ from tuneoff.errors import DamagedFileError
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
 from tuneoff.recipe.arm import ArmSpec
-from tuneoff.records import Plan, PlannedArm, Prediction, Resolved, TrialResult, Tuning, read_predictions
+from tuneoff.records import (
+    Diagnosis,
+    Plan,
+    PlannedArm,
+    Prediction,
+    Resolved,
+    TrialResult,
+    Tuning,
+    UpdateLosses,
+    read_predictions,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,24 @@ class Arm:
             scored = result.scores.examples if result.scores is not None else None
             found[seed] = read_predictions(self.folders[seed].predictions, scored)
         return found
+
+    @cached_property
+    def losses(self) -> dict[int, UpdateLosses]:
+        """The losses of each diagnosed trial's model and of variants of its update, by seed."""
+        return {
+            seed: UpdateLosses.read(self.folders[seed].losses)
+            for seed in self.done
+            if self.spec.trains and self.folders[seed].losses.is_file()
+        }
+
+    @cached_property
+    def diagnoses(self) -> dict[int, Diagnosis]:
+        """What training did to the weights of each diagnosed trial, by seed."""
+        return {
+            seed: Diagnosis.read(self.folders[seed].diagnosis)
+            for seed in self.done
+            if self.spec.trains and self.folders[seed].diagnosis.is_file()
+        }
 
     def predicted(self, seed: int) -> list[Prediction]:
         """What it wrote at `seed`; what trains nothing is the same at every seed."""

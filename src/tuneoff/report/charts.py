@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tuneoff.recipe import Words
+from tuneoff.records import Interval
 from tuneoff.report.svg import Axis, Drawing, Format, around
-from tuneoff.score.evidence import Interval, PairedDifference
+from tuneoff.score.evidence import PairedDifference
 from tuneoff.score.metrics import Metric
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 300.0, 46.0, 12.0, 26.0, 44.0

@@ -15,6 +15,8 @@ from tuneoff.records import BUSY, Checks, Floor, Parameters, Range, Record, Reso
 from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
+from tuneoff.report.forgotten import Forgotten, forgotten
+from tuneoff.report.learnt import UpdateCurves, update_curves
 from tuneoff.report.side_by_side import spread
 from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.metrics import Metric, compared_fields, find_metrics
@@ -101,6 +103,8 @@ class Comparison(Record):
         originals: What must be known of original models that were converted from GGUF files, a sentence each.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
+        learnt: By arm: how much of its update, and of which rank, has how much of its gain.
+        forgotten: Losses on texts that have nothing to do with the task; None before the run is diagnosed.
         samples: Three examples with what each arm wrote.
         signature: What all scores share; scores of different signatures are not compared.
         unfinished: Trials that have no result yet.
@@ -123,6 +127,8 @@ class Comparison(Record):
     originals: list[str] = Field(default_factory=list)
     same_outputs: list[list[str]]
     tuning: list[Tuning]
+    learnt: list[UpdateCurves] = Field(default_factory=list)
+    forgotten: Forgotten | None = None
     samples: list[Sample]
     signature: str | None
     unfinished: list[str]
@@ -202,6 +208,8 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         originals=list(dict.fromkeys(originals)),
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
+        learnt=update_curves(arms),
+        forgotten=forgotten(arms),
         samples=_samples(finished),
         signature=signature(next(iter(signatures.values()))) if signatures and comparable else None,
         unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],

@@ -18,8 +18,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     if diagnosis.refused is not None:
         return [f"{title}: not diagnosed, {diagnosis.refused}"]
     matrices = diagnosis.matrices
-    kinds = sorted({m.kind for m in matrices}, key=lambda kind: (*ORDER, kind).index(kind))
-    rows = [HEADER, *(_row(kind, [m for m in matrices if m.kind == kind]) for kind in kinds), _row("all", matrices)]
+    rows = [HEADER, *kind_rows(diagnosis)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(HEADER))]
     lines = [f"{title}: medians by kind of matrix; ‖Δ‖² is that of all of it", ""]
     for row in rows:
@@ -31,11 +30,24 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     lines += ["", f"‖Δ‖² held at rank {held}"]
     if diagnosis.vectors > 0.001:
         lines.append(f"norms and biases have {100 * diagnosis.vectors:.1f} % of ‖Δ‖²")
-    overlaps = [m.overlap for m in matrices if m.overlap is not None]
-    if overlaps:
-        own, random = (100 * median(values) for values in zip(*((o.value, o.random) for o in overlaps), strict=True))
-        lines.append(f"of full's strongest directions it has {own:.0f} % (directions at random: {random:.1f} %)")
-    return lines
+    overlap = overlap_text(diagnosis)
+    return lines if overlap is None else [*lines, overlap]
+
+
+def kind_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    """A row for each kind of matrix and one for all, under HEADER."""
+    matrices = diagnosis.matrices
+    kinds = sorted({m.kind for m in matrices}, key=lambda kind: (*ORDER, kind).index(kind))
+    return [*(_row(kind, [m for m in matrices if m.kind == kind]) for kind in kinds), _row("all", matrices)]
+
+
+def overlap_text(diagnosis: Diagnosis) -> str | None:
+    """How much of full fine-tuning's strongest directions an update has; None where they were not compared."""
+    overlaps = [m.overlap for m in diagnosis.matrices if m.overlap is not None]
+    if not overlaps:
+        return None
+    own, random = (100 * median(values) for values in zip(*((o.value, o.random) for o in overlaps), strict=True))
+    return f"of full's strongest directions it has {own:.0f} % (directions at random: {random:.1f} %)"
 
 
 def energy_held(matrices: Sequence[MatrixDiagnosis], rank: int) -> float:

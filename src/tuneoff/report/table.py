@@ -15,11 +15,13 @@ from tuneoff.records import Tuning
 from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
+from tuneoff.report.forgotten import texts_words
 from tuneoff.report.verdict import verdict
 from tuneoff.score.metrics import Metric, find_metric, find_metrics
 from tuneoff.units import NONE, count_text, duration_text
 
 INPUT_LINES = 8
+FORGOT = "forgot"
 
 
 def print_comparison(comparison: Comparison, folder: RunFolder, console: Console) -> None:
@@ -74,13 +76,15 @@ def _table(comparison: Comparison) -> Table:
 
 def table_columns(comparison: Comparison) -> list[str]:
     """The heads of the table of scores."""
-    return ["arm", "trainable", "share", *(metric.short for metric in find_metrics(comparison.metrics))]
+    scores = [metric.short for metric in find_metrics(comparison.metrics)]
+    return ["arm", "trainable", "share", *scores, *([FORGOT] if comparison.forgotten is not None else [])]
 
 
 def table_cells(row: ArmRow, comparison: Comparison) -> list[str]:
     """An arm's figures, under `table_columns`."""
     if not row.seeds:
-        return [row.arm, "failed" if row.failures else "to do", NONE, *[NONE] * len(comparison.metrics)]
+        state = "failed" if row.failures else "to do"
+        return [row.arm, state, *[NONE] * (len(table_columns(comparison)) - 2)]
     parameters, scores = row.parameters, row.scores or {}
     assert parameters is not None
     return [
@@ -88,7 +92,17 @@ def table_cells(row: ArmRow, comparison: Comparison) -> list[str]:
         count_text(parameters.trainable),
         f"{100 * parameters.trainable / parameters.total:.2f}%",
         *(metric.shown(scores[metric.name]) for metric in find_metrics(comparison.metrics)),
+        *_forgot(row, comparison),
     ]
+
+
+def _forgot(row: ArmRow, comparison: Comparison) -> list[str]:
+    """How much an arm's loss on the retained texts has risen, in the column for it, if there is one."""
+    found = comparison.forgotten
+    if found is None:
+        return []
+    known = row.arm in found.evidence.means and row.arm != found.original
+    return [f"{found.change(row.arm).difference.value:+.3f}" if known else NONE]
 
 
 def floor_cells(comparison: Comparison) -> list[list[str]]:
@@ -102,6 +116,7 @@ def floor_cells(comparison: Comparison) -> list[list[str]]:
             NONE,
             NONE,
             *(metric.shown(floor.scores[metric.name]) if metric.name in floor.scores else NONE for metric in metrics),
+            *([NONE] if comparison.forgotten is not None else []),
         ]
         for floor in comparison.floors
     ]
@@ -126,6 +141,9 @@ def notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"{_explained(comparison)} on {comparison.examples:,} {comparison.words.examples}{_references(comparison)}"
         )
+    if comparison.forgotten is not None:
+        texts = texts_words(comparison.forgotten.texts)
+        notes.append(f"{FORGOT}: how many nats a token the loss has risen on {texts}")
     notes += _floor_notes(comparison)
     notes += _asked(comparison)
     notes += comparison.originals

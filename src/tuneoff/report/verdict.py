@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tuneoff.records import Interval
 from tuneoff.report.alike import pair_text
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.cost_table import busy_text, disturbed_text
-from tuneoff.score.evidence import Evidence, Interval, NonInferiority, PairedDifference
+from tuneoff.report.forgotten import forgotten_sentences
+from tuneoff.score.evidence import Evidence, NonInferiority, PairedDifference
 from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.score.ratios import Ratio
 
@@ -38,6 +40,8 @@ def verdict(comparison: Comparison) -> list[str]:
         said += [_compared(d, metric) for d in pairs if not _among(same, d.arm, d.other)]
     if judged:
         said += _busy(comparison)
+    if said and comparison.forgotten is not None:
+        said += forgotten_sentences(comparison.forgotten, judged[0].baseline if judged else None)
     if said and any(rows[arm].method != "none" for arm in evidence.means):
         said.append(_scope(evidence, comparison.words.examples))
     return said

@@ -1,5 +1,5 @@
 """The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare ARM,… [--force]`,
-`try ARM SEED RATE`, `train ARM SEED` or `evaluate ARM SEED`.
+`try ARM SEED RATE`, `train ARM SEED`, `evaluate ARM SEED` or `diagnose`.
 
 `prepare` reads recipe.yaml where the run is new, and writes resolved.json; all else reads resolved.json and no other.
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
@@ -40,13 +40,7 @@ def main(arguments: list[str], report: Reporter) -> int:
     stop.listen()
     folder = RunFolder(Path(arguments[0]))
     try:
-        if arguments[1] == "prepare":
-            _prepare(folder, report, arms=arguments[2].split(","), force="--force" in arguments)
-            return FINISHED
-        trial = Trial(arguments[2], int(arguments[3]))
-        if arguments[1] == "try":
-            return _try(folder, trial, float(arguments[4]), report, stop)
-        return _carry_out(arguments[1], folder, trial, report, stop)
+        return _carry_out(arguments[1], arguments[2:], folder, report, stop)
     except (CheckFailedError, WriteError) as error:  # no mistakes of the user's
         report.failure(*_classify(error))
         _log_traceback()
@@ -59,6 +53,21 @@ def main(arguments: list[str], report: Reporter) -> int:
         report.failure(*_classify(error))
         _log_traceback()
         return FAILED
+
+
+def _carry_out(work: str, arguments: list[str], folder: RunFolder, report: Reporter, stop: Stop) -> int:
+    if work == "prepare":
+        _prepare(folder, report, arms=arguments[0].split(","), force="--force" in arguments)
+        return FINISHED
+    if work == "diagnose":
+        from tuneoff.runner.diagnosing import RunDiagnosis
+
+        RunDiagnosis(folder, report).carry_out()
+        return FINISHED
+    trial = Trial(arguments[0], int(arguments[1]))
+    if work == "try":
+        return _try(folder, trial, float(arguments[2]), report, stop)
+    return _carry_out_part(work, folder, trial, report, stop)
 
 
 def _log_traceback() -> None:
@@ -74,6 +83,7 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
     RecipeChangedError.
     """
     from tuneoff.data.inputs import read_inputs
+    from tuneoff.data.retained import retained_texts
     from tuneoff.measure.environment import describe_environment
     from tuneoff.model.device import pick_device, pick_precision, settled_precision
     from tuneoff.model.engines import choose_engines
@@ -89,6 +99,8 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
         recipe, pins = with_absolute_paths(read_recipe(folder.recipe).recipe, Path.cwd()), None
     else:
         recipe, pins = resolved_recipe(before), pins_of(before)
+    if recipe.diagnose is not None:
+        retained_texts(recipe.evaluation.retain)
     inputs = read_inputs(recipe, folder.base, report, pins)
     if before is not None:
         settled_precision(before.precision, before.precision_reason, pick_device())
@@ -119,7 +131,7 @@ def _plan(folder: RunFolder) -> Plan | None:
         return None
 
 
-def _carry_out(part: str, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
+def _carry_out_part(part: str, folder: RunFolder, trial: Trial, report: Reporter, stop: Stop) -> int:
     """Carry out the part of a trial that this process is for: `train` or `evaluate`."""
     from tuneoff.runner.evaluation import TrialEvaluation
     from tuneoff.runner.training import TrialTraining

@@ -19,6 +19,7 @@ from tuneoff.errors import (
     Problem,
     RecipeError,
     RunFolderError,
+    TuneoffError,
     UnreadableFileError,
     nearest,
 )
@@ -26,6 +27,7 @@ from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, trials
 from tuneoff.records import Failure, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.runner.claim import claim
+from tuneoff.runner.diagnosed import finished_trials, is_diagnosed
 from tuneoff.runner.events import Event
 from tuneoff.runner.process import Child
 from tuneoff.runner.space import require_space
@@ -51,6 +53,8 @@ class Listener(Protocol):
     def warns(self, text: str) -> None: ...
 
     def ends(self, trial: Trial, result: TrialResult, kept: bool) -> None: ...
+
+    def diagnoses(self) -> None: ...
 
 
 class Run:
@@ -87,7 +91,25 @@ class Run:
             if todo:
                 self._prepare(todo)
             results = [self._result(trial) for trial in self._trials]
+            if self._recipe.diagnose is not None:
+                self._diagnose(self._recipe)
         return all(result.status == "done" for result in results)
+
+    def _diagnose(self, recipe: Recipe) -> None:
+        """Diagnose the trials that are done, unless they have been. A failure is a warning: their results stand."""
+        again = f"`tuneoff diagnose {self._folder.path}` tries it again"
+        try:
+            if not finished_trials(self._folder, recipe) or is_diagnosed(self._folder, recipe):
+                return
+            self._listener.diagnoses()
+            failure = self._launch(["diagnose"], self._folder.diagnose_log)
+        except InterruptedRunError:
+            raise
+        except TuneoffError as error:
+            self._listener.warns(f"not diagnosed: {error}")
+            return
+        if failure is not None:
+            self._listener.warns(f"not diagnosed: {failure.kind}: {failure.message}; {again}")
 
     def _result(self, trial: Trial) -> TrialResult:
         finished = self._finished(trial)
@@ -140,7 +162,8 @@ class Run:
 
     def _carry_out_trial(self, trial: Trial) -> TrialResult:
         folder, arm = self._trial_folder(trial), self._recipe.arms[trial.arm]
-        folder.result.unlink(missing_ok=True)  # of an attempt that failed
+        for old in (folder.result, folder.diagnosis, folder.losses):  # of an attempt that failed
+            old.unlink(missing_ok=True)
         failure = self._tune(trial, arm.tune.learning_rate) if arm.tune is not None else None
         if failure is None:
             self._listener.begins(trial)

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tuneoff.records import Record
+from tuneoff.records import Interval, Record
 from tuneoff.score.crossed import Crossed
 from tuneoff.score.power import detectable_difference, examples_needed, provable_margin
 from tuneoff.score.resampled import Resampled
@@ -18,14 +18,6 @@ from tuneoff.score.spread import spread_of
 RESAMPLES = 10_000
 RANDOM_SEED = 12345  # as sacrebleu's
 ALPHA = 0.05
-
-
-class Interval(Record):
-    """A figure with its 95 % interval: by the bootstrap (percentile) for one seed, by Student's t for several."""
-
-    value: float
-    low: float
-    high: float
 
 
 class PairedDifference(Record):

@@ -23,9 +23,9 @@ from tests.use.conftest import ARMS
 from tuneoff.errors import AddressError, RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.records import Prediction
+from tuneoff.runner.finished import Finished
 from tuneoff.use.serve import choose_arms, listen
 from tuneoff.use.serve.models import Models
-from tuneoff.use.writer import Finished
 
 Predictions = dict[str, list[Prediction]]
 

@@ -23,12 +23,22 @@ PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate", "score")
 
 
 @dataclass(frozen=True)
+class SectionTable:
+    """A caption, and cells under heads."""
+
+    caption: str
+    heads: list[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading, what to see in it, and charts."""
+    """A heading, what to see in it, charts and tables."""
 
     title: str
     words: str
     charts: list[Markup]
+    tables: Sequence[SectionTable] = ()
 
 
 def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tuneoff.model.base import load_model
 from tuneoff.report.card.build import model_origin
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export.merged import scored_dtype, search_config
-from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.errors import ExportError, first_line
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
-from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig

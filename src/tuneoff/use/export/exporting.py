@@ -24,6 +24,7 @@ from tuneoff.progress import ProgressListener
 from tuneoff.report.card import Exported, ReadBack, Usage, model_card, usage_code
 from tuneoff.report.card.build import model_origin
 from tuneoff.room import room_for
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export.adapter import write_adapter
 from tuneoff.use.export.ctranslate2 import write_ctranslate2
 from tuneoff.use.export.gguf import write_f16, write_q8_0
@@ -31,7 +32,6 @@ from tuneoff.use.export.gguf_reading import read_f16, read_q8_0
 from tuneoff.use.export.merged import scored_dtype, write_merged
 from tuneoff.use.export.onnx import write_onnx
 from tuneoff.use.export.verify import verify
-from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig

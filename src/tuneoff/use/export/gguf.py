@@ -11,8 +11,8 @@ from tuneoff.errors import ExportError, ModelError
 from tuneoff.model.base import load_config
 from tuneoff.model.gguf import Held, Origin, check_writable, write_file
 from tuneoff.report.card.build import licence_name, model_origin
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
-from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig

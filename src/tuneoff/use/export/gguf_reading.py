@@ -19,10 +19,10 @@ from tuneoff.model.quiet import quiet
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.records import read_predictions
 from tuneoff.report.card import ReadBack
+from tuneoff.runner.finished import Finished
 from tuneoff.use.export.gguf import FILE
 from tuneoff.use.export.merged import scored_model
 from tuneoff.use.export.verify import rows_of
-from tuneoff.use.writer import Finished
 
 if TYPE_CHECKING:
     import torch

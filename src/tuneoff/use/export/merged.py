@@ -11,7 +11,7 @@ from tuneoff.model.device import Precision
 from tuneoff.model.merge import shared_adapted_layers
 from tuneoff.model.methods import uses_peft
 from tuneoff.model.saved import load_arm
-from tuneoff.use.writer import Finished
+from tuneoff.runner.finished import Finished
 
 if TYPE_CHECKING:
     import torch

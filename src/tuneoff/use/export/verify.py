@@ -22,9 +22,9 @@ from tuneoff.recipe import Recipe
 from tuneoff.records import Prediction, read_predictions
 from tuneoff.report.card import Difference, Verification
 from tuneoff.report.side_by_side import spread
+from tuneoff.runner.finished import Finished
 from tuneoff.score.metrics import Metric, Scorer, agreement, find_metrics, metric_of_texts
 from tuneoff.use.export.merged import scored_dtype, scored_model
-from tuneoff.use.writer import Finished
 
 EXAMPLES = 20
 # Rounding flips a token here and there, and a text goes on otherwise; a wrong model writes other texts throughout.

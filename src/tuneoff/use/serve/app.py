@@ -19,6 +19,7 @@ from tuneoff.data.conversations import MESSAGES
 from tuneoff.errors import TuneoffError
 from tuneoff.report.card.build import model_origin
 from tuneoff.report.page.build import HERE as REPORT
+from tuneoff.runner.finished import Finished
 from tuneoff.use.serve.arms import Served
 from tuneoff.use.serve.batches import Batches, ClosedError, FailedError, Finding, FullError
 from tuneoff.use.serve.guard import Guard
@@ -36,7 +37,6 @@ from tuneoff.use.serve.messages import (
     asked_model,
     problem,
 )
-from tuneoff.use.writer import Finished
 from tuneoff.version import __version__
 
 PAGE = Path(__file__).parent / "page"

@@ -11,7 +11,7 @@ from tuneoff.recipe import recipe_of
 from tuneoff.records import Prediction, Resolved
 from tuneoff.report.arms import read_arms
 from tuneoff.report.side_by_side import spread
-from tuneoff.use.writer import Finished
+from tuneoff.runner.finished import Finished
 
 EXAMPLES = 12
 

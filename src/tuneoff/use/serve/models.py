@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tuneoff.use.writer import Finished, Writer
+from tuneoff.runner.finished import Finished
+from tuneoff.use.writer import Writer
 
 
 class Models:

@@ -15,7 +15,7 @@ from tuneoff.errors import DamagedFileError, RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.records import Diagnosis
 from tuneoff.report.diagnosis import diagnosis_lines, energy_held
-from tuneoff.use.diagnosing import diagnose_run, stored_dtype
+from tuneoff.runner.diagnosing import diagnose_run, stored_dtype
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def test_weights_of_a_coarse_file_are_refused(copy: RunFolder, monkeypatch: pyte
     assert stored_dtype(path.parent) == torch.bfloat16
     with pytest.raises(DamagedFileError):  # it is not what was trained
         diagnose_run(copy, QUIET)
-    monkeypatch.setattr("tuneoff.use.writer.require_saved", lambda *_: None)
+    monkeypatch.setattr("tuneoff.runner.finished.require_saved", lambda *_: None)
     full = diagnose_run(copy, QUIET)[0]
     assert full.refused is not None and "stored in bfloat16" in full.refused
     assert diagnosis_lines(full) == [f"full at seed 0: not diagnosed, {full.refused}"]
 
 
 def test_what_has_no_update_of_weights_says_so(copy: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneoff.use.diagnosing.can_merge", lambda _: False)
+    monkeypatch.setattr("tuneoff.runner.diagnosing.can_merge", lambda _: False)
     full, lora, _ = diagnose_run(copy, QUIET)
     assert full.refused is None
     assert lora.refused == "what lora trains is no update of the model's weights"

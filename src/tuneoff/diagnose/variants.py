@@ -1,0 +1,45 @@
+"""A model with a part of an update: scaled, or cut to a low rank matrix by matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tuneoff.diagnose.diagnosis import weight_pairs
+
+
+@torch.no_grad()
+def set_scaled(subject: nn.Module, before: nn.Module, after: nn.Module, scale: float) -> None:
+    """Give `subject` the weights W + scale · Δ: exactly those of `before` at 0, and of `after` at 1.
+
+    All three have parameters of the same names; `subject` may have another dtype and device.
+    """
+    weights = dict(subject.named_parameters())
+    for name, old, new in weight_pairs(before, after):
+        weights[name].copy_(old if scale == 0 else new if scale == 1 else old + scale * (new - old))
+
+
+@torch.no_grad()
+def set_cut(
+    subject: nn.Module, before: nn.Module, after: nn.Module, directions: Mapping[str, Tensor], rank: int
+) -> None:
+    """Give `subject` the weights W + Δᵣ, with Δᵣ the best approximation of Δ of that rank, matrix by matrix.
+
+    By the truncated singular value decomposition (Eckart and Young 1936): Δᵣ = U Uᵀ Δ, with U (m, rank) the strongest
+    left singular vectors of each matrix, from `directions` by name. Vectors (norms, biases) keep all of their update,
+    and so does a matrix with no more than `rank` rows or columns.
+
+    Raises ValueError where fewer vectors are known than are asked for.
+    """
+    weights = dict(subject.named_parameters())
+    for name, old, new in weight_pairs(before, after):
+        left = directions.get(name)
+        if left is None or rank >= min(old.shape):
+            weights[name].copy_(new)
+            continue
+        if left.shape[1] < rank:
+            raise ValueError(f"{name}: {left.shape[1]} directions are known, and {rank} asked for")
+        known = left[:, :rank].to(old.device)
+        weights[name].copy_(old + known @ (known.T @ (new - old)))

@@ -1,0 +1,64 @@
+"""The report's sections on what was learnt, and on what was forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tuneoff.report.arms import Arm
+from tuneoff.report.comparison import Comparison
+from tuneoff.report.diagnosis import HEADER, kind_rows, overlap_text
+from tuneoff.report.forgotten import texts_words
+from tuneoff.report.learnt import advice
+from tuneoff.report.page.sections import Section, SectionTable
+from tuneoff.report.update_charts import energy_by_rank, gain_by_rank, loss_by_scale, score_by_forgetting
+from tuneoff.score.metrics import find_metric
+
+
+def update_sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
+    """Both, each left out where the run was not diagnosed."""
+    colours = {row.arm: n % 8 for n, row in enumerate(comparison.arms)}
+    made = [_learnt(arms, comparison, colours), _forgotten(comparison, colours)]
+    return [section for section in made if section.charts or section.tables]
+
+
+def _learnt(arms: Sequence[Arm], comparison: Comparison, colours: Mapping[str, int]) -> Section:
+    curves = comparison.learnt
+    words = [sentence for one in curves for sentence in advice(one)]
+    words += [f"{one.arm}: no spectrum, {one.refused}." for one in curves if one.refused is not None]
+    for arm in arms:
+        overlap = overlap_text(next(iter(arm.diagnoses.values()))) if arm.diagnoses else None
+        words += [f"{arm.name}: {overlap}."] if overlap is not None else []
+    charts = []
+    held = [one for one in curves if one.energy]
+    if held:
+        words.insert(0, "Δ is what training added to each weight matrix.")
+        charts.append(energy_by_rank(held, colours))
+    if any(cut.kept is not None for one in curves for cut in one.cuts):
+        charts.append(gain_by_rank(curves, colours))
+    tables = [
+        SectionTable(f"{arm.name} at seed {seed}: medians by kind of matrix", list(HEADER), kind_rows(diagnosis))
+        for arm in arms
+        for seed, diagnosis in list(arm.diagnoses.items())[:1]
+        if diagnosis.matrices
+    ]
+    return Section("What was learnt", " ".join(words), charts, tables)
+
+
+def _forgotten(comparison: Comparison, colours: Mapping[str, int]) -> Section:
+    found, charts = comparison.forgotten, []
+    if found is None:
+        return Section("What was forgotten", "", [], [])
+    words = f"By the loss on {texts_words(found.texts)}, which have nothing to do with the task."
+    if comparison.evidence is not None:
+        metric = find_metric(comparison.metrics[0])
+        means = comparison.evidence.means
+        scores = {row.arm: means[row.arm][metric.name] for row in comparison.arms if row.arm in means}
+        charts.append(score_by_forgetting(found, scores, metric, colours))
+    moved = [one for one in comparison.learnt if len(one.scales) > 2 and one.examples > 1]
+    if moved:
+        words += " As an update is scaled from 0 (the original model) past 1 (the arm), both losses move along a path."
+        charts.append(loss_by_scale(moved, colours))
+    kinds = list(dict.fromkeys(found.texts.kinds))
+    rows = [(arm, *(f"{own[kind]:+.3f}" for kind in kinds)) for arm, own in found.by_kind.items()]
+    table = SectionTable("Rise of the loss by kind of text, nats a token", ["arm", *kinds], rows)
+    return Section("What was forgotten", words, charts, [table])

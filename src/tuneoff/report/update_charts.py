@@ -1,0 +1,113 @@
+"""The report's charts of updates: which rank holds them, what a part of them is worth, what they cost in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from tuneoff.records import Interval
+from tuneoff.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from tuneoff.report.forgotten import Forgotten
+from tuneoff.report.learnt import UpdateCurves
+from tuneoff.report.svg import Axis, Drawing, around
+from tuneoff.score.metrics import Metric
+
+FORGOTTEN = "forgotten: loss on other texts, nats a token"
+
+
+def energy_by_rank(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -> Markup:
+    """The share of ‖Δ‖² that each rank holds, a line an arm."""
+    drawing = Drawing(WIDTH, HEIGHT, "Share of the update that a rank holds")
+    x = _ranks([rank for one in curves for rank in one.energy])
+    y = Axis(0.0, 100.0, HEIGHT - BOTTOM, TOP)
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "% of ‖Δ‖²", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, "rank of every matrix", lambda v: f"{v:g}")
+    for n, one in enumerate(curves):
+        colour = colours[one.arm]
+        drawing.path([(x.at(rank), y.at(100 * held)) for rank, held in one.energy.items()], f"s{colour}")
+        for rank, held in one.energy.items():
+            drawing.dot(x.at(rank), y.at(100 * held), f"c{colour}", f"{one.arm}, rank {rank}: {100 * held:.1f} %")
+        _key(drawing, n, one.arm, colour, HEIGHT - BOTTOM - 16 * len(curves) - 4)
+    return drawing.markup()
+
+
+def gain_by_rank(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -> Markup:
+    """What an update cut to a rank keeps of its gain in validation loss, with intervals."""
+    points = [(one.arm, cut.rank, cut.kept) for one in curves for cut in one.cuts if cut.kept is not None]
+    drawing = Drawing(WIDTH, HEIGHT, "Share of the gain that is kept when the update is cut to a rank")
+    x = _ranks([rank for _, rank, _ in points])
+    y = around(
+        [0.0, 100.0, *(100 * end for _, _, kept in points for end in (kept.low, kept.high))], HEIGHT - BOTTOM, TOP
+    )
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "% of the gain in validation loss", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, "cut to rank", lambda v: f"{v:g}")
+    drawing.line(LEFT, y.at(100), WIDTH - RIGHT, y.at(100), "mean")
+    for arm in dict.fromkeys(arm for arm, _, _ in points):
+        colour, own = colours[arm], [(rank, kept) for name, rank, kept in points if name == arm]
+        drawing.path([(x.at(rank), y.at(100 * kept.value)) for rank, kept in own], f"s{colour}")
+        for rank, kept in own:
+            _whisker(drawing, x.at(rank), y, kept, 100, colour)
+            hint = f"{arm} cut to rank {rank}: {100 * kept.value:.1f} % [{100 * kept.low:.1f}, {100 * kept.high:.1f}]"
+            drawing.dot(x.at(rank), y.at(100 * kept.value), f"c{colour}", hint)
+    return drawing.markup()
+
+
+def loss_by_scale(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -> Markup:
+    """Learning against forgetting as an update grows from nothing: a path an arm, a dot a scale."""
+    paths = {
+        one.arm: [(p.scale, p.retained.value, p.validation.value) for p in one.scales if p.validation is not None]
+        for one in curves
+    }
+    drawing = Drawing(WIDTH, HEIGHT, "Validation loss against forgetting, as the update is scaled")
+    x = around([a for path in paths.values() for _, a, _ in path], LEFT, WIDTH - RIGHT)
+    y = around([b for path in paths.values() for _, _, b in path], HEIGHT - BOTTOM, TOP)
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "validation loss less the original's", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, FORGOTTEN, lambda v: f"{v:g}")
+    for n, (arm, path) in enumerate(paths.items()):
+        colour = colours[arm]
+        drawing.path([(x.at(a), y.at(b)) for _, a, b in path], f"s{colour}")
+        for scale, a, b in path:
+            drawing.dot(x.at(a), y.at(b), f"c{colour}", f"{arm} × {scale:g}: {b:+.3f} learnt, {a:+.3f} forgotten")
+            if scale:
+                drawing.text(x.at(a) + 7, y.at(b) - 6, f"{scale:g}", "tick")
+        _key(drawing, n, arm, colour, TOP)
+    return drawing.markup()
+
+
+def score_by_forgetting(
+    found: Forgotten, scores: Mapping[str, Interval], metric: Metric, colours: Mapping[str, int]
+) -> Markup:
+    """The judged score of every arm against what it forgot, both with intervals: the best arms lie to the left."""
+    arms = [arm for arm in scores if arm in found.evidence.means]
+    zero = Interval(value=0.0, low=0.0, high=0.0)
+    forgot = {arm: found.change(arm).difference if arm != found.original else zero for arm in arms}
+    drawing, scale = Drawing(WIDTH, HEIGHT, f"{metric.label} against forgetting"), metric.scale
+    x = around([0.0, *(end for own in forgot.values() for end in (own.low, own.high))], LEFT, WIDTH - RIGHT - 30)
+    y = around([scale * end for arm in arms for end in (scores[arm].low, scores[arm].high)], HEIGHT - BOTTOM, TOP)
+    drawing.upright(y, LEFT, WIDTH - RIGHT, metric.label, lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, FORGOTTEN, lambda v: f"{v:g}")
+    for arm in arms:
+        own, score, colour = forgot[arm], scores[arm], colours[arm]
+        at, height = x.at(own.value), y.at(scale * score.value)
+        drawing.line(x.at(own.low), height, x.at(own.high), height, f"s{colour}")
+        _whisker(drawing, at, y, score, scale, colour)
+        hint = f"{arm}: {metric.shown(score.value, fewer=1)}, {own.value:+.3f} nats [{own.low:+.3f}, {own.high:+.3f}]"
+        drawing.dot(at, height, f"c{colour}", hint)
+        left = at > WIDTH * 0.6
+        drawing.text(at + (-9 if left else 9), height - 7, arm, "", "end" if left else "start")
+    return drawing.markup()
+
+
+def _ranks(ranks: Sequence[int]) -> Axis:
+    return around([float(rank) for rank in ranks], LEFT, WIDTH - RIGHT, log=True)
+
+
+def _whisker(drawing: Drawing, at: float, y: Axis, interval: Interval, scale: float, colour: int) -> None:
+    drawing.line(at, y.at(scale * interval.low), at, y.at(scale * interval.high), f"s{colour}")
+
+
+def _key(drawing: Drawing, place: int, arm: str, colour: int, top: float) -> None:
+    drawing.bar(WIDTH - RIGHT - 10, top + 16 * place, 10, 10, f"c{colour}", arm)
+    short = arm if len(arm) <= 14 else f"{arm[:13]}…"
+    drawing.text(WIDTH - RIGHT - 15, top + 16 * place + 9, short, "tick", "end")

@@ -1,0 +1,232 @@
+"""The last part of a run: what training did to the weights of every arm, and what the arm has forgotten."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from tuneoff.data.batches import collator_for
+from tuneoff.data.retained import RetainedRows, retained_rows, retained_texts
+from tuneoff.data.tokens import IGNORED, load_tokens
+from tuneoff.decode.likelihood import AT_ONCE, Rows, row_losses
+from tuneoff.diagnose.diagnosis import diagnose
+from tuneoff.diagnose.spectrum import RANKS, STRONGEST
+from tuneoff.diagnose.variants import set_cut, set_scaled
+from tuneoff.errors import RunFolderError
+from tuneoff.folder import RunFolder
+from tuneoff.model.base import load_model
+from tuneoff.model.device import pick_device
+from tuneoff.model.engines import engine_for
+from tuneoff.model.merge import can_merge, shared_adapted_layers
+from tuneoff.model.quiet import quiet
+from tuneoff.model.saved import load_adapter
+from tuneoff.progress import ProgressListener
+from tuneoff.recipe import Recipe, recipe_of
+from tuneoff.recipe.diagnose import DiagnoseSpec
+from tuneoff.records import (
+    Diagnosis,
+    Retained,
+    TrialResult,
+    UpdateLosses,
+    VariantLosses,
+)
+from tuneoff.runner.diagnosed import finished_trials
+from tuneoff.runner.finished import Finished
+from tuneoff.score.update import loss_change
+
+Directions = Mapping[str, torch.Tensor]
+
+
+def diagnose_run(folder: RunFolder, tell: ProgressListener) -> list[Diagnosis]:
+    """Diagnose every trial that has trained and is done: `diagnosis.json`, `losses.json` and `retained` of its result.
+
+    Raises RunFolderError where the run is no run, at work or without such a trial, ModelError or DamagedFileError
+    where a model is not what it was, DataError where the recipe's retained texts cannot be read, and WriteError.
+    """
+    with folder.lock():
+        return RunDiagnosis(folder, tell).carry_out()
+
+
+class RunDiagnosis:
+    """Diagnoses the finished trials of a run, one after another.
+
+    Arms that train all weights go first: the others' updates are compared with that of the first of them at the same
+    seed. Nothing is trained. Raises as `diagnose_run`.
+    """
+
+    def __init__(self, folder: RunFolder, tell: ProgressListener) -> None:
+        recipe = recipe_of(folder)
+        self._tell = tell
+        self._trials = finished_trials(folder, recipe)
+        if not self._trials:
+            raise RunFolderError(f"{folder.path} has no finished trial that trained: there is nothing to diagnose")
+        self._trials.sort(key=lambda trial: trial.spec.method != "full")
+        self._spec = recipe.diagnose or DiagnoseSpec()
+        self._device = pick_device()
+        first = self._trials[0]
+        self._texts = _texts(first, recipe)
+        self._validation = _validation_rows(first, recipe, self._spec.examples)
+        self._before: Any = None  # the original model in fp32
+        self._originals: dict[str, VariantLosses] = {}  # by engine
+        self._directions: dict[int, Directions] = {}  # of full fine-tuning, by seed
+
+    def carry_out(self) -> list[Diagnosis]:
+        """Diagnose all, then write all; returns the diagnoses in the order that they were made in."""
+        with quiet():
+            self._tell.phase("load")
+            self._before = _original(self._trials[0])
+            found = [self._diagnose(trial) for trial in self._trials]
+        for trial, (diagnosis, losses) in zip(self._trials, found, strict=True):
+            losses.write(trial.trial.losses)
+            result = TrialResult.read(trial.trial.result)
+            result.model_copy(update={"retained": _retained(losses)}).write(trial.trial.result)
+            diagnosis.write(trial.trial.diagnosis)
+        return [diagnosis for diagnosis, _ in found]
+
+    def _diagnose(self, trial: Finished) -> tuple[Diagnosis, UpdateLosses]:
+        began = time.monotonic()
+        self._tell.phase(f"load {_named(trial)}")
+        after, refused = _trained(trial)
+        blank = Diagnosis(origin=trial.result.origin, arm=trial.name, seed=trial.seed)
+        directions: Directions = {}
+        if refused is not None:
+            diagnosis = blank.model_copy(update={"refused": refused})
+        else:
+            self._tell.phase(f"spectrum of {_named(trial)}")
+            diagnosis, directions = diagnose(
+                self._before,
+                after,
+                stored_dtype(trial.trial.model),
+                blank,
+                against=self._directions.get(trial.seed),
+                ranks=sorted({*RANKS, *self._spec.ranks}),
+                keep=max(STRONGEST, *self._spec.ranks, 0) if trial.spec.method == "full" else STRONGEST,
+                device=self._device,
+                report=self._tell.progress,
+            )
+            if trial.spec.method == "full":
+                self._directions.setdefault(trial.seed, directions)
+        self._tell.phase(f"losses of {_named(trial)}")
+        variants = self._variants(trial, after, directions, refused)
+        losses = UpdateLosses(
+            origin=trial.result.origin,
+            arm=trial.name,
+            seed=trial.seed,
+            settings=self._spec.model_dump(mode="json"),
+            validation_tokens=[_targets(row) for row in self._validation],
+            texts=self._texts.mark,
+            variants=variants,
+            refused=refused,
+            seconds=time.monotonic() - began,
+        )
+        return diagnosis, losses
+
+    def _variants(
+        self, trial: Finished, after: Any, directions: Directions, refused: str | None
+    ) -> list[VariantLosses]:
+        """The losses of the original model, of the trained one, and where its update is known, of what is between."""
+        engine = trial.resolved.engines[trial.name].name
+        dtype = trial.precision.dtype
+        scales = [0.0, 1.0, *(scale for scale in self._spec.scales if scale not in (0, 1))]
+        ranks = self._spec.ranks if directions and trial.spec.method == "full" else []
+        if refused is not None:
+            scales, ranks = [0.0, 1.0], []
+        total, found = len(scales) + len(ranks), []
+        subject = copy.deepcopy(self._before).to(device=self._device, dtype=dtype)
+
+        def measure(model: Any, kind: Literal["scale", "cut"], value: float) -> VariantLosses:
+            bf16 = trial.precision.name == "bf16"
+            computed = engine_for(engine, model, bf16=bf16)
+            collate = collator_for(model, trial.tokenizer, trial.resolved.model_class)
+            at_once = min(AT_ONCE, trial.recipe.evaluation.batch_size)
+            rows = [*self._validation, *self._texts.rows]
+            nats = row_losses(computed, collate, rows, at_once)
+            parts = nats[: len(self._validation)], nats[len(self._validation) :]
+            return VariantLosses(kind=kind, value=value, validation=parts[0], retained=parts[1])
+
+        for scale in scales:
+            if scale == 0 and engine in self._originals:
+                found.append(self._originals[engine])
+            elif scale == 1 and refused is not None:
+                found.append(measure(after.to(device=self._device, dtype=dtype), "scale", 1.0))
+            else:
+                if scale != 0:
+                    set_scaled(subject, self._before, after, scale)
+                found.append(measure(subject, "scale", scale))
+            self._originals.setdefault(engine, found[0])
+            self._tell.progress(len(found), total)
+        for rank in ranks:
+            set_cut(subject, self._before, after, directions, rank)
+            found.append(measure(subject, "cut", float(rank)))
+            self._tell.progress(len(found), total)
+        return found
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The coarsest floating-point dtype of the weights in a folder of safetensors."""
+    from safetensors import safe_open
+
+    names = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    found = []
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found += [names.get(file.get_slice(key).get_dtype()) for key in file.keys()]  # noqa: SIM118
+    return max((dtype for dtype in found if dtype is not None), key=lambda dtype: torch.finfo(dtype).eps)
+
+
+def _named(trial: Finished) -> str:
+    return trial.name if len(trial.recipe.seeds) == 1 else f"{trial.name} at seed {trial.seed}"
+
+
+def _texts(trial: Finished, recipe: Recipe) -> RetainedRows:
+    source = recipe.evaluation.retain
+    return retained_rows(retained_texts(source), source, trial.tokenizer, trial.tokenization)
+
+
+def _validation_rows(trial: Finished, recipe: Recipe, most: int) -> Rows:
+    """The first rows of the validation split, unless it is the one that is scored; none where there is none."""
+    folder = trial.resolved.tokens.get("validation") if recipe.evaluation.split != "validation" else None
+    if folder is None:
+        return []
+    rows = load_tokens(folder)
+    return [{name: list(rows[n][name]) for name in ("input_ids", "labels")} for n in range(min(most, len(rows)))]
+
+
+def _targets(row: Mapping[str, Sequence[int]]) -> int:
+    return sum(label != IGNORED for label in row["labels"])
+
+
+def _retained(losses: UpdateLosses) -> Retained:
+    """How the trained model's loss on the retained texts differs from the original's."""
+    before, after = (np.array(losses.variants[n].retained) for n in (0, 1))
+    tokens = np.array(losses.texts.tokens, dtype=np.float64)
+    return Retained(
+        texts=len(tokens),
+        before=float(before.sum() / tokens.sum()),
+        after=float(after.sum() / tokens.sum()),
+        difference=loss_change(before, after, tokens),
+    )
+
+
+def _original(trial: Finished) -> Any:
+    resolved = trial.resolved
+    return load_model(resolved.model_path, resolved.model_revision, resolved.model_class, torch.float32)
+
+
+def _trained(trial: Finished) -> tuple[Any, str | None]:
+    """The trained model in fp32 with its adapter merged; or as it is, and why its update is not one of its weights."""
+    trial.require_whole()
+    if trial.spec.method == "full":
+        return load_model(str(trial.trial.model), None, trial.resolved.model_class, torch.float32), None
+    model = load_adapter(_original(trial), trial.trial.model)
+    if shared := shared_adapted_layers(model):
+        return model, f"{shared[0]} is adapted and shares its weights with another layer"
+    if not can_merge(model):
+        return model, f"what {trial.spec.method} trains is no update of the model's weights"
+    return model.merge_and_unload(), None
