@@ -14,7 +14,7 @@ from tuneoff.score.update import gain_kept, loss_change
 
 ENOUGH = 0.95  # of the gain: the lowest rank that keeps as much is suggested
 LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
-MOST = 0.9  # of the change in linear layers: the kinds that hold as much are named
+HALF = 0.5  # of the change in linear layers: the kinds that hold as much are named
 
 
 class CutPoint(Record):
@@ -54,7 +54,7 @@ class UpdateCurves(Record):
         scales: By scale, from the original model (0) upwards.
         energy: By rank: the share of ‖Δ‖² of all matrices that is held.
         rank: The lowest rank tried that keeps 95 % of the gain; None where none does, or the gain is not sure.
-        kinds: The kinds of linear layers that hold nine tenths of the change in such layers, the largest share first.
+        kinds: The fewest kinds of linear layers that hold half of ‖Δ‖² in such layers, the largest share first.
         refused: Why there is no more.
         seconds: What the diagnosis took.
     """
@@ -141,7 +141,7 @@ def _kinds(diagnoses: Sequence[Diagnosis]) -> list[str]:
         shares[matrix.kind] += matrix.share
     total, held, named = sum(shares.values()), 0.0, []
     for kind, share in sorted(shares.items(), key=lambda item: -item[1]):
-        if share and held < MOST * total:
+        if share and held < HALF * total:
             named.append(kind)
             held += share
     return named
@@ -161,9 +161,10 @@ def advice(curves: UpdateCurves, label: str = "validation loss") -> list[str]:
     if curves.rank is None:
         said.append("No rank that was tried keeps 95 % of it: what was learnt is not of low rank.")
     else:
-        where = f", in {', '.join(curves.kinds)} above all" if curves.kinds else ""
         said.append(
-            f"A LoRA of rank {curves.rank} has room for it{where}; `tuneoff plan RECIPE --sweep r={curves.rank}` says "
-            "what it costs. A cut update is not a trained LoRA: train one to know."
+            f"A LoRA of rank {curves.rank} on all linear layers has room for it; `tuneoff plan RECIPE --sweep "
+            f"r={curves.rank}` says what it costs. A cut update is not a trained LoRA: train one to know."
         )
+    if curves.kinds:
+        said.append(f"Of the change in linear layers half is in {' and '.join(curves.kinds)}.")
     return said

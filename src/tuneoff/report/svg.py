@@ -85,10 +85,10 @@ class Drawing:
     def text(self, x: float, y: float, words: str, css: str = "", anchor: str = "start") -> None:
         self._add('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>', css, x, y, anchor, words)
 
-    def across(self, axis: Axis, y: float, label: str, form: Format) -> None:
-        """The axis along the bottom at `y`, with its label."""
+    def across(self, axis: Axis, y: float, label: str, form: Format, ticks: Sequence[float] | None = None) -> None:
+        """The axis along the bottom at `y`, with its label; at round values, or at `ticks`."""
         self.line(axis.start, y, axis.end, y, "axis")
-        for tick in axis.ticks():
+        for tick in axis.ticks() if ticks is None else ticks:
             self.line(axis.at(tick), y, axis.at(tick), y + 4, "axis")
             self.text(axis.at(tick), y + 17, form(tick), "tick", "middle")
         self.text((axis.start + axis.end) / 2, y + 36, label, "label", "middle")

@@ -22,7 +22,7 @@ def energy_by_rank(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -
     x = _ranks([rank for one in curves for rank in one.energy])
     y = Axis(0.0, 100.0, HEIGHT - BOTTOM, TOP)
     drawing.upright(y, LEFT, WIDTH - RIGHT, "% of ‖Δ‖²", lambda v: f"{v:g}")
-    drawing.across(x, HEIGHT - BOTTOM, "rank of every matrix", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, "rank of every matrix", lambda v: f"{v:g}", _every(curves))
     for n, one in enumerate(curves):
         colour = colours[one.arm]
         drawing.path([(x.at(rank), y.at(100 * held)) for rank, held in one.energy.items()], f"s{colour}")
@@ -41,7 +41,7 @@ def gain_by_rank(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -> 
         [0.0, 100.0, *(100 * end for _, _, kept in points for end in (kept.low, kept.high))], HEIGHT - BOTTOM, TOP
     )
     drawing.upright(y, LEFT, WIDTH - RIGHT, "% of the gain in validation loss", lambda v: f"{v:g}")
-    drawing.across(x, HEIGHT - BOTTOM, "cut to rank", lambda v: f"{v:g}")
+    drawing.across(x, HEIGHT - BOTTOM, "cut to rank", lambda v: f"{v:g}", sorted({rank for _, rank, _ in points}))
     drawing.line(LEFT, y.at(100), WIDTH - RIGHT, y.at(100), "mean")
     for arm in dict.fromkeys(arm for arm, _, _ in points):
         colour, own = colours[arm], [(rank, kept) for name, rank, kept in points if name == arm]
@@ -64,6 +64,8 @@ def loss_by_scale(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) ->
     y = around([b for path in paths.values() for _, _, b in path], HEIGHT - BOTTOM, TOP)
     drawing.upright(y, LEFT, WIDTH - RIGHT, "validation loss less the original's", lambda v: f"{v:g}")
     drawing.across(x, HEIGHT - BOTTOM, FORGOTTEN, lambda v: f"{v:g}")
+    middle = (x.low + x.high) / 2
+    upper = not any(a > middle and b > (y.low + y.high) / 2 for path in paths.values() for _, a, b in path)
     for n, (arm, path) in enumerate(paths.items()):
         colour = colours[arm]
         drawing.path([(x.at(a), y.at(b)) for _, a, b in path], f"s{colour}")
@@ -71,7 +73,7 @@ def loss_by_scale(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) ->
             drawing.dot(x.at(a), y.at(b), f"c{colour}", f"{arm} × {scale:g}: {b:+.3f} learnt, {a:+.3f} forgotten")
             if scale:
                 drawing.text(x.at(a) + 7, y.at(b) - 6, f"{scale:g}", "tick")
-        _key(drawing, n, arm, colour, TOP)
+        _key(drawing, n, arm, colour, TOP if upper else HEIGHT - BOTTOM - 16 * len(paths) - 4)
     return drawing.markup()
 
 
@@ -101,6 +103,10 @@ def score_by_forgetting(
 
 def _ranks(ranks: Sequence[int]) -> Axis:
     return around([float(rank) for rank in ranks], LEFT, WIDTH - RIGHT, log=True)
+
+
+def _every(curves: Sequence[UpdateCurves]) -> list[float]:
+    return sorted({float(rank) for one in curves for rank in one.energy if rank.bit_count() == 1})
 
 
 def _whisker(drawing: Drawing, at: float, y: Axis, interval: Interval, scale: float, colour: int) -> None:

@@ -76,7 +76,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "cost_notes": cost_notes(comparison),
         "sections": [*sections(arms, comparison), *update_sections(arms, comparison)],
         "differences": _differences(comparison.evidence),
-        "claims": claims(comparison),
+        "claims": claims(comparison, arms),
         "words": comparison.words,
         "shown": side_by_side(
             {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
