@@ -1,21 +1,203 @@
-"""Finished runs, diagnosed."""
+"""Finished runs, diagnosed: their updates, and losses of variants of them."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.runner.test_trial import QUIET
-from tuneoff.errors import DamagedFileError, RunFolderError
+from tests.conftest import recipe_values, write_jsonl
+from tests.runner.resolving import QUIET, begin, resolved_for
+from tests.runner.test_trial import carry_out
+from tuneoff.data.batches import collator_for
+from tuneoff.data.retained import retained_texts
+from tuneoff.data.tokens import IGNORED, load_tokens
+from tuneoff.decode.likelihood import row_losses
+from tuneoff.errors import DamagedFileError, DataError, RunFolderError
 from tuneoff.folder import RunFolder
-from tuneoff.records import Diagnosis
+from tuneoff.model.base import load_model
+from tuneoff.model.engines import engine_for
+from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.recipe import recipe_of, trials
+from tuneoff.recipe.diagnose import DiagnoseSpec
+from tuneoff.records import Diagnosis, Resolved, TrialResult, UpdateLosses, read_history
 from tuneoff.report.diagnosis import diagnosis_lines, energy_held
+from tuneoff.runner.diagnosed import is_diagnosed
 from tuneoff.runner.diagnosing import diagnose_run, stored_dtype
+
+SPEC = {"ranks": [1, 3, 10_000], "scales": [0.5], "examples": 4}
+
+
+def finished_run(data_folder: Path, path: Path, kind: str, **changes: Any) -> RunFolder:
+    values = {**recipe_values(data_folder, kind), "diagnose": SPEC, **changes}
+    values["arms"]["dora"] = {**values["arms"]["lora"], "use_dora": True, "r": 2}
+    recipe, folder = begin(values, path / "run")
+    resolved = resolved_for(recipe, folder)
+    for trial in trials(recipe):
+        carry_out(folder, resolved, trial)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return finished_run(data_folder, tmp_path_factory.mktemp("diagnosed"), "seq2seq")
+
+
+@pytest.fixture(scope="module", params=["seq2seq", "causal"])
+def diagnosed(
+    request: pytest.FixtureRequest, run: RunFolder, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
+    """A run of either kind of model that has been diagnosed."""
+    own = tmp_path_factory.mktemp(request.param)
+    if request.param == "seq2seq":
+        folder = RunFolder(shutil.copytree(run.path, own / "run"))
+    else:
+        folder = finished_run(data_folder, own, request.param)
+    diagnose_run(folder, QUIET)
+    return folder
+
+
+def cut_losses(folder: RunFolder, rank: int) -> list[float]:
+    """The losses of the original model with full's update cut to a rank by a whole decomposition of each matrix."""
+    resolved = Resolved.read(folder.resolved)
+    paths = folder.base, folder.trial("full", 0).model
+    before, after = (load_model(str(path), None, resolved.model_class, torch.float32) for path in paths)
+    weights = dict(after.named_parameters())
+    for name, old in before.named_parameters():
+        update = (weights[name] - old).detach()
+        if update.dim() == 2:
+            u, s, v = torch.linalg.svd(update.double(), full_matrices=False)
+            update = ((u[:, :rank] * s[:rank]) @ v[:rank]).float()
+        old.data += update
+    return losses_of(folder, before)[0]
+
+
+def losses_of(folder: RunFolder, model: Any) -> tuple[list[float], int]:
+    """The losses of a model, or of one in a folder, on the run's first four validation rows; their target tokens."""
+    resolved = Resolved.read(folder.resolved)
+    if isinstance(model, Path):
+        model = load_model(str(model), None, resolved.model_class, torch.float32)
+    rows = list(load_tokens(resolved.tokens["validation"]))[:4]
+    collate = collator_for(model, load_tokenizer(resolved.tokenizer_path, None), resolved.model_class)
+    engine = engine_for(resolved.engines["full"].name, model, bf16=False)
+    return row_losses(engine, collate, rows, 4), sum(label != IGNORED for row in rows for label in row["labels"])
+
+
+def test_without_an_update_the_losses_are_the_original_s_and_with_all_of_it_the_arm_s(diagnosed: RunFolder) -> None:
+    full = UpdateLosses.read(diagnosed.trial("full", 0).losses)
+    assert [(v.kind, v.value) for v in full.variants] == [
+        ("scale", 0), ("scale", 1), ("scale", 0.5), ("cut", 1), ("cut", 3), ("cut", 10_000),
+    ]  # fmt: skip
+    original, tokens = losses_of(diagnosed, diagnosed.base)
+    trained, _ = losses_of(diagnosed, diagnosed.trial("full", 0).model)
+    assert sum(full.validation_tokens) == tokens
+    by_scale = {v.value: v.validation for v in full.variants if v.kind == "scale"}
+    assert by_scale[0] == pytest.approx(original, rel=1e-5) and by_scale[1] == pytest.approx(trained, rel=1e-5)
+    assert sum(trained) < sum(by_scale[0.5]) < sum(original)
+    cuts = {v.value: v.validation for v in full.variants if v.kind == "cut"}
+    assert cuts[10_000] == by_scale[1]  # to the last digit: no matrix has so many rows
+    assert cuts[3] == pytest.approx(cut_losses(diagnosed, 3), rel=1e-4)
+    for arm in ("lora", "dora"):
+        other = UpdateLosses.read(diagnosed.trial(arm, 0).losses)
+        assert [(v.kind, v.value) for v in other.variants] == [("scale", 0), ("scale", 1), ("scale", 0.5)]
+        assert other.variants[0] == full.variants[0]  # to the last digit
+        assert other.variants[1].validation != full.variants[1].validation
+
+
+def test_an_adapter_s_losses_are_those_that_its_training_ended_with(diagnosed: RunFolder) -> None:
+    spec = recipe_of(diagnosed).diagnose
+    assert spec is not None
+    folder = RunFolder(shutil.copytree(diagnosed.path, diagnosed.path.parent / "all"))
+    values = Resolved.read(folder.resolved)
+    everything = {**values.recipe, "diagnose": {**SPEC, "examples": 6, "ranks": [], "scales": []}}
+    values.model_copy(update={"recipe": everything}).write(folder.resolved)
+    diagnose_run(folder, QUIET)
+    for arm in ("full", "lora"):
+        found = UpdateLosses.read(folder.trial(arm, 0).losses)
+        history = [line["eval_loss"] for line in read_history(folder.trial(arm, 0).history) if "eval_loss" in line]
+        trained = sum(found.variants[1].validation) / sum(found.validation_tokens)
+        assert trained == pytest.approx(history[-1], rel=1e-4)
+
+
+def test_what_was_retained_is_in_the_result(diagnosed: RunFolder) -> None:
+    for arm in ("full", "lora"):
+        losses, result = (
+            UpdateLosses.read(diagnosed.trial(arm, 0).losses),
+            TrialResult.read(diagnosed.trial(arm, 0).result),
+        )
+        assert result.retained is not None and result.retained.texts == len(losses.texts.tokens) == 60
+        before, after = (sum(losses.variants[n].retained) / sum(losses.texts.tokens) for n in (0, 1))
+        retained = result.retained
+        assert (retained.before, retained.after) == pytest.approx((before, after))
+        assert retained.difference.value == pytest.approx(after - before)
+        assert retained.difference.low < after - before < retained.difference.high
+
+
+def test_it_is_diagnosed_once_and_again_when_the_recipe_asks_for_something_else(
+    run: RunFolder, copy: RunFolder, tmp_path: Path
+) -> None:
+    recipe = recipe_of(copy)
+    assert not is_diagnosed(run, recipe) and not is_diagnosed(copy, recipe)
+    diagnose_run(copy, QUIET)
+    assert is_diagnosed(copy, recipe)
+    assert not is_diagnosed(copy, recipe.model_copy(update={"diagnose": DiagnoseSpec(ranks=[2])}))
+    write_jsonl(tmp_path / "own.jsonl", [{"text": "a text of my own"}, {"text": "and another one"}])
+    own = recipe.evaluation.model_copy(update={"retain": str(tmp_path / "own.jsonl")})
+    assert not is_diagnosed(copy, recipe.model_copy(update={"evaluation": own}))
+    copy.trial("dora", 0).losses.unlink()
+    assert not is_diagnosed(copy, recipe)
+
+
+def test_one_s_own_texts_are_scored_in_the_place_of_those_that_ship(copy: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    write_jsonl(path, [{"text": "The lamp is on the table."}, {"input": "2 + 2 =", "target": "4 and no more"}])
+    values = Resolved.read(copy.resolved)
+    evaluation = {**values.recipe["evaluation"], "retain": str(path)}
+    values.model_copy(update={"recipe": {**values.recipe, "evaluation": evaluation}}).write(copy.resolved)
+    diagnose_run(copy, QUIET)
+    found = UpdateLosses.read(copy.trial("full", 0).losses)
+    assert found.texts.conditioned == ["rest", "target"] and found.texts.source == str(path)
+    assert [len(v.retained) for v in found.variants] == [2] * 6
+    path.unlink()
+    with pytest.raises(DataError, match=r"own\.jsonl: cannot read"):
+        diagnose_run(copy, QUIET)
+
+
+def test_a_model_trained_on_noise_forgets_more_than_one_that_is_almost_frozen(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    """The rows' targets are drawn letters; the model knows the texts that ship, on which it has been trained."""
+    texts = [{"dialogue": text.text[:80], "summary": text.text[80:200]} for text in retained_texts(None)]
+    folders = {}
+    for name, rows in (("known", texts), ("noise", [{**row, "summary": "x q z j " * 8} for row in texts])):
+        folders[name] = tmp_path / name
+        for split in ("train", "validation", "test"):
+            few = rows if split == "train" else rows[:4]
+            write_jsonl(folders[name] / f"{split}.jsonl", [{**row, "id": f"{split}{n}"} for n, row in enumerate(few)])
+    values = recipe_values(folders["known"], "causal")
+    values["data"]["allow_overlap"] = True
+    values["arms"] = {"full": values["arms"]["full"]}
+    recipe, first = begin(values, tmp_path / "first")
+    resolved = resolved_for(recipe, first)
+    carry_out(first, resolved, trials(recipe)[0])
+    again = {**recipe_values(folders["noise"], "causal"), "model": str(first.trial("full", 0).model)}
+    again["data"]["allow_overlap"] = True
+    full = again["arms"]["full"]
+    again["arms"] = {"noise": full, "frozen": {**full, "learning_rate": 1e-9}}
+    recipe, second = begin(again, tmp_path / "second")
+    resolved = resolved_for(recipe, second)
+    for trial in trials(recipe):
+        carry_out(second, resolved, trial)
+    diagnose_run(second, QUIET)
+    noise, frozen = (TrialResult.read(second.trial(arm, 0).result).retained for arm in ("noise", "frozen"))
+    assert noise is not None and frozen is not None
+    assert noise.difference.low > 0.05
+    assert abs(frozen.difference.value) < 1e-4
 
 
 @pytest.fixture
@@ -70,6 +252,7 @@ def test_weights_of_a_coarse_file_are_refused(copy: RunFolder, monkeypatch: pyte
         diagnose_run(copy, QUIET)
     monkeypatch.setattr("tuneoff.runner.finished.require_saved", lambda *_: None)
     full = diagnose_run(copy, QUIET)[0]
+    assert [v.value for v in UpdateLosses.read(copy.trial("full", 0).losses).variants] == [0, 1, 0.5]  # nothing is cut
     assert full.refused is not None and "stored in bfloat16" in full.refused
     assert diagnosis_lines(full) == [f"full at seed 0: not diagnosed, {full.refused}"]
 
@@ -80,6 +263,9 @@ def test_what_has_no_update_of_weights_says_so(copy: RunFolder, monkeypatch: pyt
     assert full.refused is None
     assert lora.refused == "what lora trains is no update of the model's weights"
     assert json.loads(copy.trial("lora", 0).diagnosis.read_text())["matrices"] == []
+    losses = UpdateLosses.read(copy.trial("lora", 0).losses)
+    assert losses.refused == lora.refused and [v.value for v in losses.variants] == [0, 1]
+    assert losses.variants[0].retained != losses.variants[1].retained
 
 
 def test_a_run_without_a_trained_arm_is_refused(tmp_path: Path, copy: RunFolder) -> None:

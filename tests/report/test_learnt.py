@@ -1,0 +1,229 @@
+"""What was learnt and what was forgotten, from planted losses and spectra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.report.made import made_run
+from tuneoff.folder import RunFolder
+from tuneoff.records import Diagnosis, MatrixDiagnosis, RetainedMark, UpdateLosses, VariantLosses
+from tuneoff.report.claims import Claim, claims
+from tuneoff.report.comparison import Comparison, compare
+from tuneoff.report.forgotten import forgotten_sentences
+from tuneoff.report.learnt import advice
+from tuneoff.report.page import write_report
+from tuneoff.report.table import notes, table_cells, table_columns
+from tuneoff.report.verdict import verdict
+
+TEXTS, EXAMPLES = 40, 30
+RANDOM = np.random.default_rng(0)
+TOKENS = RANDOM.integers(20, 60, TEXTS).astype(float)
+BEFORE = TOKENS * RANDOM.normal(3.0, 0.5, TEXTS)
+NOISE = RANDOM.normal(0, 0.02, (3, TEXTS))
+TARGETS = RANDOM.integers(10, 40, EXAMPLES).astype(float)
+FIRST = TARGETS * RANDOM.normal(2.5, 0.3, EXAMPLES)
+GAIN = TARGETS * RANDOM.normal(0.8, 0.1, EXAMPLES)
+
+
+def losses(arm: str, forgot: float, noise: int, cuts: dict[int, float] | None = None) -> UpdateLosses:
+    """An arm that lost `forgot` nats a token on every text. `cuts` say what share of its gain a rank keeps."""
+    rise = TOKENS * (forgot + NOISE[noise])
+
+    def variant(kind: Any, value: float, learnt: float, lost: float) -> VariantLosses:
+        return VariantLosses(
+            kind=kind, value=value, validation=list(FIRST - learnt * GAIN), retained=list(BEFORE + lost * rise)
+        )
+
+    return UpdateLosses(
+        arm=arm,
+        seed=0,
+        settings={},
+        validation_tokens=[int(n) for n in TARGETS],
+        texts=RetainedMark(
+            source="builtin", sha256="0", kinds=["prose", "code"] * (TEXTS // 2), tokens=[int(n) for n in TOKENS],
+            conditioned=["whole"] * TEXTS,
+        ),
+        variants=[
+            *(variant("scale", scale, scale, scale) for scale in (0.0, 1.0, 0.5)),
+            *(variant("cut", rank, share, share) for rank, share in (cuts or {}).items()),
+        ],
+        seconds=2.0,
+    )  # fmt: skip
+
+
+def matrix(kind: str, share: float, intruders: int) -> MatrixDiagnosis:
+    return MatrixDiagnosis(
+        name=f"layers.0.{kind}.weight", kind=kind, layer="0", shape=(64, 64), relative_norm=0.01, share=share,
+        stable_rank=3.0, entropy_rank=9.0, rank50=2, rank90=20, energy={1: 0.3, 4: 0.6, 16: 0.85, 64: 1.0},
+        intruders=intruders,
+    )  # fmt: skip
+
+
+def diagnosed(
+    path: Path, *, full: float = 0.041, lora: float = 0.012, intruders: int = 0, dialogues: int = 60
+) -> RunFolder:
+    folder = made_run(path, dialogues=dialogues)
+    cuts = {1: 0.5, 4: 0.93, 16: 0.981, 64: 1.0}
+    for arm, forgot, found in (("full", full, cuts), ("lora", lora, None)):
+        losses(arm, forgot, int(arm == "lora"), found).write(folder.trial(arm, 0).losses)
+        own = intruders if arm == "lora" else 0
+        matrices = [matrix("gate", 0.6, own), matrix("q", 0.3, 0), matrix("embeddings", 0.1, 0)]
+        Diagnosis(arm=arm, seed=0, matrices=matrices, floor=1e-6).write(folder.trial(arm, 0).diagnosis)
+    return folder
+
+
+def comparison(folder: RunFolder) -> Comparison:
+    return compare(folder)[0]
+
+
+def test_an_arm_that_forgot_less_is_said_to(tmp_path: Path) -> None:
+    found = comparison(diagnosed(tmp_path))
+    assert found.forgotten is not None and found.forgotten.original == "original"
+    (sentence,) = forgotten_sentences(found.forgotten, "full")
+    own, other = (found.forgotten.change(arm).difference.value for arm in ("lora", "full"))
+    assert (own, other) == pytest.approx((0.012, 0.041), abs=0.01)
+    assert sentence == f"lora forgot less than full: {own:+.3f} against {other:+.3f} nats a token (p < 0.001)."
+    assert sentence in verdict(found)
+    assert set(found.forgotten.by_kind["full"]) == {"prose", "code"}
+    tokens = found.forgotten.texts.tokens
+    both = sum(tokens[0::2]) * found.forgotten.by_kind["full"]["prose"]
+    both += sum(tokens[1::2]) * found.forgotten.by_kind["full"]["code"]
+    assert both / sum(tokens) == pytest.approx(other)
+
+
+@pytest.mark.parametrize(
+    ("full", "lora", "said"),
+    [
+        (0.03, 0.03, "lora and full are not shown to differ in what they forgot"),
+        (0.03, 0.09, "lora forgot more than full"),
+        (-0.9, -0.3, "Neither lora nor full forgot anything of other texts"),
+    ],
+)
+def test_what_else_can_be_said(tmp_path: Path, full: float, lora: float, said: str) -> None:
+    found = comparison(diagnosed(tmp_path, full=full, lora=lora)).forgotten
+    assert found is not None
+    (sentence,) = forgotten_sentences(found, "full")
+    assert sentence.startswith(said)
+
+
+def test_without_full_every_arm_is_set_against_the_original(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path, lora=0.5)
+    folder.trial("full", 0).losses.unlink()
+    found = comparison(folder).forgotten
+    assert found is not None
+    (sentence,) = forgotten_sentences(found, "full")
+    assert sentence.startswith("lora forgot something of other texts: +0.50")
+    losses("lora", 0.0, 1).write(folder.trial("lora", 0).losses)
+    found = comparison(folder).forgotten
+    assert found is not None
+    assert forgotten_sentences(found, None)[0].startswith("lora is not shown to have forgotten anything")
+
+
+def test_the_table_has_a_column_where_the_run_was_diagnosed(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path / "run")
+    found = comparison(folder)
+    columns = table_columns(found)
+    assert columns[-1] == "forgot"
+    rows = [table_cells(row, found) for row in found.arms]
+    assert [len(row) for row in rows] == [len(columns)] * 3
+    assert rows[0][-1] == "–" and rows[1][-1].startswith("+0.04") and rows[2][-1].startswith("+0.01")
+    texts = f"40 texts that ship (the whole text; {int(TOKENS.sum()):,} tokens)"
+    assert f"forgot: how many nats a token the loss has risen on {texts}" in notes(found)
+    assert "forgot" not in table_columns(comparison(made_run(tmp_path / "other")))
+
+
+def test_the_lowest_rank_that_keeps_the_gain_is_suggested(tmp_path: Path) -> None:
+    (full, lora) = comparison(diagnosed(tmp_path)).learnt
+    assert [(cut.rank, round(cut.kept.value, 6)) for cut in full.cuts if cut.kept] == [
+        (1, 0.5), (4, 0.93), (16, 0.981), (64, 1.0),
+    ]  # fmt: skip
+    assert full.rank == 16 and full.kinds == ["gate"] and full.energy[16] == pytest.approx(0.85)
+    first, second, third = advice(full)
+    assert first == "Cut to rank 16, full keeps 98.1 % [98.1, 98.1] of its gain in validation loss."
+    assert "--sweep r=16" in second and "A cut update is not a trained LoRA" in second
+    assert third == "Of the change in linear layers half is in gate."
+    assert advice(lora) == [] and lora.rank is None
+    assert [point.scale for point in lora.scales] == [0.0, 0.5, 1.0]
+    assert lora.scales[0].validation is not None and lora.scales[0].validation.value == 0
+    assert lora.scales[0].retained.value == 0
+    for one in (full, lora):
+        half, whole = one.scales[1:]
+        assert half.validation is not None and whole.validation is not None
+        assert half.validation.value == pytest.approx(whole.validation.value / 2)
+
+
+def test_an_update_of_no_low_rank_is_said_to_be(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path)
+    losses("full", 0.0, 0, {1: 0.1, 64: 0.7}).write(folder.trial("full", 0).losses)
+    full = comparison(folder).learnt[0]
+    assert full.rank is None
+    assert advice(full)[1] == "No rank that was tried keeps 95 % of it: what was learnt is not of low rank."
+
+
+def test_arms_that_began_with_other_models_are_not_compared(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path)
+    path = folder.trial("lora", 0).losses
+    own = UpdateLosses.read(path)
+    first, *others = own.variants
+    doubled = first.model_copy(update={"retained": [2 * nats for nats in first.retained]})
+    own.model_copy(update={"variants": [doubled, *others]}).write(path)
+    assert comparison(folder).forgotten is None
+
+
+def outcomes(folder: RunFolder) -> dict[str, Claim]:
+    found, arms = compare(folder)
+    return {claim.said: claim for claim in claims(found, arms)}
+
+
+def test_claims_are_held_not_held_or_not_measured(tmp_path: Path) -> None:
+    told = outcomes(diagnosed(tmp_path, intruders=3, dialogues=400))
+    assert {said: claim.outcome for said, claim in told.items()} == {
+        "20 times faster": "not held",
+        "5 times less memory": "not held",
+        "99 % fewer gradients": "not held",
+        "the update of full fine-tuning is of low rank": "held",
+        "learns less and forgets less": "held",
+        "LoRA has intruder dimensions, full fine-tuning has not": "held",
+        "its best learning rate is about ten times full's": "not measured",
+        "all linear layers beat attention alone at equal parameters": "not measured",
+    }
+    assert told["99 % fewer gradients"].measured == "98.6 % fewer"
+    low = told["the update of full fine-tuning is of low rank"].measured
+    assert low == "cut to rank 16 it keeps 98.1 % [98.1, 98.1] of its gain in validation loss, with 85 % of ‖Δ‖²"
+    both = told["learns less and forgets less"].measured
+    assert "nats a token (p < 0.001)" in both and both.startswith("-")
+    intruders = told["LoRA has intruder dimensions, full fine-tuning has not"].measured
+    assert intruders == "3 among the ten strongest directions of 3 matrices; full: 0"
+
+
+def test_a_run_that_was_not_diagnosed_has_measured_none_of_it(tmp_path: Path) -> None:
+    found = outcomes(made_run(tmp_path))
+    told = {said: claim.outcome for said, claim in found.items() if not said.startswith(("20", "5", "99"))}
+    assert len(told) == 5 and set(told.values()) == {"not measured"}
+
+
+def test_an_arm_that_forgot_more_does_not_hold_the_claim(tmp_path: Path) -> None:
+    told = outcomes(diagnosed(tmp_path, full=0.01, lora=0.09))
+    assert told["learns less and forgets less"].outcome == "not held"
+    assert told["LoRA has intruder dimensions, full fine-tuning has not"].outcome == "not held"
+
+
+def test_the_page_shows_all_of_it(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path)
+    write_report(folder)
+    page, text = folder.report.read_text(encoding="utf-8"), (folder.path / "report.md").read_text(encoding="utf-8")
+    for told in ("What was learnt", "What was forgotten", "Cut to rank 16, full keeps 98.1 %"):
+        assert told in page and told in text
+    assert page.count("Share of the update that a rank holds") == 2  # title and label of the drawing
+    assert "full cut to rank 4: 93.0 % [93.0, 93.0]" in page
+    assert "lora × 0.5:" in page and "not held" in text
+    assert "What was learnt" not in (write_page(made_run(tmp_path / "other")))
+
+
+def write_page(folder: RunFolder) -> str:
+    write_report(folder)
+    return folder.report.read_text(encoding="utf-8")
