@@ -77,7 +77,7 @@ def test_its_claims_are_computed(executed: NotebookNode) -> None:
     assert list(products.loc["full"]) == [1, 2, 3]
     assert 2 < products.loc["lora", "a training step"] < 3
     figures = [cell for cell in executed.cells if "<iframe" in str(cell.get("outputs"))]
-    assert len(figures) == 6
+    assert len(figures) == 8
 
 
 def test_nothing_is_printed_that_a_reader_must_not_mind(executed: NotebookNode) -> None:

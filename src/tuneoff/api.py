@@ -182,15 +182,19 @@ class Results:
 
         Columns: `trainable` (parameters) and its `share` of all; `train_seconds` and `generate_seconds`;
         `train_peak_bytes`, its prediction `predicted_peak_bytes`, `generate_peak_bytes` and
-        `process_peak_bytes`; each metric of the recipe, by its name, as it is shown (most × 100).
+        `process_peak_bytes`; each metric of the recipe, by its name, as it is shown (most × 100); of a
+        diagnosed run `forgot`, by how many nats a token the loss on other texts has risen.
         """
         import pandas
 
         from tuneoff.score.metrics import find_metrics
 
-        metrics = find_metrics(self.comparison.metrics)
+        comparison = self.comparison
+        metrics = find_metrics(comparison.metrics)
+        found = comparison.forgotten
+        forgot = {arm: found.change(arm).difference.value for arm in found.by_kind} if found is not None else {}
         rows = []
-        for row in self.comparison.arms:
+        for row in comparison.arms:
             parameters, scores = row.parameters, row.scores or {}
             rows.append(
                 {
@@ -204,6 +208,7 @@ class Results:
                     "generate_peak_bytes": row.generate_peak_bytes,
                     "process_peak_bytes": row.process_peak_bytes,
                     **{metric.name: metric.scale * scores[metric.name] for metric in metrics if metric.name in scores},
+                    **({"forgot": forgot.get(row.arm)} if forgot else {}),
                 }
             )
         return pandas.DataFrame(rows).set_index("arm")
@@ -266,7 +271,7 @@ class Results:
         """The report's charts by title, for what the run has to show so far; each shows itself in a notebook.
 
         Titles: `Quality against cost`, `Learning`, `Memory of a training step`, `Time by phase`, `Scores by example`,
-        `Paired differences`.
+        `Paired differences`, and of a diagnosed run `What was learnt` and `What was forgotten`.
         """
         from tuneoff.report.figure import figures
 

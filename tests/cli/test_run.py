@@ -16,7 +16,8 @@ from tests.conftest import recipe_values
 def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str, str]:
     """A finished run: its recipe, its folder, what it printed."""
     path = tmp_path_factory.mktemp("cli")
-    recipe = write_recipe(path / "three.yaml", recipe_values(data_folder, layers=1))
+    values = {**recipe_values(data_folder, layers=1), "diagnose": {"ranks": [2], "scales": [0.5]}}
+    recipe = write_recipe(path / "three.yaml", values)
     out, err = tuneoff("run", recipe, "--out", path / "run")
     return recipe, path / "run", out, err
 
@@ -24,7 +25,7 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_a_run_prints_the_table_samples_and_places(run: tuple[Path, Path, str, str]) -> None:
     _, folder, out, err = run
     header, *rows = out.splitlines()[:4]
-    assert header.split() == ["arm", "trainable", "share", "R-1", "R-2", "R-L"]
+    assert header.split() == ["arm", "trainable", "share", "R-1", "R-2", "R-L", "forgot"]
     costs = out.splitlines()
     (place,) = (n for n, line in enumerate(costs) if line.split()[:3] == ["arm", "training", "generating"])
     assert costs[place].split() == ["arm", "training", "generating", "peak", "peak", "peak"]
@@ -54,8 +55,21 @@ def test_a_finished_run_is_not_run_again(run: tuple[Path, Path, str, str]) -> No
     results = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
     again, err = tuneoff("run", recipe, "--out", folder)
     assert again == out
-    assert "finished before" in err
+    assert "finished before" in err and "diagnose" not in err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == results
+
+
+def test_its_arms_are_diagnosed(run: tuple[Path, Path, str, str]) -> None:
+    _, folder, _, err = run
+    assert "[diagnose] spectrum of full" in err and "[diagnose] losses of lora" in err
+    values = json.loads((folder / "comparison.json").read_text())
+    assert [(one["arm"], [cut["rank"] for cut in one["cuts"]]) for one in values["learnt"]] == [
+        ("full", [2]), ("lora", []),
+    ]  # fmt: skip
+    for arm in ("full", "lora"):
+        retained = json.loads((folder / "trials" / arm / "seed-0" / "result.json").read_text())["retained"]
+        assert retained["texts"] == 60
+        assert retained["difference"]["low"] <= retained["after"] - retained["before"] <= retained["difference"]["high"]
 
 
 def test_one_arm_can_be_named(run: tuple[Path, Path, str, str]) -> None:

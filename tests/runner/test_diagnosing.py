@@ -162,7 +162,7 @@ def test_one_s_own_texts_are_scored_in_the_place_of_those_that_ship(copy: RunFol
     diagnose_run(copy, QUIET)
     found = UpdateLosses.read(copy.trial("full", 0).losses)
     assert found.texts.conditioned == ["rest", "target"] and found.texts.source == str(path)
-    assert [len(v.retained) for v in found.variants] == [2] * 6
+    assert [len(v.retained) for v in found.variants] == [2] * 3 + [0] * 3
     path.unlink()
     with pytest.raises(DataError, match=r"own\.jsonl: cannot read"):
         diagnose_run(copy, QUIET)

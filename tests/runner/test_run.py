@@ -22,10 +22,11 @@ from tuneoff.runner.run import Run
 
 
 class Silent:
-    """A listener that only keeps who ended."""
+    """A listener that only keeps who ended, and warnings."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
+        self.warned: list[str] = []
 
     def begins(self, *_: Any) -> None: ...
 
@@ -37,7 +38,8 @@ class Silent:
 
     def tuned(self, *_: Any) -> None: ...
 
-    def warns(self, *_: Any) -> None: ...
+    def warns(self, text: str) -> None:
+        self.warned.append(text)
 
     def diagnoses(self) -> None: ...
 
@@ -46,7 +48,13 @@ class Silent:
 
 
 @pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
+def asked() -> list[str]:
+    """What children were asked besides the parts of trials."""
+    return []
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> dict[str, Ended]:
     """How the children of arms end, by the arm's name, or `prepare`; the others do what they should."""
     ends: dict[str, Ended] = {}
 
@@ -55,8 +63,8 @@ def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
             self.folder, self.work = RunFolder(Path(arguments[0])), arguments[1:]
 
         def listen(self, tell: Callable[[Any], None]) -> Ended:
-            kind, name = self.work[:2]
-            name = kind if kind == "prepare" else name
+            kind = self.work[0]
+            name = kind if kind in ("prepare", "diagnose") else self.work[1]
             return ends[name] if name in ends else getattr(self, kind)()
 
         def prepare(self) -> Ended:
@@ -74,6 +82,10 @@ def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
             settings = {"learning_rate": resolved.learning_rates[arm]}
             done = TrialResult(origin=resolved.origin, arm=arm, seed=seed, status="done", method=arm, settings=settings)
             done.write(self.folder.trial(arm, seed).result)
+            return Ended()
+
+        def diagnose(self) -> Ended:
+            asked.append("diagnose")
             return Ended()
 
         def try_(self) -> Ended:
@@ -158,6 +170,48 @@ def test_a_folder_in_a_file_s_place_is_refused_and_stays(
     with pytest.raises(RunFolderError, match=f"full/seed-0/{name}.json is a folder"):
         run.carry_out()
     assert place.is_dir()
+
+
+def diagnosing(data_folder: Path) -> Recipe:
+    return Recipe.model_validate({**recipe_values(data_folder), "diagnose": "on"})
+
+
+def test_the_trials_are_diagnosed_at_the_end_and_where_the_recipe_says_so(
+    children: dict[str, Ended], asked: list[str], data_folder: Path, tmp_path: Path
+) -> None:
+    recipe = diagnosing(data_folder)
+    assert Run(recipe, RunFolder(tmp_path / "on"), Silent()).carry_out() and asked == ["diagnose"]
+    assert Run(recipe, RunFolder(tmp_path / "on"), Silent()).carry_out() and asked == ["diagnose"] * 2  # not yet there
+    off = recipe.model_copy(update={"diagnose": None})
+    assert Run(off, RunFolder(tmp_path / "off"), Silent()).carry_out() and len(asked) == 2
+    untrained = recipe.model_copy(update={"arms": {"original": recipe.arms["original"]}})
+    assert Run(untrained, RunFolder(tmp_path / "untrained"), Silent()).carry_out() and len(asked) == 2
+
+
+def test_a_diagnosis_that_fails_is_a_warning_and_one_that_is_stopped_ends_the_run(
+    children: dict[str, Ended], data_folder: Path, tmp_path: Path
+) -> None:
+    children["diagnose"] = Ended(failure=Failure(kind="out of memory", message="killed (SIGKILL)", log=""))
+    listener = Silent()
+    assert Run(diagnosing(data_folder), RunFolder(tmp_path), listener).carry_out()
+    assert listener.ended == ["original done", "full done", "lora done"]
+    (warning,) = listener.warned
+    assert warning == (
+        f"not diagnosed: out of memory: killed (SIGKILL); `tuneoff diagnose {tmp_path}` tries it again"
+    )  # fmt: skip
+    children["diagnose"] = Ended(stopped=True)
+    with pytest.raises(InterruptedRunError):
+        Run(diagnosing(data_folder), RunFolder(tmp_path), listener).carry_out()
+
+
+def test_texts_that_are_gone_by_then_are_a_warning(
+    children: dict[str, Ended], asked: list[str], data_folder: Path, tmp_path: Path
+) -> None:
+    recipe = diagnosing(data_folder)
+    evaluation = recipe.evaluation.model_copy(update={"retain": str(tmp_path / "gone.jsonl")})
+    listener = Silent()
+    assert Run(recipe.model_copy(update={"evaluation": evaluation}), RunFolder(tmp_path / "run"), listener).carry_out()
+    assert asked == [] and "gone.jsonl: cannot read" in listener.warned[0]
 
 
 def test_it_runs_outside_of_the_main_thread(children: dict[str, Ended], data_folder: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class VariantLosses(Record):
             update with every matrix cut to rank `value`.
         value: See `kind`.
         validation: The loss of each validation example in nats, summed over its target tokens.
-        retained: The loss of each retained text in nats, summed over its tokens.
+        retained: The loss of each retained text in nats, summed over its tokens; of a `cut` none is computed.
     """
 
     kind: Literal["scale", "cut"]

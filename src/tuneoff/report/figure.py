@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from tuneoff.report.arms import Arm
 from tuneoff.report.comparison import Comparison
-from tuneoff.report.page.sections import Section, sections
+from tuneoff.report.page.section import Section
+from tuneoff.report.page.sections import sections
 
 STYLE = Path(__file__).parent / "page" / "page.css"
 # As high as what it shows, where the page around lets a frame say so.
@@ -41,5 +42,5 @@ class Figure(Section):
 
 
 def figures(arms: Sequence[Arm], comparison: Comparison) -> dict[str, Figure]:
-    """Every section that the run has something to show in, by its title."""
-    return {s.title: Figure(s.title, s.words, s.charts) for s in sections(arms, comparison)}
+    """Every section that the run has charts in, by its title."""
+    return {s.title: Figure(s.title, s.words, s.charts) for s in sections(arms, comparison) if s.charts}

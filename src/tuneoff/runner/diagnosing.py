@@ -134,7 +134,7 @@ class RunDiagnosis:
         engine = trial.resolved.engines[trial.name].name
         dtype = trial.precision.dtype
         scales = [0.0, 1.0, *(scale for scale in self._spec.scales if scale not in (0, 1))]
-        ranks = self._spec.ranks if directions and trial.spec.method == "full" else []
+        ranks = self._spec.ranks if directions and self._validation and trial.spec.method == "full" else []
         if refused is not None:
             scales, ranks = [0.0, 1.0], []
         total, found = len(scales) + len(ranks), []
@@ -145,8 +145,8 @@ class RunDiagnosis:
             computed = engine_for(engine, model, bf16=bf16)
             collate = collator_for(model, trial.tokenizer, trial.resolved.model_class)
             at_once = min(AT_ONCE, trial.recipe.evaluation.batch_size)
-            rows = [*self._validation, *self._texts.rows]
-            nats = row_losses(computed, collate, rows, at_once)
+            retained = self._texts.rows if kind == "scale" else []
+            nats = row_losses(computed, collate, [*self._validation, *retained], at_once)
             parts = nats[: len(self._validation)], nats[len(self._validation) :]
             return VariantLosses(kind=kind, value=value, validation=parts[0], retained=parts[1])
 

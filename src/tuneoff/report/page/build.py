@@ -23,7 +23,6 @@ from tuneoff.report.comparison import Comparison, compare, compare_runs
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, plain
 from tuneoff.report.page.sections import sections
-from tuneoff.report.page.update_sections import update_sections
 from tuneoff.report.side_by_side import side_by_side
 from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
@@ -74,7 +73,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "cost_columns": COST_COLUMNS,
         "cost_rows": cost_rows(comparison),
         "cost_notes": cost_notes(comparison),
-        "sections": [*sections(arms, comparison), *update_sections(arms, comparison)],
+        "sections": sections(arms, comparison),
         "differences": _differences(comparison.evidence),
         "claims": claims(comparison, arms),
         "words": comparison.words,

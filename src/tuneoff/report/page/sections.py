@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-from markupsafe import Markup
 
 from tuneoff.recipe import Words
 from tuneoff.records import TrialResult, read_history
@@ -13,6 +10,8 @@ from tuneoff.report.alike import unlike_text
 from tuneoff.report.arms import Arm
 from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
 from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.page.section import Section
+from tuneoff.report.page.update_sections import update_sections
 from tuneoff.report.svg import Format
 from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.units import bytes_text, count_text, duration_text
@@ -22,27 +21,8 @@ PARTS = ("weights", "gradients", "optimizer", "activations", "temporary", "buffe
 PHASES = ("load", "tokenise", "train", "validate", "save", "evaluate", "score")
 
 
-@dataclass(frozen=True)
-class SectionTable:
-    """A caption, and cells under heads."""
-
-    caption: str
-    heads: list[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, what to see in it, charts and tables."""
-
-    title: str
-    words: str
-    charts: list[Markup]
-    tables: Sequence[SectionTable] = ()
-
-
 def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
-    """Quality against cost, learning, memory, time, scores by example, paired differences."""
+    """Quality against cost, learning, memory, time, scores by example, paired differences; learnt and forgotten."""
     colours = {row.arm: n % 8 for n, row in enumerate(comparison.arms)}
     finished = {arm.name: arm.first for arm in arms if arm.first}
     metric = find_metric(comparison.metrics[0])
@@ -59,7 +39,7 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
         _spread(scores, metric, comparison.words),
         _pairs(scores, metric, comparison, colours),
     ]
-    return [section for section in made if section.charts]
+    return [section for section in made if section.charts] + update_sections(arms, comparison)
 
 
 def _costs(comparison: Comparison, metric: Metric, colours: Mapping[str, int]) -> Section:

@@ -9,7 +9,7 @@ from tuneoff.report.comparison import Comparison
 from tuneoff.report.diagnosis import HEADER, kind_rows, overlap_text
 from tuneoff.report.forgotten import texts_words
 from tuneoff.report.learnt import advice
-from tuneoff.report.page.sections import Section, SectionTable
+from tuneoff.report.page.section import Section, SectionTable
 from tuneoff.report.update_charts import energy_by_rank, gain_by_rank, loss_by_scale, score_by_forgetting
 from tuneoff.score.metrics import find_metric
 
