@@ -52,6 +52,21 @@ def test_all_figures_are_those_of_the_singular_values(shape: tuple[int, int], va
     assert found.rank_of(0.9) == 1 or float(held[found.rank_of(0.9) - 2]) < 0.9
 
 
+def test_an_update_of_low_rank_is_found_without_all_values_and_one_of_full_rank_with_them() -> None:
+    low = low_rank(300, 260, [0.9**n for n in range(40)], seed=5)
+    found = spectrum(low, keep=40)
+    assert len(found.values) == own.SKETCH
+    squares = torch.linalg.svdvals(low.double()).square()
+    assert found.stable_rank == pytest.approx(float(squares.sum() / squares[0]), rel=1e-5)
+    for rank in (1, 8, 32):
+        assert found.energy(rank) == pytest.approx(float(squares[:rank].sum() / squares.sum()), rel=1e-5)
+    kept = found.strongest[:, :8]
+    lost = low - kept @ (kept.T @ low)
+    assert float(lost.square().sum()) == pytest.approx(float(squares[8:].sum()), rel=1e-4)
+    noisy = low + 1e-3 * low.std() * torch.randn(300, 260, generator=torch.Generator().manual_seed(0))
+    assert len(spectrum(noisy).values) == 260
+
+
 def test_a_large_matrix_has_its_largest_values_without_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     update = low_rank(60, 70, [2.0**-n for n in range(12)], seed=3)
     exact = spectrum(update)

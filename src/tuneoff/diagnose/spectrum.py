@@ -12,6 +12,8 @@ RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 STRONGEST = 16  # left singular vectors of an update that are compared with those of another
 EXACT = 2048  # rows or columns up to which all singular values are computed
 LARGEST = 256  # singular values of a larger matrix that are computed
+SKETCH = 96  # singular values that are looked for first: an adapter's update seldom has more
+REST = 1e-9  # of ‖Δ‖²: what an update may have besides, and is then called of low rank (fp32 rounds as much)
 AMONG, COSINE = 10, 0.5  # an intruder is among so many, and less like any of the base's vectors
 
 
@@ -20,7 +22,7 @@ class Spectrum:
     """The singular values of an update Δ (m, n).
 
     Attributes:
-        values: The largest first, in fp64: all min(m, n), or the largest of a larger matrix.
+        values: The largest first, in fp64: all min(m, n), or the largest of a larger matrix or of one of low rank.
         squared_norm: ‖Δ‖², the sum of the squares of all singular values.
         strongest: The left singular vectors of the largest values: (m, as many as are kept), in fp32.
     """
@@ -55,17 +57,29 @@ def spectrum(update: Tensor, keep: int = STRONGEST) -> Spectrum:
     """The spectrum of an update (m, n) that is not all 0, with its `keep` strongest left singular vectors.
 
     In fp64 by the eigenvalues of the smaller Gram matrix, whose error is σ₁ · 1e-8; of a matrix with more than EXACT
-    rows and columns, the largest values alone by a randomized method with a seed of its own (Halko et al. 2011).
+    rows and columns, the largest values alone by a randomized method with a seed of its own (Halko et al. 2011). By
+    that method, too, where it shows that the update is of low rank, as every adapter's is.
     """
     squared_norm = float(update.double().square().sum())
-    if min(update.shape) <= EXACT:
-        values, left = left_vectors(update.double())
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            found = torch.svd_lowrank(update.float(), q=LARGEST, niter=4)
-        values, left = found[1].double(), found[0]
+    found = _largest(update, SKETCH, steps=1) if min(update.shape) > 2 * SKETCH else None
+    if found is None or _rest(update, found[1]) > REST * squared_norm:
+        large = min(update.shape) > EXACT
+        found = _largest(update, LARGEST, steps=4) if large else left_vectors(update.double())
+    values, left = found
     return Spectrum(values, squared_norm, left[:, :keep].float())
+
+
+def _largest(update: Tensor, count: int, steps: int) -> tuple[Tensor, Tensor]:
+    """The largest singular values and their left vectors, by `steps` of subspace iteration: (count), (m, count)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        left, values, _ = torch.svd_lowrank(update.float(), q=count, niter=steps)
+    return values.double(), left
+
+
+def _rest(update: Tensor, left: Tensor) -> float:
+    """What of ‖Δ‖² lies outside of the space of the columns of `left` (m, k), which are orthonormal."""
+    return float((update - left @ (left.T @ update)).double().square().sum())
 
 
 def left_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
