@@ -26,7 +26,9 @@ from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import recipe_of, trials
 from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.records import Diagnosis, Resolved, TrialResult, UpdateLosses, read_history
+from tuneoff.report.comparison import compare
 from tuneoff.report.diagnosis import diagnosis_lines, energy_held
+from tuneoff.report.page import write_report
 from tuneoff.runner.diagnosed import is_diagnosed
 from tuneoff.runner.diagnosing import diagnose_run, stored_dtype
 
@@ -163,6 +165,12 @@ def test_one_s_own_texts_are_scored_in_the_place_of_those_that_ship(copy: RunFol
     found = UpdateLosses.read(copy.trial("full", 0).losses)
     assert found.texts.conditioned == ["rest", "target"] and found.texts.source == str(path)
     assert [len(v.retained) for v in found.variants] == [2] * 3 + [0] * 3
+    assert [sorted(v.scores) for v in found.variants] == [["rouge1", "rouge2", "rougeL"]] * 2 + [[]] * 4
+    told = compare(copy)[0].forgotten
+    assert told is not None and list(told.scores) == ["original", "full", "lora", "dora"]
+    assert told.scores["original"] == found.variants[0].scores and told.scores["full"] == found.variants[1].scores
+    write_report(copy)
+    assert "What was written for the 1 retained inputs that have a target" in copy.report.read_text(encoding="utf-8")
     path.unlink()
     with pytest.raises(DataError, match=r"own\.jsonl: cannot read"):
         diagnose_run(copy, QUIET)

@@ -50,10 +50,17 @@ def texts_sha256(texts: Sequence[RetainedText]) -> str:
 
 @dataclass(frozen=True)
 class RetainedRows:
-    """Retained texts as rows with `input_ids` and `labels`, and what is noted of them."""
+    """Retained texts as a model reads them.
+
+    Attributes:
+        rows: Each with `input_ids` and `labels`.
+        mark: What is noted of them.
+        asked: The token ids that a model is asked by for each text that has a target, and that target.
+    """
 
     rows: list[dict[str, list[int]]]
     mark: RetainedMark
+    asked: list[tuple[list[int], str]]
 
 
 def retained_rows(
@@ -66,9 +73,11 @@ def retained_rows(
     is scored, after the input as the user's turn of the model's chat template, if it has one. Texts are cut at the
     run's lengths. Raises DataError where a text has nothing to be scored on.
     """
-    rows, conditioned = [], []
+    rows, conditioned, asked = [], [], []
     for number, text in enumerate(texts, start=1):
-        row, how = _row(text, tokenizer, tokenization)
+        prompt, row, how = _row(text, tokenizer, tokenization)
+        if text.target is not None:
+            asked.append((prompt, text.target))
         if not _scored(row):
             raise DataError(f"evaluation.retain, text {number}: {text.text[:60]!r} is too short to be scored")
         rows.append(row)
@@ -80,22 +89,23 @@ def retained_rows(
         tokens=[_scored(row) for row in rows],
         conditioned=conditioned,
     )
-    return RetainedRows(rows, mark)
+    return RetainedRows(rows, mark, asked)
 
 
 def _row(
     text: RetainedText, tokenizer: PreTrainedTokenizerBase, run: Tokenization
-) -> tuple[dict[str, list[int]], Literal["whole", "rest", "target"]]:
+) -> tuple[list[int], dict[str, list[int]], Literal["whole", "rest", "target"]]:
+    """What a model is asked by, the row that its loss is of, and what of the text that is."""
     chat = run.chat if text.target is not None else None
     rendering = TemplateRendering(Prompt("{input}"), "input", chat)
     own = Tokenization(tokenizer, run.model_class, rendering, run.max_source_length, run.max_target_length, chat)
     if text.target is None and run.model_class == "causal":
         ids: list[int] = tokenizer(text.text, verbose=False)["input_ids"][: run.max_source_length]
-        return {"input_ids": ids, "labels": [IGNORED, *ids[1:]]}, "whole"
+        return [], {"input_ids": ids, "labels": [IGNORED, *ids[1:]]}, "whole"
     before, target = (text.text, text.target) if text.target is not None else _halves(text.text)
     (prompt, _), *_ = own.prompts([{"input": before}])
     (row,) = own.with_targets(prompt, [target])
-    return row, "target" if text.target is not None else "rest"
+    return prompt, row, "target" if text.target is not None else "rest"
 
 
 def _halves(text: str) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tuneoff.records.base import Record
 from tuneoff.records.run import RunMark
 
@@ -35,12 +37,15 @@ class VariantLosses(Record):
         value: See `kind`.
         validation: The loss of each validation example in nats, summed over its target tokens.
         retained: The loss of each retained text in nats, summed over its tokens; of a `cut` none is computed.
+        scores: The figures of the run's metrics of texts on the retained inputs that have a target, by metric; of the
+            original and of the trained model alone.
     """
 
     kind: Literal["scale", "cut"]
     value: float
     validation: list[float]
     retained: list[float]
+    scores: dict[str, float] = Field(default_factory=dict)
 
 
 class UpdateLosses(Record):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
+from pydantic import Field
 
-from tuneoff.records import Record, RetainedMark, UpdateLosses
+from tuneoff.records import Record, RetainedMark, UpdateLosses, VariantLosses
 from tuneoff.report.arms import Arm
 from tuneoff.score.evidence import Evidence, Figures, PairedDifference, weigh
 
@@ -24,12 +26,15 @@ class Forgotten(Record):
         original: What the original model is called here: its arm, or `the original model` where it has none.
         evidence: Means of the original and of every arm, and differences of all pairs, with their intervals.
         by_kind: By arm and kind of text: how much the loss has risen, over all seeds.
+        scores: By arm (the original first) and metric: the figures of what was written for retained inputs that have
+            a target, over all seeds; empty where there are none.
     """
 
     texts: RetainedMark
     original: str
     evidence: Evidence
     by_kind: dict[str, dict[str, float]]
+    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
 
     def change(self, arm: str) -> PairedDifference:
         """How much higher the arm's loss is than the original's: above 0 where something was forgotten."""
@@ -64,13 +69,31 @@ def forgotten(arms: Sequence[Arm]) -> Forgotten | None:
         rise = (nats[place] - nats[0]).mean(0)
         chosen = {kind: np.array([own == kind for own in mark.kinds]) for kind in kinds}
         by_kind[arm.name] = {kind: float(rise[own].sum() / tokens[own].sum()) for kind, own in chosen.items()}
-    return Forgotten(texts=mark, original=original, evidence=evidence, by_kind=by_kind)
+    first = [known[0].losses[seed] for seed in seeds]
+    scores = {original: _scores(first, 0.0)}
+    scores |= {arm.name: _scores([arm.losses[seed] for seed in seeds], 1.0) for arm in known}
+    return Forgotten(
+        texts=mark,
+        original=original,
+        evidence=evidence,
+        by_kind=by_kind,
+        scores=scores if scores[original] else {},
+    )
+
+
+def _scores(losses: Sequence[UpdateLosses], scale: float) -> dict[str, float]:
+    found = [_variant(one, scale).scores for one in losses]
+    return {name: fmean(own[name] for own in found) for name in found[0]}
 
 
 def _nats(losses: UpdateLosses, scale: float) -> list[float]:
+    return _variant(losses, scale).retained
+
+
+def _variant(losses: UpdateLosses, scale: float) -> VariantLosses:
     variant = losses.variant("scale", scale)
     assert variant is not None
-    return variant.retained
+    return variant
 
 
 def forgotten_sentences(found: Forgotten, baseline: str | None) -> list[str]:

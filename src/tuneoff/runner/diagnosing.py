@@ -14,6 +14,7 @@ import torch
 from tuneoff.data.batches import collator_for
 from tuneoff.data.retained import RetainedRows, retained_rows, retained_texts
 from tuneoff.data.tokens import IGNORED, load_tokens
+from tuneoff.decode.generate import generate
 from tuneoff.decode.likelihood import AT_ONCE, Rows, row_losses
 from tuneoff.diagnose.diagnosis import diagnose
 from tuneoff.diagnose.spectrum import RANKS, STRONGEST
@@ -22,7 +23,7 @@ from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device
-from tuneoff.model.engines import engine_for
+from tuneoff.model.engines import Engine, engine_for
 from tuneoff.model.merge import can_merge, shared_adapted_layers
 from tuneoff.model.quiet import quiet
 from tuneoff.model.saved import load_adapter
@@ -31,6 +32,7 @@ from tuneoff.recipe import Recipe, recipe_of
 from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.records import (
     Diagnosis,
+    Prediction,
     Retained,
     TrialResult,
     UpdateLosses,
@@ -38,6 +40,8 @@ from tuneoff.records import (
 )
 from tuneoff.runner.diagnosed import finished_trials
 from tuneoff.runner.finished import Finished
+from tuneoff.score.metrics import find_metrics
+from tuneoff.score.summary import scored, summarise
 from tuneoff.score.update import loss_change
 
 Directions = Mapping[str, torch.Tensor]
@@ -148,7 +152,8 @@ class RunDiagnosis:
             retained = self._texts.rows if kind == "scale" else []
             nats = row_losses(computed, collate, [*self._validation, *retained], at_once)
             parts = nats[: len(self._validation)], nats[len(self._validation) :]
-            return VariantLosses(kind=kind, value=value, validation=parts[0], retained=parts[1])
+            scores = self._scores(trial, computed) if kind == "scale" and value in (0, 1) else {}
+            return VariantLosses(kind=kind, value=value, validation=parts[0], retained=parts[1], scores=scores)
 
         for scale in scales:
             if scale == 0 and engine in self._originals:
@@ -166,6 +171,31 @@ class RunDiagnosis:
             found.append(measure(subject, "cut", float(rank)))
             self._tell.progress(len(found), total)
         return found
+
+    def _scores(self, trial: Finished, engine: Engine) -> dict[str, float]:
+        """What the engine's model scores on the retained inputs that have a target, by the run's metrics of texts."""
+        asked, evaluation = self._texts.asked, trial.recipe.evaluation
+        metrics = [metric for metric in find_metrics(evaluation.metrics) if metric.by_text]
+        if not asked or not metrics:
+            return {}
+        outputs = generate(
+            engine,
+            trial.tokenizer,
+            [prompt for prompt, _ in asked],
+            max_new_tokens=evaluation.max_new_tokens,
+            search=evaluation.search,
+            batch_size=evaluation.batch_size,
+            report=lambda *_: None,
+            chat=trial.resolved.chat,
+        )
+        references = [[target] for _, target in asked]
+        scorers = {metric.name: metric.prepare(references) for metric in metrics}
+        written = [
+            Prediction(id="", input="", references=own, prediction=output.text, truncated=output.truncated, scores={})
+            for own, output in zip(references, outputs, strict=True)
+        ]
+        found = summarise([scored(one, scorers) for one in written], metrics)
+        return {metric.name: metric.of_trial(found.metrics[metric.name]) for metric in metrics}
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -60,5 +60,11 @@ def _forgotten(comparison: Comparison, colours: Mapping[str, int]) -> Section:
         charts.append(loss_by_scale(moved, colours))
     kinds = list(dict.fromkeys(found.texts.kinds))
     rows = [(arm, *(f"{own[kind]:+.3f}" for kind in kinds)) for arm, own in found.by_kind.items()]
-    table = SectionTable("Rise of the loss by kind of text, nats a token", ["arm", *kinds], rows)
-    return Section("What was forgotten", words, charts, [table])
+    tables = [SectionTable("Rise of the loss by kind of text, nats a token", ["arm", *kinds], rows)]
+    if found.scores:
+        metrics = [find_metric(name) for name in found.scores[found.original]]
+        answers = [(arm, *(m.shown(own[m.name]) for m in metrics)) for arm, own in found.scores.items()]
+        count = found.texts.conditioned.count("target")
+        caption = f"What was written for the {count} retained inputs that have a target"
+        tables.append(SectionTable(caption, ["arm", *(metric.label for metric in metrics)], answers))
+    return Section("What was forgotten", words, charts, tables)
