@@ -4,9 +4,9 @@
 
 Five ways to train the same model on the same examples, each in a process of its own that works only when it is told
 to (bench/speed_ways.py): the course notebook's, a careful user's of plain libraries, tuneoff full and LoRA, and peft on
-the careful user's. A round lets each train on the same 160 examples (the notebook, whose steps are all alike, on
-fewer) and then generate for the same test dialogues. Times are medians over the rounds after a first one that is
-dropped; the spread is the interquartile range. FOLDER holds DialogSum's splits as jsonl.
+the careful user's. A round lets each train on the same examples, 160 or of a large shape 16 (the notebook, whose steps
+are all alike, on fewer), and then generate for the same test dialogues. Times are medians over the rounds after a first
+one that is dropped; the spread is the interquartile range. FOLDER holds DialogSum's splits as jsonl.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -30,17 +31,32 @@ from speed_ways import EXAMPLES_PER_STEP, PRECISION, WAYS, Spec
 from tuneoff.data.tokens import load_tokens
 from tuneoff.folder import RunFolder
 
-EXAMPLES = 160  # of a round
-NOTEBOOK_STEPS = {
-    "flan-t5-small": 1,
-    "flan-t5-base": 1,
-    "nano": 6,
-    "llama-3m": 6,
-    "smollm2-135m": 1,
-    "llama-1b": 1,
-    "llama-8b": 1,
-}  # of a round
-GENERATED, ONE_BY_ONE = 64, 6  # test dialogues of a round; the notebook's, one at a time
+
+@dataclass(frozen=True)
+class Round:
+    """How much every way does in a round.
+
+    Attributes:
+        examples: What is trained on.
+        generated: Test dialogues that are written for.
+        notebook_steps: Training steps of the notebook's way, which are all alike.
+        one_by_one: Test dialogues that the notebook's way writes for, one at a time.
+    """
+
+    examples: int = 160
+    generated: int = 64
+    notebook_steps: int = 1
+    one_by_one: int = 6
+
+
+LARGE = Round(examples=16, generated=8, one_by_one=1)  # a step of these takes many seconds on two cores
+ROUNDS = {
+    "nano": Round(notebook_steps=6),
+    "llama-3m": Round(notebook_steps=6),
+    "smollm2-135m": LARGE,
+    "llama-1b": LARGE,
+    "llama-8b": LARGE,
+}
 
 
 class Way:
@@ -89,15 +105,16 @@ def matrix_peak(dtype: torch.dtype) -> float:
 def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -> dict[str, Any]:
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
-    asked = recipe(shape, data, test=GENERATED)
+    own = ROUNDS.get(shape, Round())
+    asked = recipe(shape, data, test=own.generated)
     resolved = resolved_for(asked, folder)
-    steps = EXAMPLES // EXAMPLES_PER_STEP
+    steps = own.examples // EXAMPLES_PER_STEP
     spec = Spec(
         shape=shape,
         model=resolved.model_path,
         tokenizer=resolved.tokenizer_path,
         tokens=resolved.tokens,
-        examples=EXAMPLES,
+        examples=own.examples,
         rounds=rounds + 2,  # the first is dropped, and a part of one goes to memory
         work=str(work),
     )
@@ -110,7 +127,7 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
     for number in range(rounds + 1):
         peak = matrix_peak(PRECISION.dtype)
         for way in ways:
-            count = NOTEBOOK_STEPS[shape] if way.name == "notebook" else steps
+            count = own.notebook_steps if way.name == "notebook" else steps
             if number:
                 answer = way.ask("train", count)
                 train[way.name].append(answer["examples"] / answer["seconds"])
@@ -124,11 +141,11 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
     losses = {way.name: way.ask("finish")["loss"] for way in ways}
     for number in range(rounds + 1):
         for way in ways:
-            answer = way.ask("generate", ONE_BY_ONE if way.name == "notebook" else GENERATED)
+            answer = way.ask("generate", own.one_by_one if way.name == "notebook" else own.generated)
             if number:
                 generate[way.name].append(answer["examples"] / answer["seconds"])
         print(f"generation, round {number} of {rounds}", file=sys.stderr)
-    work_done = model_flops(spec.model, load_tokens(spec.tokens["train"]).select(range(EXAMPLES)))
+    work_done = model_flops(spec.model, load_tokens(spec.tokens["train"]).select(range(own.examples)))
     return {
         "shape": shape,
         "rounds": rounds,
@@ -140,8 +157,11 @@ def measure(shape: str, data: str, rounds: int, chosen: list[str], work: Path) -
             name: {
                 "train": train[name],
                 "generate": generate[name],
-                "tokens_per_second": median(train[name]) * work_done.tokens / EXAMPLES,
-                "share_of_peak": median(train[name]) / EXAMPLES * work_done.flops(WAYS[name].frozen) / median(peaks),
+                "tokens_per_second": median(train[name]) * work_done.tokens / own.examples,
+                "share_of_peak": median(train[name])
+                / own.examples
+                * work_done.flops(WAYS[name].frozen)
+                / median(peaks),
                 "peak_bytes": memory[name],
                 "loss": losses[name],
             }

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from shapes import SHAPES, recipe, resolved_for
-from speed import EXAMPLES, Way, spread
+from speed import Round, Way, spread
 from speed_ways import EXAMPLES_PER_STEP, Spec
 from tuneoff.folder import RunFolder
 from tuneoff.runner.process import CHILD_DEFAULTS
@@ -58,8 +58,9 @@ def measure(shape: str, data: str, rounds: int, steps: int, work: Path) -> dict[
     folder = RunFolder(work / "run")
     folder.path.mkdir(parents=True)
     resolved = resolved_for(recipe(shape, data, test=1), folder)
-    epochs = 1 + (1 + len(OTHERS) * (rounds + 1)) * steps * EXAMPLES_PER_STEP // EXAMPLES
-    spec = Spec(resolved.model_path, resolved.tokenizer_path, resolved.tokens, EXAMPLES, epochs, str(work))
+    examples = Round().examples
+    epochs = 1 + (1 + len(OTHERS) * (rounds + 1)) * steps * EXAMPLES_PER_STEP // examples
+    spec = Spec(shape, resolved.model_path, resolved.tokenizer_path, resolved.tokens, examples, epochs, str(work))
     (work / "spec.json").write_text(json.dumps(vars(spec)))
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "KMP_", "GOMP_"))}
     ways = {

@@ -26,6 +26,7 @@ SETTINGS = [
     "data.limit={train: 32, validation: 4, test: 8}",
     "training={epochs: 1, examples_per_step: 8, micro_batch: 8}",
     "evaluation.max_new_tokens=16",
+    "diagnose={ranks: [4], scales: []}",
 ]"""
 
 
