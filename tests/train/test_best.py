@@ -46,7 +46,7 @@ def test_what_is_kept_are_the_weights_of_the_best_step_to_the_bit(
     at_four, stopped = train(setup, method, tmp_path / "four", spec(precision), stop=4)
     last, _ = train(setup, method, tmp_path / "last", spec(precision, keep="last"))
     best, outcome = train(setup, method, tmp_path / "best", spec(precision))
-    again, _ = train(setup, method, tmp_path / "again", spec(precision), stop=7)
+    train(setup, method, tmp_path / "again", spec(precision), stop=7)
     resumed, outcome_resumed = train(setup, method, tmp_path / "again", spec(precision))
     assert stopped.stopped and not outcome.stopped and outcome_resumed.resumed_from_step == 7
     assert (outcome.steps, outcome.kept) == (10, Validation(4, 3.0, outcome.validations[1].train_seconds))
