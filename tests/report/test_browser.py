@@ -31,7 +31,7 @@ def test_it_opens_without_a_complaint_and_fetches_nothing(opened: Opened) -> Non
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.endswith("/report.html")] == []
     assert opened.page.title().endswith("full fine-tuning or a few weights?")  # no text of a dialogue was executed
-    assert opened.page.locator("svg").count() == 11
+    assert opened.page.locator("svg").count() == 12
     assert all(box["height"] > 50 for svg in opened.page.locator("svg").all() if (box := svg.bounding_box()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from tests.report.made import NASTY, made_run
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
+from tuneoff.records import KeptStep, Parameters, Trained, TrialResult
+from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report, write_report_of_runs
+from tuneoff.report.table import notes
 
 
 class Tags(HTMLParser):
@@ -41,7 +45,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     html = folder.report.read_text(encoding="utf-8")
     tags = Tags(html)
     assert tags.open == []
-    assert tags.found.count("svg") == 3 + 2 + 1 + 1 + 1 + 3  # costs, learning, memory, time, scores, pairs
+    assert tags.found.count("svg") == 3 + 3 + 1 + 1 + 1 + 3  # costs, learning, memory, time, scores, pairs
     assert tags.found.count("article") == 60
     assert "lora keeps " in html
     assert "99 % fewer gradients" in html
@@ -117,3 +121,30 @@ def test_runs_that_were_scored_differently_are_refused_with_the_reason(tmp_path:
     with pytest.raises(RunFolderError, match=r"a/original and b/full were scored differently, in n \(60 and 61\)"):
         write_report_of_runs(runs, tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_step_that_was_kept_is_told_with_what_came_after(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    path = folder.trial("full", 0).result
+    result = TrialResult.read(path)
+    trained = Trained(
+        parameters=Parameters(trainable=1, total=1), engine="t5", seconds={}, memory=None, steps=80,
+        kept=KeptStep(
+            step=60, validation_loss=2.5, last_loss=2.75, steps_after=20, seconds_after=95.0, stopped_early=80
+        ),
+        examples=8, target_tokens=8, final_loss=1.0, resumed_from_step=None, checkpoints_rejected=[],
+    )  # fmt: skip
+    result.model_copy(update={"training": trained}).write(path)
+    with folder.trial("full", 0).history.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 60, "eval_loss": 2.5, "train_seconds": 30.0}) + "\n")
+    comparison, _ = compare(folder)
+    told = [note for note in notes(comparison) if "kept" in note]
+    assert told == [
+        "full: the weights of step 60 are kept, whose validation loss 2.500 is the lowest (2.750 after 20 more steps, "
+        "which took 1m 35s); stopped early, after step 80"
+    ]
+    assert any("of the steps that both arms did" in note for note in notes(comparison))
+    write_report(folder)
+    page = folder.report.read_text(encoding="utf-8")
+    assert page.count(">kept</text>") == 3  # by steps, by seconds, by weights updated
+    assert page.count("Loss by weights updated: steps × trainable parameters") == 2

@@ -170,6 +170,14 @@ class Recipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _best_by_what_is_not_scored(self) -> Self:
+        if self.training.keep == "best" and self.data.splits.validation is None:
+            raise ValueError("training.keep: best needs a validation split, and data.splits.validation is null")
+        if self.training.keep == "best" and self.evaluation.split == "validation":
+            raise ValueError("training.keep: best would choose on the split that is scored: evaluation.split")
+        return self
+
+    @model_validator(mode="after")
     def _tune_where_it_is_not_scored(self) -> Self:
         tuned = [name for name, arm in self.arms.items() if arm.tune is not None]
         if tuned and self.data.splits.validation is None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tuneoff.recipe.spec import Spec, Text
 
 
 class TrainingSpec(Spec):
-    """How every arm that trains is trained: the same for all. Names and defaults follow transformers' arguments."""
+    """How every arm that trains is trained: the same for all. Names and defaults follow transformers' arguments.
+
+    The loss on the validation split is computed every `eval_steps` steps, or after each epoch, and at the end. `keep`
+    says which weights are saved: those of the last step, or those whose validation loss is lowest. A training stops
+    early after `early_stopping_patience` validations without a lower loss.
+    """
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -26,3 +31,12 @@ class TrainingSpec(Spec):
     activation_checkpointing: bool = False
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     report_to: list[Text] = Field(default=[])
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    keep: Literal["last", "best"] = "last"
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _stopped_where_the_best_is_kept(self) -> Self:
+        if self.early_stopping_patience is not None and self.keep != "best":
+            raise ValueError("`early_stopping_patience` stops after the best weights: set `keep: best`, too")
+        return self

@@ -14,6 +14,7 @@ from tuneoff.records.times import BUSY, PartTime, read_times
 from tuneoff.records.trial import (
     Failure,
     FailureKind,
+    KeptStep,
     MachineLoad,
     Memory,
     Parameters,
@@ -41,6 +42,7 @@ __all__ = [
     "Floor",
     "GgufFile",
     "Interval",
+    "KeptStep",
     "MachineLoad",
     "MatrixDiagnosis",
     "Memory",

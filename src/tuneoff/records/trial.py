@@ -122,6 +122,26 @@ class Scores(Record):
         return {**values.pop("metrics"), **values}
 
 
+class KeptStep(Record):
+    """Which weights were kept where those with the lowest validation loss are, and what the steps after them cost.
+
+    Attributes:
+        step: The optimizer step after which the weights were kept.
+        validation_loss: Their loss on the validation split, in nats a target token.
+        last_loss: That after the last step that was done.
+        steps_after: The steps that were done after the kept one.
+        seconds_after: The seconds of training that these took.
+        stopped_early: The step after which training stopped early; None where all planned steps were done.
+    """
+
+    step: int
+    validation_loss: float
+    last_loss: float
+    steps_after: int
+    seconds_after: float
+    stopped_early: int | None = None
+
+
 class Trained(Record):
     """What the process that trained measured, written once its model is saved.
 
@@ -135,7 +155,8 @@ class Trained(Record):
         process_peak: The most that the process held in any phase, as `Memory.process_peak`.
         load: What other programs did meanwhile, by phase.
         environment: What it was trained on.
-        steps: Optimizer steps.
+        steps: Optimizer steps that were done.
+        kept: The weights that were kept, where those with the lowest validation loss are; None where the last ones are.
         examples: Examples trained on, each as often as it was.
         target_tokens: Their target tokens.
         final_loss: The mean loss at the end, in nats a target token.
@@ -155,6 +176,7 @@ class Trained(Record):
     load: dict[str, MachineLoad] = Field(default_factory=dict)
     environment: dict[str, Any] | None = None
     steps: int
+    kept: KeptStep | None = None
     examples: int
     target_tokens: int
     final_loss: float | None

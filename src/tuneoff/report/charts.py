@@ -60,19 +60,25 @@ def _label_left(at: float, arm: str, others: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm's losses: (x, nats a token) while training, and on the validation split."""
+    """One arm's losses: (x, nats a token) while training, and on the validation split.
+
+    `kept` is the place in `validation` of the weights that were kept, where they are not simply the last.
+    """
 
     arm: str
     colour: int
     train: Sequence[tuple[float, float]]
     validation: Sequence[tuple[float, float]]
+    kept: int | None = None
 
 
-def learning(curves: Sequence[Curve], label: str, form: Format) -> Markup:
-    """Loss by steps or by time: training as lines, validation as dots."""
+def learning(curves: Sequence[Curve], label: str, form: Format, *, log: bool = False) -> Markup:
+    """Loss by steps, by time or by weights updated: training as lines, validation as dots."""
     drawing = Drawing(WIDTH, HEIGHT, f"Loss by {label}")
     every = [point for c in curves for point in (*c.train, *c.validation)]
     x = Axis(0.0, max(a for a, _ in every) or 1.0, LEFT, WIDTH - RIGHT)
+    if log:
+        x = around([a for a, _ in every], LEFT, WIDTH - RIGHT, log=True)
     y = around([b for _, b in every], HEIGHT - BOTTOM, TOP)
     drawing.upright(y, LEFT, WIDTH - RIGHT, "loss, nats a target token", lambda v: f"{v:g}")
     drawing.across(x, HEIGHT - BOTTOM, label, form)
@@ -83,6 +89,9 @@ def learning(curves: Sequence[Curve], label: str, form: Format) -> Markup:
             drawing.path([(x.at(a), y.at(b)) for a, b in c.train], f"s{c.colour}")
         for a, b in c.validation:
             drawing.dot(x.at(a), y.at(b), f"c{c.colour}", f"{c.arm}, validation: {b:.3f} at {form(a)}")
+        if c.kept is not None:
+            a, b = c.validation[c.kept]
+            drawing.text(x.at(a), y.at(b) - 9, "kept", "tick", "middle")
     return drawing.markup()
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from tuneoff.errors import RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import KeepSpec, Words, recipe_of
-from tuneoff.records import BUSY, Checks, Floor, Parameters, Range, Record, Resolved, Tuning, read_times
+from tuneoff.records import BUSY, Checks, Floor, KeptStep, Parameters, Range, Record, Resolved, Tuning, read_times
 from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
@@ -50,6 +50,7 @@ class ArmRow(Record):
         empty_outputs: Outputs without text, over all seeds.
         truncated_outputs: Outputs that reached `max_new_tokens` without an end, over all seeds.
         failures: How trials died, a line each.
+        kept: Which step's weights each finished trial kept, where those with the lowest validation loss are.
     """
 
     arm: str
@@ -72,6 +73,7 @@ class ArmRow(Record):
     empty_outputs: int
     truncated_outputs: int
     failures: list[str]
+    kept: tuple[KeptStep, ...] = ()
 
 
 class Sample(Record):
@@ -257,6 +259,7 @@ def _row(arm: Arm, metrics: Sequence[Metric]) -> ArmRow:
         failures=[
             f"seed {r.seed}: {r.failure.kind}: {r.failure.message}" for r in arm.results.values() if r and r.failure
         ],
+        kept=tuple(r.training.kept for r in done if r.training is not None and r.training.kept is not None),
     )
 
 

@@ -16,6 +16,7 @@ from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.forgotten import texts_words
+from tuneoff.report.kept import kept_notes
 from tuneoff.report.verdict import verdict
 from tuneoff.score.metrics import Metric, find_metric, find_metrics
 from tuneoff.units import NONE, count_text, duration_text
@@ -158,6 +159,7 @@ def notes(comparison: Comparison) -> list[str]:
         by_seed = {arm: means[judged.name] for arm, means in evidence.by_seed.items()}
         notes += [_by_seed(arm, judged, means) for arm, means in by_seed.items() if len(set(means)) > 1]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
+    notes += kept_notes(comparison.arms)
     checks = checks_text(comparison.arms)
     if checks is not None:
         notes.append(checks)

@@ -13,6 +13,7 @@ from tuneoff.units import bytes_text
 
 STATES = 3  # a checkpoint beside what is saved: each trained weight, and AdamW's two moments of it
 CHECKPOINTS = 3  # that a trial has at once: the two that it keeps, and the one that is being written
+BEST = 2  # copies of the weights with `training.keep: best`: the best so far, and a better one that is being written
 
 
 def require_space(folder: RunFolder, recipe: Recipe, plan: Plan, trials: Sequence[Trial]) -> None:
@@ -29,7 +30,8 @@ def require_space(folder: RunFolder, recipe: Recipe, plan: Plan, trials: Sequenc
         size = (arm.saved_bytes or 0) if arm is not None else 0
         seconds = (arm.seconds or {}).get("train") if arm is not None else None
         short = seconds is not None and seconds.high < 60 * recipe.training.checkpoint_minutes
-        checkpoints.append(STATES * size * (1 if short else CHECKPOINTS))
+        best = BEST if recipe.training.keep == "best" else 0
+        checkpoints.append((STATES * (1 if short else CHECKPOINTS) + best) * size)
         saved += size
         own = folder.trial(trial.arm, trial.seed).path
         there += sum(path.stat().st_size for path in own.rglob("*") if path.is_file())

@@ -16,7 +16,7 @@ from tuneoff.model.engines import ENGINES, engine_for
 from tuneoff.model.methods import held_dtype
 from tuneoff.model.saved import load_arm, save_whole
 from tuneoff.recipe import Trial
-from tuneoff.records import Checks, PhaseMemory, Resolved, Trained
+from tuneoff.records import Checks, KeptStep, PhaseMemory, Resolved, Trained
 from tuneoff.runner.beginning import load_steps, make_ready
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import Stop, StoppedError
@@ -84,7 +84,7 @@ class TrialTraining(TrialProcess):
         loss = self._finish(training)
         with self._phase("save"):
             save_whole(ready.model, tokenizer, self._folder.model, ready.start)
-        taken = steps.taken()
+        taken = steps.taken(outcome.steps)
         del ready
         training.release()
         gc.collect()
@@ -100,7 +100,8 @@ class TrialTraining(TrialProcess):
             process_peak=self._meter.process_peak(),
             load=self._clock.loads(),
             environment=describe_environment(self._device),
-            steps=steps.count,
+            steps=outcome.steps,
+            kept=_kept_step(outcome, steps.count),
             examples=len(taken),
             target_tokens=steps.target_tokens(taken),
             final_loss=outcome.final_loss,
@@ -191,6 +192,20 @@ class TrialTraining(TrialProcess):
             return PhaseMemory.read(self._folder.step_memory)
         except DamagedFileError as error:  # of the attempt that this one goes on from
             return PhaseMemory(peak=None, process_peak=None, not_measured=str(error))
+
+
+def _kept_step(outcome: Outcome, planned: int) -> KeptStep | None:
+    if outcome.kept is None:
+        return None
+    last = outcome.validations[-1]
+    return KeptStep(
+        step=outcome.kept.step,
+        validation_loss=outcome.kept.loss,
+        last_loss=last.loss,
+        steps_after=outcome.steps - outcome.kept.step,
+        seconds_after=last.train_seconds - outcome.kept.train_seconds,
+        stopped_early=outcome.steps if outcome.steps < planned else None,
+    )
 
 
 def _larger(one: PhaseMemory, other: PhaseMemory) -> PhaseMemory:

@@ -62,6 +62,10 @@ class ExactAdamW(Optimizer):
             weight.data = _joined(weight.data, rest)
         self.rests = {}
 
+    def rest_of(self, weight: Tensor) -> Tensor | None:
+        """What a weight of the model, or a tensor that shares its values, lacks to its fp32 value; None if nothing."""
+        return next((rest for own, rest in self.rests.items() if own.data_ptr() == weight.data_ptr()), None)
+
     @torch.no_grad()
     def round_ties(self) -> None:
         """Round the weights whose fp32 value lies halfway between two bf16 numbers to the even one, at the end.

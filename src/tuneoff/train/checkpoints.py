@@ -68,9 +68,9 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{position.step}"
-    with room_for(path, sum(tensor.nbytes for tensor in _held(model).values())):
+    with room_for(path, sum(tensor.nbytes for tensor in held(model).values())):
         _write(path, position, model, optimizer, scheduler, origin)
-    _verified(path)  # before the older ones go
+    verified(path)  # before the older ones go
     for old in _by_step(folder)[KEPT:]:
         shutil.rmtree(old)
 
@@ -80,7 +80,7 @@ def _write(path: Path, position: Position, model: Any, optimizer: Any, scheduler
     folder = path.parent
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".checkpoint-"))
     try:
-        save_file({name: tensor.contiguous() for name, tensor in _held(model).items()}, temporary / WEIGHTS)
+        save_file({name: tensor.contiguous() for name, tensor in held(model).items()}, temporary / WEIGHTS)
         torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
         state = {
             "scheduler": scheduler.state_dict(),
@@ -89,7 +89,7 @@ def _write(path: Path, position: Position, model: Any, optimizer: Any, scheduler
             "window": list(position.window),
         }
         torch.save(state, temporary / STATE)
-        _seal(temporary, position, origin)
+        seal(temporary, position, origin)
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     except BaseException:
@@ -101,11 +101,11 @@ def _write(path: Path, position: Position, model: Any, optimizer: Any, scheduler
 def load(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> Position:
     """Put all that the checkpoint holds into a model that was made ready as before, and its optimizer and schedule."""
     saved = load_file(checkpoint.path / WEIGHTS)
-    held = _held(model)
-    if {name: value.dtype for name, value in saved.items()} != {name: value.dtype for name, value in held.items()}:
+    own = held(model)
+    if {name: value.dtype for name, value in saved.items()} != {name: value.dtype for name, value in own.items()}:
         raise ValueError(f"{checkpoint.path} is a checkpoint of another model, method or precision")
     with torch.no_grad():
-        for name, tensor in held.items():
+        for name, tensor in own.items():
             tensor.copy_(saved[name])
     # By memory map: the file's tensors are read where they are copied to, and never lie in memory twice.
     optimizer.load_state_dict(torch.load(checkpoint.path / OPTIMIZER, map_location="cpu", mmap=True, weights_only=True))
@@ -125,7 +125,7 @@ def newest_whole(folder: Path, origin: RunMark | None = None) -> tuple[Checkpoin
     found = None
     for path in _by_step(folder):
         try:
-            found = Checkpoint(path, _verified(path))
+            found = Checkpoint(path, verified(path))
             break
         except UnreadableFileError:
             raise
@@ -138,14 +138,14 @@ def newest_whole(folder: Path, origin: RunMark | None = None) -> tuple[Checkpoin
     return found, list(rejected.values())
 
 
-def _held(model: Any) -> dict[str, torch.Tensor]:
+def held(model: Any) -> dict[str, torch.Tensor]:
     """What training may change: each trained parameter once, and every buffer."""
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     buffers = {name: buffer for name, buffer in model.named_buffers() if buffer.untyped_storage().nbytes()}
     return {**trained, **buffers}
 
 
-def _seal(path: Path, position: Position, origin: RunMark | None) -> None:
+def seal(path: Path, position: Position, origin: RunMark | None) -> None:
     """Make every file durable, then write the manifest."""
     files = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
@@ -156,7 +156,7 @@ def _seal(path: Path, position: Position, origin: RunMark | None) -> None:
     manifest.write(path / MANIFEST)
 
 
-def _verified(path: Path) -> Manifest:
+def verified(path: Path) -> Manifest:
     """The manifest of a whole checkpoint. Raises ValueError that says what is wrong with it."""
     if not (path / MANIFEST).is_file():
         raise ValueError("has no manifest: its writing was cut short")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneoff.folder import write_whole
 from tuneoff.records import read_history
+from tuneoff.train.best import Validation
 
 LINES = 100  # lines of loss in a history, about
 
@@ -45,6 +46,15 @@ class History:
     def validation(self, step: int, eval_loss: float, train_seconds: float) -> None:
         """Note the loss on the validation split after `step` steps."""
         self._write(step, train_seconds, eval_loss=eval_loss)
+
+    @property
+    def validations(self) -> list[Validation]:
+        """Every validation so far, in order."""
+        return [
+            Validation(line["step"], line["eval_loss"], line["train_seconds"])
+            for line in read_history(self._path)
+            if "eval_loss" in line
+        ]
 
     @property
     def last_loss(self) -> float | None:

@@ -26,6 +26,7 @@ from tuneoff.model.base import model_class
 from tuneoff.model.engines import Engine
 from tuneoff.model.methods import after_optimizer_step, method_loss
 from tuneoff.train.adamw import ExactAdamW
+from tuneoff.train.best import BestWeights, Validation, best_of, since_best
 from tuneoff.train.checkpoints import Checkpoint, Position, load, newest_whole, save
 from tuneoff.train.history import History
 from tuneoff.train.optimizer import clip, make_optimizer, sum_over_processes
@@ -46,9 +47,24 @@ class NotANumberError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training left besides the trained model."""
+    """What a training left besides the trained model.
+
+    Attributes:
+        stopped: Whether it was asked to stop, and is to go on.
+        steps: The optimizer steps that were done: fewer than planned where it stopped early.
+        validations: Every validation, in order.
+        kept: The one whose weights the model has; None where it has those of the last step.
+        final_loss: The mean training loss at the end, in nats a target token.
+        resumed_from_step: The step of the checkpoint that it went on from, if any.
+        seconds_before: Seconds of training before that.
+        redone_seconds: Seconds of steps that were done again.
+        checkpoints_rejected: Checkpoints that were not whole, and why.
+    """
 
     stopped: bool
+    steps: int
+    validations: list[Validation]
+    kept: Validation | None
     final_loss: float | None
     resumed_from_step: int | None
     seconds_before: float
@@ -97,6 +113,7 @@ class Training:
             spec.lr_scheduler_type, self.optimizer, round(spec.warmup_ratio * steps.count), steps.count
         )
         self._history = History(folder.history, steps.count, steps.per_epoch, self._track)
+        self._best = BestWeights(folder.checkpoints, origin) if spec.keep == "best" and steps.validation else None
         self._seconds_before = 0.0
 
     def run(
@@ -120,7 +137,7 @@ class Training:
         with self._clock.phase("train"):
             before(checkpoint is not None)
             self._model.train()
-            saved_at, stopped = time.monotonic(), False
+            saved_at, stopped, done = time.monotonic(), False, first
             for step in range(first, self.steps.count):
                 examples = self.steps.examples(step)
                 loss = self.backward([self.batch(part) for part in self.split(examples)], self.tokens(examples))
@@ -141,26 +158,47 @@ class Training:
                     self._history.step(done, loss, rate, norm, self.train_seconds())
                 after_update(done, loss, rate)
                 stopped = stop_asked() and done < self.steps.count
-                epoch_ends = done % self.steps.per_epoch == 0 or done == self.steps.count
-                if epoch_ends and self.steps.validation is not None:
-                    eval_loss = self.validate()
-                    if main:
-                        self._history.validation(done, eval_loss, self.train_seconds())
+                ended = self._is_validated(done) and self._validated(done)
                 due = time.monotonic() - saved_at >= 60 * self._spec.checkpoint_minutes
                 if (due or stop_asked()) and main:
                     self._save(done)
                     saved_at = time.monotonic()
-                if stopped:
+                if stopped or ended:
                     break
+            kept = best_of(self._history.validations) if self._best is not None and not stopped else None
+            if kept is not None and self._best is not None:
+                self._accelerator.wait_for_everyone()
+                self._best.restore(kept.step, self._model, self.optimizer)
         self._accelerator.end_training()
         return Outcome(
             stopped=stopped,
+            steps=done,
+            validations=self._history.validations,
+            kept=kept,
             final_loss=self._history.last_loss,
             resumed_from_step=first or None,
             seconds_before=self._seconds_before,
             redone_seconds=max(0.0, seen - self._seconds_before),
             checkpoints_rejected=rejected,
         )
+
+    def _is_validated(self, done: int) -> bool:
+        """Whether the loss on the validation split is computed after so many steps."""
+        every = self._spec.eval_steps or self.steps.per_epoch
+        return self.steps.validation is not None and (done % every == 0 or done == self.steps.count)
+
+    def _validated(self, done: int) -> bool:
+        """Compute the validation loss, note it, and keep the weights if they are the best. Returns whether to stop."""
+        eval_loss, ends = self.validate(), False
+        if self._accelerator.is_main_process:
+            self._history.validation(done, eval_loss, self.train_seconds())
+            validations, patience = self._history.validations, self._spec.early_stopping_patience
+            if self._best is not None and best_of(validations).step == done:
+                with self._clock.phase("save"):
+                    self._best.keep(done, self._model, self.optimizer)
+            ends = patience is not None and since_best(validations) >= patience
+        told = self._accelerator.reduce(torch.tensor(float(ends), device=self._accelerator.device), "sum")
+        return bool(told > 0)
 
     @property
     def checkpointing(self) -> bool:

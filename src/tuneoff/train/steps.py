@@ -48,9 +48,9 @@ class Steps:
         """How many target tokens the loss of these examples sees."""
         return sum(self.lengths[i][1] for i in examples)
 
-    def taken(self) -> list[int]:
-        """The indices of all examples trained on, in order."""
-        return [i for step in range(self.count) for i in self.examples(step)]
+    def taken(self, done: int | None = None) -> list[int]:
+        """The indices of all examples trained on in the first `done` steps, or in all, in order."""
+        return [i for step in range(self.count if done is None else done) for i in self.examples(step)]
 
     @cached_property
     def _orders(self) -> object:

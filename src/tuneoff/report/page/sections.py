@@ -77,23 +77,48 @@ def _points(
 
 
 def _learning(arms: Sequence[Arm], colours: Mapping[str, int]) -> Section:
-    by_step: list[Curve] = []
-    by_time: list[Curve] = []
-    for arm in arms:
-        history = read_history(arm.first_folder.history) if arm.first_folder else []
-        for curves, key in ((by_step, "step"), (by_time, "train_seconds")):
-            train, validation = (
-                [(line[key], line[kind]) for line in history if kind in line] for kind in ("loss", "eval_loss")
-            )
-            if train:
-                curves.append(Curve(arm.name, colours[arm.name], train, validation))
+    by_step, by_time, by_updates = (
+        [c for arm in arms if (c := _curve(arm, colours, x))] for x in (_step, _seconds, _updates)
+    )
     charts = []
     if by_step:
         charts = [
             learning(by_step, "optimizer steps", lambda v: f"{v:g}"),
             learning(by_time, "seconds of training", lambda v: f"{v:g}"),
+            learning(by_updates, "weights updated: steps × trainable parameters", count_text, log=True),
         ]
-    return Section("Learning", "Lines: training loss. Dots: loss on the validation split after each epoch.", charts)
+    words = "Lines: training loss. Dots: loss on the validation split."
+    return Section("Learning", words, charts)
+
+
+def _curve(
+    arm: Arm, colours: Mapping[str, int], x: Callable[[Mapping[str, float], TrialResult], float]
+) -> Curve | None:
+    """An arm's losses at its first finished seed, by the x of a line of its history; None where it has none."""
+    if arm.first is None or arm.first_folder is None:
+        return None
+    history = read_history(arm.first_folder.history)
+    result = arm.first
+    train, validation = (
+        [(x(line, result), line[kind]) for line in history if kind in line] for kind in ("loss", "eval_loss")
+    )
+    steps = [line["step"] for line in history if "eval_loss" in line]
+    kept = result.training.kept if result.training is not None else None
+    place = steps.index(kept.step) if kept is not None and kept.step in steps else None
+    return Curve(arm.name, colours[arm.name], train, validation, place) if train else None
+
+
+def _step(line: Mapping[str, float], _: TrialResult) -> float:
+    return line["step"]
+
+
+def _seconds(line: Mapping[str, float], _: TrialResult) -> float:
+    return line["train_seconds"]
+
+
+def _updates(line: Mapping[str, float], result: TrialResult) -> float:
+    assert result.parameters is not None
+    return line["step"] * result.parameters.trainable
 
 
 def _memory(arms: Sequence[Arm]) -> Section:

@@ -1,0 +1,110 @@
+"""The weights with the lowest validation loss, kept on the disk while training goes on, and given back at its end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tuneoff.errors import DamagedFileError
+from tuneoff.folder import sync_folder
+from tuneoff.model.methods import load_method_state, method_state
+from tuneoff.records import RunMark
+from tuneoff.room import room_for
+from tuneoff.train.adamw import ExactAdamW
+from tuneoff.train.checkpoints import WEIGHTS, Position, held, seal, verified
+
+PREFIX, REST, METHOD = "best-", "rest/", "method.pt"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on the validation split after `step` optimizer steps, in nats a target token.
+
+    `train_seconds` are those of training up to there.
+    """
+
+    step: int
+    loss: float
+    train_seconds: float
+
+
+def best_of(validations: Sequence[Validation]) -> Validation:
+    """The one with the lowest loss, the first of several."""
+    return min(validations, key=lambda one: one.loss)
+
+
+def since_best(validations: Sequence[Validation]) -> int:
+    """How many validations came after the best one."""
+    return len(validations) - 1 - list(validations).index(best_of(validations))
+
+
+class BestWeights:
+    """What training had when its validation loss was lowest: `folder/best-STEP`, sealed as a checkpoint is.
+
+    Which step is the best is decided by the history alone, so that a training that was interrupted, and does some steps
+    again, keeps the same.
+    """
+
+    def __init__(self, folder: Path, origin: RunMark | None) -> None:
+        self._folder, self._origin = folder, origin
+
+    def keep(self, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        """Write the weights as the optimizer holds them, with all buffers; then remove those of other steps.
+
+        Raises WriteError where the disk has no room.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{PREFIX}{step}"
+        weights = _exact(model, optimizer)
+        with room_for(path, sum(tensor.nbytes for tensor in weights.values())):
+            self._write(path, step, weights, method_state(model))
+        verified(path)
+        for other in self._folder.glob(f"{PREFIX}*"):
+            if other != path:
+                shutil.rmtree(other)
+
+    def restore(self, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        """Give the model and its optimizer the weights of `step`, to the bit. No step may follow.
+
+        Raises DamagedFileError where they are not there, or not what was written.
+        """
+        path = self._folder / f"{PREFIX}{step}"
+        try:
+            verified(path)
+        except ValueError as error:
+            raise DamagedFileError(f"{path} {error}: the weights of the best step are lost") from None
+        saved = load_file(path / WEIGHTS)
+        with torch.no_grad():
+            for name, tensor in _exact(model, optimizer).items():
+                tensor.copy_(saved[name])
+        load_method_state(model, torch.load(path / METHOD, map_location="cpu", weights_only=True))
+
+    def _write(self, path: Path, step: int, weights: dict[str, torch.Tensor], method: dict[str, torch.Tensor]) -> None:
+        """Write the folder, whole or not at all."""
+        temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=".best-"))
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary / WEIGHTS)
+            torch.save(method, temporary / METHOD)
+            seal(temporary, Position(step, 0.0, []), self._origin)
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.replace(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(self._folder)
+
+
+def _exact(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What training changes, and under REST what the optimizer holds of it besides: nothing is copied."""
+    own = held(model)
+    if not isinstance(optimizer, ExactAdamW):
+        return own
+    rests = {name: optimizer.rest_of(tensor) for name, tensor in own.items()}
+    return {**own, **{f"{REST}{name}": rest for name, rest in rests.items() if rest is not None}}
