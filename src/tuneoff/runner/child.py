@@ -27,7 +27,7 @@ from tuneoff.errors import (
     disk_trouble,
 )
 from tuneoff.folder import RunFolder, write_json
-from tuneoff.recipe import Trial, read_recipe, resolved_recipe
+from tuneoff.recipe import Trial, read_recipe, resolved_recipe, with_ranks
 from tuneoff.records import FailureKind, Plan, Resolved
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import STOPPED, Stop, StoppedError
@@ -93,17 +93,18 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
     if before is not None:
         settled_precision(before.precision, before.precision_reason, pick_device())
         recheck(folder, before, inputs, report)
-    engines = before.engines if before else choose_engines(inputs.config, recipe.arms, recipe.training)
+    solved = with_ranks(recipe, inputs.ranks)
+    engines = before.engines if before else choose_engines(inputs.config, solved.arms, recipe.training)
     plan = _plan(folder)
     if plan is None:
-        plan = make_plan(recipe, inputs, engines, report)
+        plan = make_plan(solved, inputs, engines, report)
         plan.write(folder.plan)
     refused = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
     if refused and not force:
         raise DoesNotFitError("\n".join([*refused, "To run it all the same: --force"]))
     if before is None:  # after the plan, which counts what this process holds before it has trained anything
         precision = pick_precision(recipe.training.precision, pick_device())
-        problems, warnings = rehearse(recipe, inputs, engines, precision, report)
+        problems, warnings = rehearse(solved, inputs, engines, precision, report)
         if problems:
             raise RecipeError(problems)
         inputs = replace(inputs, warnings=[*inputs.warnings, *warnings])

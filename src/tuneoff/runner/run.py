@@ -23,7 +23,7 @@ from tuneoff.errors import (
     nearest,
 )
 from tuneoff.folder import RunFolder, TrialFolder
-from tuneoff.recipe import Recipe, Trial, trials
+from tuneoff.recipe import Recipe, Trial, resolved_recipe, trials
 from tuneoff.records import Failure, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.runner.claim import claim
 from tuneoff.runner.events import Event
@@ -156,7 +156,10 @@ class Run:
                 seed=trial.seed,
                 status="failed",
                 method=arm.method,
-                settings={**arm.settings, "learning_rate": resolved.learning_rates[trial.arm]},
+                settings={
+                    **resolved_recipe(resolved).arms[trial.arm].settings,
+                    "learning_rate": resolved.learning_rates[trial.arm],
+                },
                 failure=failure,
             ).write(folder.result)
         return TrialResult.read(folder.result)
