@@ -21,7 +21,7 @@ from tuneoff.records.trial import (
     Trained,
     TrialResult,
 )
-from tuneoff.records.tuning import Try, Tuning
+from tuneoff.records.tuning import Try, Tuning, ValidationLoss, read_validation
 
 __all__ = [
     "BUSY",
@@ -60,8 +60,10 @@ __all__ = [
     "TrialResult",
     "Try",
     "Tuning",
+    "ValidationLoss",
     "read_history",
     "read_predictions",
     "read_text",
     "read_times",
+    "read_validation",
 ]

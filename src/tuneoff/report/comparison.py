@@ -16,6 +16,7 @@ from tuneoff.report.alike import Unlike, differing
 from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
 from tuneoff.report.side_by_side import spread
+from tuneoff.report.tuning import Optima, optima
 from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.metrics import Metric, compared_fields, find_metrics
 from tuneoff.signature import signature
@@ -101,6 +102,7 @@ class Comparison(Record):
         originals: What must be known of original models that were converted from GGUF files, a sentence each.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
+        optima: Where the loss of these searches is lowest.
         samples: Three examples with what each arm wrote.
         signature: What all scores share; scores of different signatures are not compared.
         unfinished: Trials that have no result yet.
@@ -123,6 +125,7 @@ class Comparison(Record):
     originals: list[str] = Field(default_factory=list)
     same_outputs: list[list[str]]
     tuning: list[Tuning]
+    optima: Optima = Optima()
     samples: list[Sample]
     signature: str | None
     unfinished: list[str]
@@ -202,6 +205,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         originals=list(dict.fromkeys(originals)),
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
+        optima=optima(arms, warnings),
         samples=_samples(finished),
         signature=signature(next(iter(signatures.values()))) if signatures and comparable else None,
         unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],

@@ -1,5 +1,5 @@
 """The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare ARM,… [--force]`,
-`try ARM SEED RATE`, `train ARM SEED` or `evaluate ARM SEED`.
+`try ARM SEED RATE [RUNG]`, `train ARM SEED` or `evaluate ARM SEED`.
 
 `prepare` reads recipe.yaml where the run is new, and writes resolved.json; all else reads resolved.json and no other.
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
@@ -45,7 +45,8 @@ def main(arguments: list[str], report: Reporter) -> int:
             return FINISHED
         trial = Trial(arguments[2], int(arguments[3]))
         if arguments[1] == "try":
-            return _try(folder, trial, float(arguments[4]), report, stop)
+            rung = int(arguments[5]) if len(arguments) > 5 else None
+            return _try(folder, trial, float(arguments[4]), rung, report, stop)
         return _carry_out(arguments[1], folder, trial, report, stop)
     except (CheckFailedError, WriteError) as error:  # no mistakes of the user's
         report.failure(*_classify(error))
@@ -134,12 +135,12 @@ def _carry_out(part: str, folder: RunFolder, trial: Trial, report: Reporter, sto
     return FINISHED
 
 
-def _try(folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: Stop) -> int:
+def _try(folder: RunFolder, trial: Trial, rate: float, rung: int | None, report: Reporter, stop: Stop) -> int:
     from tuneoff.runner.trying import try_rate
 
-    own = folder.rate(trial.arm, rate)
+    own = folder.rate(trial.arm, rate, rung)
     try:
-        try_rate(Resolved.read(folder.resolved), trial, rate, own, report, stop)
+        try_rate(Resolved.read(folder.resolved), trial, rate, own, report, stop, rung)
     except StoppedError:
         return STOPPED
     return FINISHED
