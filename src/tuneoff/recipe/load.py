@@ -116,7 +116,9 @@ def resolved_recipe(resolved: Resolved) -> Recipe:
 
 def with_ranks(recipe: Recipe, ranks: Mapping[str, int]) -> Recipe:
     """`recipe` with the ranks that were solved for arms with `params`."""
-    solved = {name: recipe.arms[name].model_copy(update={RANK: rank}) for name, rank in ranks.items()}
+    solved = {
+        name: recipe.arms[name].model_copy(update={RANK: rank}) for name, rank in ranks.items() if name in recipe.arms
+    }
     return recipe.model_copy(update={"arms": {**recipe.arms, **solved}})
 
 
