@@ -91,6 +91,11 @@ class TrialFolder:
         return self.path / "try.json"
 
     @property
+    def validation(self) -> Path:
+        """The loss of a try on each example of the validation split."""
+        return self.path / "validation.jsonl"
+
+    @property
     def trained(self) -> Path:
         """What training measured: there once the model is saved, so that it is not trained twice."""
         return self.path / "trained.json"
@@ -200,9 +205,10 @@ class RunFolder:
         """The record of an arm's search for its learning rate."""
         return self.path / "trials" / arm / "tuning.json"
 
-    def rate(self, arm: str, learning_rate: float) -> TrialFolder:
-        """Where one rate of that search is tried."""
-        return TrialFolder(self.path / "trials" / arm / f"try-{learning_rate:g}")
+    def rate(self, arm: str, learning_rate: float, rung: int | None = None) -> TrialFolder:
+        """Where one rate of that search is tried, in a rung of a successive halving (None: there is none)."""
+        of_rung = "" if rung is None else f"-rung-{rung}"
+        return TrialFolder(self.path / "trials" / arm / f"try-{learning_rate:g}{of_rung}")
 
     def trial(self, arm: str, seed: int) -> TrialFolder:
         return TrialFolder(self.path / "trials" / arm / f"seed-{seed}")

@@ -23,7 +23,7 @@ from tuneoff.planner.arm import ArmPlanner
 from tuneoff.planner.batches import Batches
 from tuneoff.planner.fit import Device, parse_device, this_machine
 from tuneoff.planner.memory import ArmMemory
-from tuneoff.planner.plan import make_plan, sweep_arms
+from tuneoff.planner.plan import make_plan, plan_recipe, sweep_arms
 from tuneoff.planner.predictor import Predictor, Setting
 from tuneoff.planner.process import CUDA_CONTEXT_BYTES, CUDA_SLACK, ERROR, OWN_BYTES, SLACK, Held, Process
 from tuneoff.planner.refusal import refusals
@@ -32,7 +32,7 @@ from tuneoff.planner.training import FakeTraining, PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe import Recipe
 from tuneoff.recipe.evaluation import SearchSpec
-from tuneoff.records import Plan
+from tuneoff.records import Parameters, Plan, PlannedArm
 from tuneoff.report.plan import planned_lines
 from tuneoff.runner.events import Reporter
 from tuneoff.train.steps import Steps
@@ -296,6 +296,27 @@ def test_a_sweep_makes_an_arm_of_every_value(data_folder: Path) -> None:
     for text, error in (("r", TuneoffError), ("r=two", RecipeError), ("rr=2", TuneoffError)):
         with pytest.raises(error):
             sweep_arms(recipe.arms, text)
+
+
+def test_a_rank_is_solved_before_it_is_planned_and_told(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = recipe_values(data_folder)
+    del values["arms"]["lora"]["r"]
+    values["arms"]["lora"]["params"] = "2k"
+    given: list[Recipe] = []
+    monkeypatch.setattr(planner, "make_plan", lambda recipe, *_: given.append(recipe))
+    recipe = Recipe.model_validate(values)
+    plan_recipe(recipe, QUIET)
+    assert given[0].arms["lora"].settings["r"] == 3  # 768 parameters each, of q and v of 2 + 2 × 2 attentions
+    assert "r" not in recipe.arms["lora"].settings
+    arm = PlannedArm(
+        arm="lora", method="lora", parameters=Parameters(trainable=2304, total=10_000), rank=3, asked=2000, states={},
+        saved_bytes=None, process_peak=2**20,
+    )  # fmt: skip
+    plan = Plan(device="cpu", precision="fp32", libraries=0, micro_batch=4, steps=10, arms=[arm])
+    assert planned_lines(plan) == [
+        "plan lora: r = 3, solved for params (2,304 of 2,000 trainable parameters); 1 MiB at most, –"
+    ]
+    assert sweep_arms({"lora": recipe.arms["lora"]}, "r=2")["lora-r2"].params is None
 
 
 def test_devices_are_amounts_of_memory() -> None:

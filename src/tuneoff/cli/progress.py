@@ -15,7 +15,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
 from tuneoff.records import Plan, Resolved, SplitStatistics, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
-from tuneoff.report.table import tuning_text
+from tuneoff.report.tuning import tuning_text
 from tuneoff.runner.events import Event
 from tuneoff.score.metrics import find_metric
 from tuneoff.units import duration_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,10 @@ from tuneoff.data.splits import Split, read_splits
 from tuneoff.data.tokens import Tokenization
 from tuneoff.errors import DataError, ModelError, Problem, RecipeError
 from tuneoff.model.base import ModelClass, fit_config, model_class
-from tuneoff.model.methods import check_applies, check_method
+from tuneoff.model.methods import check_applies, check_method, check_params
+from tuneoff.model.ranks import solve_rank
 from tuneoff.progress import ProgressListener
+from tuneoff.recipe.arm import RANK
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChatFrame, GgufFile, SplitStatistics
 from tuneoff.score.metrics import Metric, check_metrics, find_metrics
@@ -50,6 +52,7 @@ class Inputs:
     `model_path` is the hub name or folder that weights are loaded from; None for random weights. `gguf` is what the
     file says that they were converted from, if any.
     `chat` is what the model's chat template puts around each prompt; None where prompts are plain text.
+    `ranks` are those that were solved for arms with `params`, by the arm's name.
     """
 
     config: PretrainedConfig
@@ -65,6 +68,7 @@ class Inputs:
     tokens: dict[str, str]
     data: dict[str, SplitStatistics]
     warnings: list[str]
+    ranks: dict[str, int] = field(default_factory=dict)
 
 
 def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins: Pins | None = None) -> Inputs:
@@ -91,6 +95,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     if recipe.model.config is not None:
         given = isinstance(recipe.model.config, str) or "vocab_size" in recipe.model.config
         fit_config(config, tokenizer, vocab_given=given)
+    ranks = _solve_ranks(recipe, config, tell)
     _refuse(check_start_token(config))
     _refuse(check_chat(tokenizer, kind, recipe.chat))
     chat = chat_frame(tokenizer, kind, recipe.chat)
@@ -121,6 +126,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
         tokens=tokens,
         data=statistics,
         warnings=warnings,
+        ranks=ranks,
     )
 
 
@@ -163,6 +169,8 @@ def _refuse(problems: Iterable[Problem]) -> None:
 def _check_names(recipe: Recipe, pins: Pins, tell: ProgressListener) -> list[Problem]:
     """What is wrong before anything is loaded: with methods, scheduler, trackers, metrics, and the model's folder."""
     problems = [p for name, arm in recipe.arms.items() for p in check_method(name, arm.method, arm.settings)]
+    for name, arm in recipe.arms.items():
+        problems += check_params(name, arm.method) if arm.params is not None else []
     problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics)]
     if recipe.model.name is not None and recipe.model.gguf is None:
         problems += check_model_folder(located(recipe.model.name, tell), pins.model or recipe.model.revision)
@@ -175,6 +183,21 @@ def _check_arms(recipe: Recipe, config: PretrainedConfig) -> list[Problem]:
     for name, arm in recipe.arms.items():
         problems += check_applies(name, arm.method, arm.settings, config)
     return problems
+
+
+def _solve_ranks(recipe: Recipe, config: PretrainedConfig, tell: ProgressListener) -> dict[str, int]:
+    """The rank of each arm with `params` that has none yet. Raises RecipeError where there is no such rank."""
+    ranks, problems = {}, []
+    for name, arm in recipe.arms.items():
+        if arm.params is None or RANK in arm.settings:
+            continue
+        tell.phase(f"solve the rank of {name}")
+        try:
+            ranks[name] = solve_rank(config, arm.method, arm.settings, arm.params)
+        except ModelError as error:
+            problems.append(Problem(("arms", name, "params"), str(error)))
+    _refuse(problems)
+    return ranks
 
 
 def _extent(recipe: Recipe, tokens: Mapping[str, str]) -> Extent:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tuneoff.errors import ModelError, Problem, first_line, nearest
 from tuneoff.model.base import ModelClass, build_model, model_class
+from tuneoff.recipe.arm import RANK
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +96,16 @@ def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Proble
         if problem:
             problems.append(Problem((*path, key), f"{problem}, got {settings[key]!r}"))
     return problems
+
+
+def check_params(arm: str, method: str) -> list[Problem]:
+    """What is wrong with `params` of an arm: it solves the rank, which a method must have, to be known as `r`."""
+    classes = _config_classes()
+    if uses_peft(method) and method not in classes:
+        return []  # told by `check_method`
+    if method not in classes or RANK not in _settable(classes[method]):
+        return [Problem(("arms", arm, "params"), f"method {method!r} has no rank `{RANK}` that could be solved for it")]
+    return []
 
 
 def check_applies(arm: str, method: str, settings: dict[str, Any], config: PretrainedConfig) -> list[Problem]:

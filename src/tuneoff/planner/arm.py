@@ -23,7 +23,7 @@ from tuneoff.planner.predictor import Predictor, Setting
 from tuneoff.planner.speed import Speed, rough
 from tuneoff.planner.training import PlannedWork
 from tuneoff.planner.work import Work
-from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe.arm import RANK, ArmSpec
 from tuneoff.recipe.training import TrainingSpec
 from tuneoff.records import Advice, Fit, Parameters, PlannedArm, Range
 
@@ -119,6 +119,8 @@ class ArmPlanner:
             arm=self.name,
             method=self._arm.method,
             parameters=parameters,
+            rank=self._arm.settings.get(RANK) if self._arm.params is not None else None,
+            asked=self._arm.params,
             # Adapters are fp32; so are AdamW's two moments.
             states={"weights": size * total, "gradients": 4 * trainable, "optimizer": 8 * trainable},
             saved_bytes=4 * (trainable if uses_peft(self._arm.method) else total) if self._arm.trains else None,

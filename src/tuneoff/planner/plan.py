@@ -20,8 +20,10 @@ from tuneoff.planner.process import CUDA_CONTEXT_BYTES, Process
 from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import PlannedWork
 from tuneoff.progress import ProgressListener
-from tuneoff.recipe.arm import ArmSpec
+from tuneoff.recipe import with_ranks
+from tuneoff.recipe.arm import RANK, ArmSpec
 from tuneoff.recipe.schema import Recipe
+from tuneoff.recipe.sweep import arm_name
 from tuneoff.records import ChosenEngine, Plan
 from tuneoff.train.steps import Steps, count_steps
 
@@ -39,6 +41,7 @@ def plan_recipe(
     if sweep is not None:
         recipe = recipe.model_copy(update={"arms": sweep_arms(recipe.arms, sweep)})
     inputs = read_inputs(recipe, None, tell)
+    recipe = with_ranks(recipe, inputs.ranks)
     engines = choose_engines(inputs.config, recipe.arms, recipe.training)
     return make_plan(recipe, inputs, engines, tell, sizes, calibrate)
 
@@ -105,11 +108,11 @@ def sweep_arms(arms: Mapping[str, ArmSpec], text: str) -> dict[str, ArmSpec]:
         variants = {}
         for value in values.split(","):
             number = _number(value.strip())
-            changed = arm.model_copy(update={key: number})
+            changed = arm.model_copy(update={key: number, **({"params": None} if key == RANK else {})})
             wrong = check_method(name, arm.method, changed.settings)
             problems += wrong if key in arm.settings else []
             if not wrong:
-                variants[f"{name}-{key}{value.strip()}"] = changed
+                variants[arm_name(name, {key: number})] = changed
         swept |= variants or {name: arm}
     if problems:
         raise RecipeError(problems)

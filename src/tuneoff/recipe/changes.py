@@ -31,7 +31,12 @@ def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
     """
     directory, gone = Path(resolved.directory), "(not there)"
     old = Recipe.model_validate(resolved.recipe)  # an older tuneoff wrote none of the keys that came since
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    for one, other in ((before, after), (after, before)):  # an arm that is in one of them alone is one difference
+        one["arms"] = {
+            name: arm if name in other["arms"] else f"an arm of {arm['method']}" for name, arm in one["arms"].items()
+        }
+    before, after = _flat(before), _flat(after)
     return [
         f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
         for key in {**before, **after}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from tuneoff.errors import DamagedFileError, Problem, RecipeError, first_line, nearest
 from tuneoff.folder import RunFolder, write_whole
+from tuneoff.recipe.arm import RANK
 from tuneoff.recipe.schema import Recipe
 from tuneoff.recipe.shipped import shipped_recipes
+from tuneoff.recipe.sweep import SweptArm, expand_sweeps
 from tuneoff.records import Resolved
 from tuneoff.records.base import first_problem
 
@@ -25,16 +27,20 @@ NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe, its name, and where each key stands, so that a later check can point at the line."""
+    """A recipe, its name, and where each key stands, so that a later check can point at the line.
+
+    `swept` has the arms that a sweep made: their keys stand in the arm that has the sweep.
+    """
 
     recipe: Recipe
     name: str
     source: str
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    swept: Mapping[str, SweptArm] = field(default_factory=dict)
 
     def locate(self, error: RecipeError) -> RecipeError:
         """The same error with `file:line` before each problem that the file is to blame for."""
-        return _located(error.problems, self.source, self.lines)
+        return _located(error.problems, self.source, self.lines, self.swept)
 
 
 def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
@@ -51,9 +57,8 @@ def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
             raise RecipeError([Problem((), message)])
         path = shipped[reference]
     loaded = read_recipe(path, overrides)
-    return LoadedRecipe(
-        loaded.recipe, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip(".") or "run", path.name, loaded.lines
-    )
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip(".") or "run"
+    return replace(loaded, name=name, source=path.name)
 
 
 def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
@@ -89,10 +94,13 @@ def make_recipe(
     """The recipe of values as YAML has them (which overrides change). Raises RecipeError, by `lines` where given."""
     for override in overrides:
         _override(values, override)
+    expanded, lines = expand_sweeps(values), lines or {}
     try:
-        return LoadedRecipe(Recipe.model_validate(values), name, source, lines or {})
+        if expanded.problems:
+            raise _located(expanded.problems, source, lines, {})
+        return LoadedRecipe(Recipe.model_validate(expanded.values), name, source, lines, expanded.made)
     except ValidationError as error:
-        raise _located(_problems(error), source, lines or {}) from None
+        raise _located(_problems(error), source, lines, expanded.made) from None
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -102,8 +110,16 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def resolved_recipe(resolved: Resolved) -> Recipe:
-    """The recipe of a resolved one, typed: as the user gave it, with local paths absolute."""
-    return Recipe.model_validate(resolved.recipe)
+    """The recipe of a resolved one, typed: as the user gave it, with local paths absolute and ranks solved."""
+    return with_ranks(Recipe.model_validate(resolved.recipe), resolved.ranks)
+
+
+def with_ranks(recipe: Recipe, ranks: Mapping[str, int]) -> Recipe:
+    """`recipe` with the ranks that were solved for arms with `params`."""
+    solved = {
+        name: recipe.arms[name].model_copy(update={RANK: rank}) for name, rank in ranks.items() if name in recipe.arms
+    }
+    return recipe.model_copy(update={"arms": {**recipe.arms, **solved}})
 
 
 def recipe_of(folder: RunFolder) -> Recipe:
@@ -155,15 +171,24 @@ def _note_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
             _note_lines(value, place, lines)
 
 
-def _located(problems: Iterable[Problem], source: str, lines: Mapping[tuple[str, ...], int]) -> RecipeError:
-    placed = []
+def _located(
+    problems: Iterable[Problem],
+    source: str,
+    lines: Mapping[tuple[str, ...], int],
+    swept: Mapping[str, SweptArm],
+) -> RecipeError:
+    """The problems with `file:line` before them. What all arms of a sweep have in common is told once."""
+    placed: dict[tuple[tuple[str, ...], str], Problem] = {}
     for problem in problems:
-        line = next(
-            (lines[problem.path[:n]] for n in range(len(problem.path), 0, -1) if problem.path[:n] in lines), None
-        )
+        path = shown = problem.path
+        if path[:1] == ("arms",) and len(path) > 1 and path[1] in swept:
+            path = swept[path[1]].path(path)
+            shown = path if len(path) > 2 else shown  # what concerns an arm as a whole is told by its own name
+        line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
         place = f"{source}:{line}" if line else source
-        placed.append(Problem((), f"{place}: {problem}"))
-    return RecipeError(placed)
+        told = Problem((), f"{place}: {Problem(shown, problem.message)}")
+        placed.setdefault((path, problem.message), told)
+    return RecipeError(placed.values())
 
 
 def _problems(error: ValidationError) -> list[Problem]:

@@ -186,6 +186,16 @@ class Recipe(Spec):
             raise ValueError(f"arms.{tuned[0]}.tune would choose on the split that is scored: evaluation.split")
         return self
 
+    @model_validator(mode="after")
+    def _same_budget_of_halving(self) -> Self:
+        """Each search takes so many steps a rate. With halving they are spent unevenly, and must be equal in all."""
+        tuned = {name: arm.tune for name, arm in self.arms.items() if arm.tune is not None}
+        counts = {name: len(tune.learning_rate) for name, tune in tuned.items()}
+        if any(tune.halving for tune in tuned.values()) and len(set(counts.values())) > 1:
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise ValueError(f"with `halving` all searches try equally many rates, for the same budget: {told}")
+        return self
+
 
 def prompt_columns(prompt: str) -> list[str]:
     """The columns that a prompt names, in order."""

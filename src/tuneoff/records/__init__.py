@@ -25,7 +25,7 @@ from tuneoff.records.trial import (
     Trained,
     TrialResult,
 )
-from tuneoff.records.tuning import Try, Tuning
+from tuneoff.records.tuning import Try, Tuning, ValidationLoss, read_validation
 
 __all__ = [
     "BUSY",
@@ -69,9 +69,11 @@ __all__ = [
     "Try",
     "Tuning",
     "UpdateLosses",
+    "ValidationLoss",
     "VariantLosses",
     "read_history",
     "read_predictions",
     "read_text",
     "read_times",
+    "read_validation",
 ]

@@ -61,6 +61,7 @@ class PlannedArm(Record):
         arm: Its name.
         method: `none`, `full` or peft's name.
         parameters: Numbers of trainable and of all parameters.
+        rank: The rank that was solved for the recipe's `params`, and `asked`, these; None where it has none.
         states: Weights, gradients and optimizer state by arithmetic: numbers of parameters × element sizes.
         saved_bytes: The size of what training saves.
         engine: The name of its engine, and why that one.
@@ -79,6 +80,8 @@ class PlannedArm(Record):
     arm: str
     method: str
     parameters: Parameters | None
+    rank: int | None = None
+    asked: int | None = None
     states: dict[str, int]
     saved_bytes: int | None
     engine: str | None = None

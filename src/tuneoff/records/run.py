@@ -130,6 +130,7 @@ class Resolved(Record):
         micro_batch: How many of the longest examples go through the model at once.
         learning_rates: Each arm's; None for an arm that trains nothing, and until the search of an arm with `tune` has
             chosen one.
+        ranks: The rank of each arm whose recipe has `params` in its place; `resolved_recipe` puts them into the arms.
         warnings: What the user should know of the data, a sentence each.
         floors: What texts that no model wrote score on the data; empty in a run of an older tuneoff.
         chat: What the model's chat template puts around each prompt; None where prompts are plain text.
@@ -155,6 +156,7 @@ class Resolved(Record):
     precision_reason: str
     micro_batch: int
     learning_rates: dict[str, float | None]
+    ranks: dict[str, int] = Field(default_factory=dict)
     warnings: list[str]
     floors: list[Floor] = Field(default_factory=list)
     chat: ChatFrame | None = None
@@ -167,10 +169,11 @@ class Resolved(Record):
         data = {key: value for key, value in self.recipe["data"].items() if key != "allow_overlap"}
         evaluation = {key: value for key, value in self.recipe["evaluation"].items() if key != "retain"}
         known = {key: value for key, value in self.recipe.items() if key not in ("words", "diagnose")}
-        parts = [
+        parts: list[Any] = [
             {**known, "training": training, "data": data, "evaluation": evaluation},
             [self.model_revision, self.model_sha256, self.tokenizer_revision, self.tokenizer_sha256],
             {split: found.content_sha256 for split, found in self.data.items()},
+            *([self.ranks] if self.ranks else []),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

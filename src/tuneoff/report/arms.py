@@ -24,7 +24,10 @@ from tuneoff.records import (
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm under the name that it is shown by, with the results of its trials so far (None where there is none)."""
+    """One arm under the name that it is shown by, with the results of its trials so far (None where there is none).
+
+    `tried` is where each of its tries of a learning rate lies.
+    """
 
     name: str
     spec: ArmSpec
@@ -32,6 +35,7 @@ class Arm:
     results: dict[int, TrialResult | None]
     tuning: Tuning | None
     planned: PlannedArm | None = None
+    tried: tuple[TrialFolder, ...] = ()
 
     @cached_property
     def done(self) -> dict[int, TrialResult]:
@@ -97,15 +101,17 @@ def read_arms(
     arms = []
     for name, spec in recipe.arms.items():
         own = [trial for trial in every if trial.arm == name]
-        tuning = folder.tuning(name)
+        tuning = Tuning.read(folder.tuning(name)) if folder.tuning(name).is_file() else None
+        tries = tuning.tries if tuning is not None else []
         arms.append(
             Arm(
                 name=prefix + name,
                 spec=spec,
                 folders={t.seed: folder.trial(t.arm, t.seed) for t in own},
                 results={t.seed: _result(folder, t, resolved) for t in own},
-                tuning=Tuning.read(tuning) if tuning.is_file() else None,
+                tuning=tuning,
                 planned=planned.get(name),
+                tried=tuple(folder.rate(name, t.learning_rate, t.rung) for t in tries),
             )
         )
     return arms

@@ -18,6 +18,7 @@ from tuneoff.report.costs import Cost, costs
 from tuneoff.report.forgotten import Forgotten, forgotten
 from tuneoff.report.learnt import UpdateCurves, update_curves
 from tuneoff.report.side_by_side import spread
+from tuneoff.report.tuning import Optima, optima
 from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.metrics import Metric, compared_fields, find_metrics
 from tuneoff.signature import signature
@@ -107,6 +108,7 @@ class Comparison(Record):
         tuning: The searches for learning rates.
         learnt: By arm: how much of its update, and of which rank, has how much of its gain.
         forgotten: Losses on texts that have nothing to do with the task; None before the run is diagnosed.
+        optima: Where the loss of these searches is lowest.
         samples: Three examples with what each arm wrote.
         signature: What all scores share; scores of different signatures are not compared.
         unfinished: Trials that have no result yet.
@@ -131,6 +133,7 @@ class Comparison(Record):
     tuning: list[Tuning]
     learnt: list[UpdateCurves] = Field(default_factory=list)
     forgotten: Forgotten | None = None
+    optima: Optima = Optima()
     samples: list[Sample]
     signature: str | None
     unfinished: list[str]
@@ -212,6 +215,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
         learnt=update_curves(arms),
         forgotten=forgotten(arms),
+        optima=optima(arms, warnings),
         samples=_samples(finished),
         signature=signature(next(iter(signatures.values()))) if signatures and comparable else None,
         unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],

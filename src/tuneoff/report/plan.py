@@ -44,13 +44,24 @@ def planned_lines(plan: Plan) -> list[str]:
 
 
 def _planned_line(arm: PlannedArm) -> str:
+    solved = _solved(arm)
+    return f"plan {arm.arm}: {f'{solved}; ' if solved else ''}{_predicted(arm)}"
+
+
+def _solved(arm: PlannedArm) -> str | None:
+    """The rank that was solved for `params`, and what it gives; None where the arm has no `params`."""
+    if arm.rank is None or arm.asked is None:
+        return None
+    found = f"{arm.parameters.trainable:,} of " if arm.parameters else ""
+    return f"r = {arm.rank}, solved for params ({found}{arm.asked:,} trainable parameters)"
+
+
+def _predicted(arm: PlannedArm) -> str:
     if arm.not_predicted:
-        return f"plan {arm.arm}: not predicted ({arm.not_predicted})"
+        return f"not predicted ({arm.not_predicted})"
     here = next(iter(arm.fits), None)
     tight = f", tight: {here.device} has {bytes_text(here.capacity)}" if here and here.fits == "tight" else ""
-    return (
-        f"plan {arm.arm}: {bytes_text(arm.process_peak)} at most{tight}, {range_text((arm.seconds or {}).get('total'))}"
-    )
+    return f"{bytes_text(arm.process_peak)} at most{tight}, {range_text((arm.seconds or {}).get('total'))}"
 
 
 def _table(*headers: str) -> Table:
@@ -81,6 +92,7 @@ def _notes(plan: Plan) -> list[str]:
     )
     for source in dict.fromkeys(arm.speed for arm in plan.arms if arm.speed):
         notes.append(f"time of training and evaluation by {source}")
+    notes += [f"{arm.arm}: {solved}" for arm in plan.arms if (solved := _solved(arm)) is not None]
     for arm in plan.arms:
         if arm.not_predicted:
             states = ", ".join(f"{part} {bytes_text(size)}" for part, size in arm.states.items())

@@ -11,15 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneoff.folder import RunFolder
-from tuneoff.records import Tuning
 from tuneoff.report.checking import checks_text
 from tuneoff.report.comparison import ArmRow, Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.forgotten import texts_words
 from tuneoff.report.kept import kept_notes
+from tuneoff.report.tuning import optima_texts, tuning_text
 from tuneoff.report.verdict import verdict
 from tuneoff.score.metrics import Metric, find_metric, find_metrics
-from tuneoff.units import NONE, count_text, duration_text
+from tuneoff.units import NONE, count_text
 
 INPUT_LINES = 8
 FORGOT = "forgot"
@@ -160,6 +160,7 @@ def notes(comparison: Comparison) -> list[str]:
         notes += [_by_seed(arm, judged, means) for arm, means in by_seed.items() if len(set(means)) > 1]
     notes += [f"{tuning.arm}: {tuning_text(tuning)}" for tuning in comparison.tuning]
     notes += kept_notes(comparison.arms)
+    notes += optima_texts(comparison.optima)
     checks = checks_text(comparison.arms)
     if checks is not None:
         notes.append(checks)
@@ -230,12 +231,3 @@ def _by_seed(arm: str, metric: Metric, means: list[float]) -> str:
     """How an arm's seeds differ: apart from how its examples do."""
     values = ", ".join(metric.shown(mean) for mean in means)
     return f"{arm}: {metric.label} by seed {values} (standard deviation {metric.shown(stdev(means))})"
-
-
-def tuning_text(tuning: Tuning) -> str:
-    """The rate chosen, of which tries and at what cost."""
-    losses = ["died" if t.validation_loss is None else f"{t.validation_loss:.3f}" for t in tuning.tries]
-    tries = ", ".join(f"{t.learning_rate:g}: {loss}" for t, loss in zip(tuning.tries, losses, strict=True))
-    steps = max(t.steps for t in tuning.tries)
-    took = duration_text(sum(t.seconds for t in tuning.tries))
-    return f"learning rate {tuning.chosen:g}, by validation loss after {steps} steps ({tries}); the search took {took}"

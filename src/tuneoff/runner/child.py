@@ -1,5 +1,5 @@
 """The entry of a child process: `python -m tuneoff.runner.child RUN` with `prepare ARM,… [--force]`,
-`try ARM SEED RATE`, `train ARM SEED`, `evaluate ARM SEED` or `diagnose`.
+`try ARM SEED RATE [RUNG]`, `train ARM SEED`, `evaluate ARM SEED` or `diagnose`.
 
 `prepare` reads recipe.yaml where the run is new, and writes resolved.json; all else reads resolved.json and no other.
 Standard output carries events and nothing else; whatever libraries print goes to standard error,
@@ -27,7 +27,7 @@ from tuneoff.errors import (
     disk_trouble,
 )
 from tuneoff.folder import RunFolder, write_json
-from tuneoff.recipe import Trial, read_recipe, resolved_recipe
+from tuneoff.recipe import Trial, read_recipe, resolved_recipe, with_ranks
 from tuneoff.records import FailureKind, Plan, Resolved
 from tuneoff.runner.events import Reporter
 from tuneoff.runner.stop import STOPPED, Stop, StoppedError
@@ -66,7 +66,8 @@ def _carry_out(work: str, arguments: list[str], folder: RunFolder, report: Repor
         return FINISHED
     trial = Trial(arguments[0], int(arguments[1]))
     if work == "try":
-        return _try(folder, trial, float(arguments[2]), report, stop)
+        rung = int(arguments[3]) if len(arguments) > 3 else None
+        return _try(folder, trial, float(arguments[2]), rung, report, stop)
     return _carry_out_part(work, folder, trial, report, stop)
 
 
@@ -105,17 +106,18 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
     if before is not None:
         settled_precision(before.precision, before.precision_reason, pick_device())
         recheck(folder, before, inputs, report)
-    engines = before.engines if before else choose_engines(inputs.config, recipe.arms, recipe.training)
+    solved = with_ranks(recipe, inputs.ranks)
+    engines = before.engines if before else choose_engines(inputs.config, solved.arms, recipe.training)
     plan = _plan(folder)
     if plan is None:
-        plan = make_plan(recipe, inputs, engines, report)
+        plan = make_plan(solved, inputs, engines, report)
         plan.write(folder.plan)
     refused = refusals(plan.model_copy(update={"arms": [arm for arm in plan.arms if arm.arm in arms]}))
     if refused and not force:
         raise DoesNotFitError("\n".join([*refused, "To run it all the same: --force"]))
     if before is None:  # after the plan, which counts what this process holds before it has trained anything
         precision = pick_precision(recipe.training.precision, pick_device())
-        problems, warnings = rehearse(recipe, inputs, engines, precision, report)
+        problems, warnings = rehearse(solved, inputs, engines, precision, report)
         if problems:
             raise RecipeError(problems)
         inputs = replace(inputs, warnings=[*inputs.warnings, *warnings])
@@ -145,12 +147,12 @@ def _carry_out_part(part: str, folder: RunFolder, trial: Trial, report: Reporter
     return FINISHED
 
 
-def _try(folder: RunFolder, trial: Trial, rate: float, report: Reporter, stop: Stop) -> int:
+def _try(folder: RunFolder, trial: Trial, rate: float, rung: int | None, report: Reporter, stop: Stop) -> int:
     from tuneoff.runner.trying import try_rate
 
-    own = folder.rate(trial.arm, rate)
+    own = folder.rate(trial.arm, rate, rung)
     try:
-        try_rate(Resolved.read(folder.resolved), trial, rate, own, report, stop)
+        try_rate(Resolved.read(folder.resolved), trial, rate, own, report, stop, rung)
     except StoppedError:
         return STOPPED
     return FINISHED

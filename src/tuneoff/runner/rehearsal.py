@@ -36,7 +36,7 @@ from tuneoff.progress import ProgressListener
 from tuneoff.recipe.arm import ArmSpec
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChosenEngine
-from tuneoff.runner.trying import tune_steps
+from tuneoff.runner.trying import try_steps, tune_steps
 from tuneoff.train.checks import MOVING, TrialChecks
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps, count_steps, row_lengths
@@ -55,7 +55,7 @@ class Stage:
     """What all arms are rehearsed on: a small copy of the model in a folder, the longest examples and prompts.
 
     `whole` says whether the copy has all layers; `count` is the number of optimizer steps of a training, and
-    `tune_count` that of a try of a learning rate.
+    `tune_count` that of a search for each learning rate.
     """
 
     recipe: Recipe
@@ -167,7 +167,8 @@ def _train(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> tuple[Trial
     inputs, recipe = stage.inputs, stage.recipe
     assert stage.train is not None  # there is an arm that trains
     if arm.tune is not None:  # a schedule of the method's own must have room in a try, too
-        adapt(_base(stage, arm), arm.method, arm.settings, inputs.model_class, stage.tune_count)
+        least = try_steps(arm.tune, stage.tune_count, 1 if arm.tune.halving else None)
+        adapt(_base(stage, arm), arm.method, arm.settings, inputs.model_class, least)
     set_seed(0)
     model = adapt(_base(stage, arm), arm.method, arm.settings, inputs.model_class, stage.count)
     start = folder / "start" if save_start(model, folder / "start") else None

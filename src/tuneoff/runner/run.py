@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import signal
 import threading
@@ -24,17 +23,20 @@ from tuneoff.errors import (
     nearest,
 )
 from tuneoff.folder import RunFolder, TrialFolder
-from tuneoff.recipe import Recipe, Trial, trials
+from tuneoff.recipe import Recipe, Trial, resolved_recipe, trials
+from tuneoff.recipe.arm import TuneSpec
 from tuneoff.records import Failure, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.runner.claim import claim
 from tuneoff.runner.diagnosed import finished_trials, is_diagnosed
 from tuneoff.runner.events import Event
+from tuneoff.runner.halving import better_half, finite, rung_sizes
 from tuneoff.runner.process import Child
 from tuneoff.runner.space import require_space
 
 R = TypeVar("R", TrialResult, Trained, Tuning, Try)
 # How a try of a learning rate ends that says nothing of the rate: killed, or without a disk to write to.
 NO_FAULT_OF_THE_RATE = ("signal", "exit", "disk")
+NO_LOSS = "no rate gave a finite loss"
 
 
 class Listener(Protocol):
@@ -164,7 +166,7 @@ class Run:
         folder, arm = self._trial_folder(trial), self._recipe.arms[trial.arm]
         for old in (folder.result, folder.diagnosis, folder.losses):  # of an attempt that failed
             old.unlink(missing_ok=True)
-        failure = self._tune(trial, arm.tune.learning_rate) if arm.tune is not None else None
+        failure = self._tune(trial, arm.tune) if arm.tune is not None else None
         if failure is None:
             self._listener.begins(trial)
             for part in self._parts(trial):
@@ -179,7 +181,10 @@ class Run:
                 seed=trial.seed,
                 status="failed",
                 method=arm.method,
-                settings={**arm.settings, "learning_rate": resolved.learning_rates[trial.arm]},
+                settings={
+                    **resolved_recipe(resolved).arms[trial.arm].settings,
+                    "learning_rate": resolved.learning_rates[trial.arm],
+                },
                 failure=failure,
             ).write(folder.result)
         return TrialResult.read(folder.result)
@@ -192,22 +197,31 @@ class Run:
         trained = self._kept(Trained, path, f"{trial.arm} at seed {trial.seed} is trained again")
         return ["train", "evaluate"] if trained is None else ["evaluate"]
 
-    def _tune(self, trial: Trial, rates: list[float]) -> Failure | None:
-        """Try every rate, once for all seeds of the arm, and record the choice; a failure where none can be trained."""
+    def _tune(self, trial: Trial, tune: TuneSpec) -> Failure | None:
+        """Search for the rate, once for all seeds, and record the choice; a failure where none can be trained.
+
+        Each rate is tried once, or rung by rung of a successive halving. Tries that were finished before are kept.
+        """
         path = self._folder.tuning(trial.arm)
         kept = self._kept(Tuning, path, f"the learning rate of {trial.arm} is searched again")
         if kept is not None:
             self._settle(kept)
             return None
-        tries = [self._try(trial, rate) for rate in rates]
-        died = next(
-            (t.failure for t in tries if t.failure is not None and t.failure.kind in NO_FAULT_OF_THE_RATE), None
-        )
-        if died is not None:  # another attempt makes it again, and keeps the others
-            return died
-        judged = [t for t in tries if t.validation_loss is not None and math.isfinite(t.validation_loss)]
-        if not judged:
-            return tries[-1].failure or Failure(kind="not a number", message="no rate gave a finite loss", log="")
+        tries: list[Try] = []
+        judged: list[Try] = []
+        rates = tune.learning_rate
+        rungs = range(1, len(rung_sizes(len(rates))) + 1) if tune.halving else [None]
+        for rung in rungs:
+            made = [self._try(trial, rate, rung) for rate in rates]
+            failures = [t.failure for t in made if t.failure is not None]
+            died = next((failure for failure in failures if failure.kind in NO_FAULT_OF_THE_RATE), None)
+            if died is not None:  # another attempt makes it again, and keeps the others
+                return died
+            tries, judged, rates = [*tries, *made], finite(made), better_half(made)
+            if not judged:
+                return failures[-1] if failures else Failure(kind="not a number", message=NO_LOSS, log="")
+            if len(judged) == 1:
+                break
         best = min(judged, key=lambda t: t.validation_loss or 0.0)
         tuning = Tuning(origin=self._origin, arm=trial.arm, tries=tries, chosen=best.learning_rate)
         tuning.write(path)
@@ -222,14 +236,19 @@ class Run:
         if after != before:
             after.write(self._folder.resolved)
 
-    def _try(self, trial: Trial, rate: float) -> Try:
-        folder = self._folder.rate(trial.arm, rate)
+    def _try(self, trial: Trial, rate: float, rung: int | None) -> Try:
+        folder = self._folder.rate(trial.arm, rate, rung)
         kept = self._kept(Try, folder.tried, f"the rate {rate:g} of {trial.arm} is tried again")
         if kept is None:
             self._listener.begins(trial, rate)
-            failure = self._launch(["try", trial.arm, str(trial.seed), repr(rate)], folder.log)
+            of_rung = [] if rung is None else [str(rung)]
+            failure = self._launch(["try", trial.arm, str(trial.seed), repr(rate), *of_rung], folder.log)
             if failure is not None:
-                return Try(learning_rate=rate, steps=0, validation_loss=None, seconds=0.0, failure=failure)
+                known = {"origin": self._origin, "learning_rate": rate, "rung": rung, "failure": failure}
+                tried = Try.model_validate({**known, "steps": 0, "validation_loss": None, "seconds": 0.0})
+                if failure.kind == "not a number":  # another attempt would end in the same way
+                    tried.write(folder.tried)
+                return tried
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
         return kept or Try.read(folder.tried)
 
