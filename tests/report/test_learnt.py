@@ -10,14 +10,16 @@ import pytest
 
 from tests.report.made import made_run
 from tuneoff.folder import RunFolder
-from tuneoff.records import Diagnosis, MatrixDiagnosis, RetainedMark, UpdateLosses, VariantLosses
+from tuneoff.records import Diagnosis, MatrixDiagnosis, RetainedMark, Tuning, UpdateLosses, VariantLosses
 from tuneoff.report.claims import Claim, claims
 from tuneoff.report.comparison import Comparison, compare
 from tuneoff.report.forgotten import forgotten_sentences
 from tuneoff.report.learnt import advice
 from tuneoff.report.page import write_report
 from tuneoff.report.table import notes, table_cells, table_columns
+from tuneoff.report.tuning import Optima
 from tuneoff.report.verdict import verdict
+from tuneoff.score.optimum import RateRatio
 
 TEXTS, EXAMPLES = 40, 30
 RANDOM = np.random.default_rng(0)
@@ -227,3 +229,18 @@ def test_the_page_shows_all_of_it(tmp_path: Path) -> None:
 def write_page(folder: RunFolder) -> str:
     write_report(folder)
     return folder.report.read_text(encoding="utf-8")
+
+
+def test_the_best_rates_are_set_in_ratio_where_both_were_searched_for(tmp_path: Path) -> None:
+    found, arms = compare(diagnosed(tmp_path))
+
+    def claim(**changes: Any) -> Claim:
+        return next(c for c in claims(found.model_copy(update=changes), arms) if "learning rate" in c.said)
+
+    tuning = [Tuning(arm=arm, tries=[], chosen=rate) for arm, rate in (("full", 1e-4), ("lora", 3e-3))]
+    chosen = claim(tuning=tuning)
+    assert (chosen.outcome, chosen.measured) == ("not held", "30 times, of the rates that were tried")
+    ratio = RateRatio(arm="lora", baseline="full", value=11.0, low=6.0, high=None)
+    located = claim(tuning=tuning, optima=Optima(ratios=[ratio]))
+    assert (located.outcome, located.measured) == ("held", "11 times [6, …]")
+    assert claim().outcome == "not measured"

@@ -10,6 +10,7 @@ from tuneoff.records import Record
 from tuneoff.report.alike import pair_text
 from tuneoff.report.arms import Arm
 from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.tuning import interval_text
 from tuneoff.score.evidence import PairedDifference
 from tuneoff.score.metrics import find_metric
 
@@ -17,6 +18,7 @@ SURE = 0.05
 LOW_RANK = 16  # of matrices with hundreds of rows: a rank that is called low
 COURSES = "said in courses and blogs; no measurement was found that it comes from"
 ATTENTION = {"q", "k", "v", "o", "q_proj", "k_proj", "v_proj", "o_proj"}
+TENFOLD = (5, 20)  # times: what is called about ten
 ALIKE = 0.1  # by which the parameters of two arms differ at most that are called equally large
 
 Outcome = Literal["held", "not held", "not measured"]
@@ -180,20 +182,22 @@ def _count_intruders(arm: Arm) -> tuple[int, int] | None:
 
 
 def _rate(tested: Tested) -> Claim:
-    """The best rate of LoRA is ten times that of full: by the two searches."""
+    """The best rate of LoRA is ten times that of full: by the optima of both searches, or else by the rates chosen."""
     said, source = "its best learning rate is about ten times full's", "Schulman et al. 2025 (LoRA Without Regret)"
-    tuned = {tuning.arm: tuning.chosen for tuning in tested.comparison.tuning}
-    if tested.other.arm not in tuned or tested.full.arm not in tuned:
+    arm, full = tested.other.arm, tested.full.arm
+    found = next((r for r in tested.comparison.optima.ratios if (r.arm, r.baseline) == (arm, full)), None)
+    chosen = {tuning.arm: tuning.chosen for tuning in tested.comparison.tuning}
+    if found is None and not {arm, full} <= chosen.keys():
         text = "needs `tune` on both arms"
-        return Claim(said=said, source=source, arm=tested.other.arm, outcome="not measured", measured=text)
-    ratio = tuned[tested.other.arm] / tuned[tested.full.arm]
-    return Claim(
-        said=said,
-        source=source,
-        arm=tested.other.arm,
-        outcome="held" if 5 <= ratio <= 20 else "not held",
-        measured=f"the rates chosen are {ratio:.3g} times apart, of those that were tried",
-    )
+        return Claim(said=said, source=source, arm=arm, outcome="not measured", measured=text)
+    if found is not None:
+        ratio, text = found.value, f"{found.value:.3g} times {interval_text(found.low, found.high, '{:.3g}')}"
+    else:
+        ratio = chosen[arm] / chosen[full]
+        text = f"{ratio:.3g} times, of the rates that were tried"
+    low, high = TENFOLD
+    outcome: Outcome = "held" if low <= ratio <= high else "not held"
+    return Claim(said=said, source=source, arm=arm, outcome=outcome, measured=text)
 
 
 def _all_linear(comparison: Comparison, arms: dict[str, Arm]) -> list[Claim]:

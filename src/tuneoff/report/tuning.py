@@ -96,7 +96,7 @@ def optima_texts(found: Optima) -> list[str]:
     lines = [f"{one.arm}: {_optimum_text(one)}" for one in found.arms]
     lines += [
         f"{ratio.arm} ÷ {ratio.baseline}: the best rate is {ratio.value:.3g} times as high, "
-        f"{_interval(ratio.low, ratio.high, '{:.3g}')}"
+        f"{interval_text(ratio.low, ratio.high, '{:.3g}')}"
         for ratio in found.ratios
     ]
     if any(one.located for one in found.arms):
@@ -124,14 +124,17 @@ def _optimum_text(one: Optimum) -> str:
         for name, loss in (("half", one.loss_at_half), ("double", one.loss_at_double))
         if loss is not None and one.loss_at_chosen is not None
     )
-    interval, tried = _interval(one.low, one.high, "{:.2g}"), f"between {one.below:g} and {one.above:g} that were tried"
+    interval, tried = (
+        interval_text(one.low, one.high, "{:.2g}"),
+        f"between {one.below:g} and {one.above:g} that were tried",
+    )
     return (
         f"the best rate after {one.steps} steps is {one.rate:.2g}, {interval}, {tried}, on {one.examples} validation "
         "examples" + (f"; predicted against {one.chosen:g}, in nats a token: {sharp} of it" if sharp else "")
     )
 
 
-def _interval(low: float | None, high: float | None, form: str) -> str:
+def interval_text(low: float | None, high: float | None, form: str) -> str:
     """`[0.001, 0.003]`; an open end is `…`: it lies beyond the rates that were tried."""
     ends = ["…" if end is None else form.format(end) for end in (low, high)]
     return f"[{ends[0]}, {ends[1]}]"
