@@ -31,13 +31,13 @@ def test_a_planted_rank_is_found_in_every_matrix() -> None:
     found, directions = diagnose(before, after, torch.float32, BLANK)
     assert found.refused is None and found.floor is not None and found.floor < 1e-3
     changed = [name for name, w in after.named_parameters() if w.dim() == 2 and layer_of(name) is not None]
-    assert [matrix.name for matrix in found.matrices] == changed == list(directions)
-    for matrix in found.matrices:
+    assert [matrix.name for matrix in found.modules] == changed == list(directions)
+    for matrix in found.modules:
         assert matrix.rank90 == 5 and matrix.stable_rank == pytest.approx(5, rel=1e-2)
         assert matrix.energy[4] == pytest.approx(0.8, abs=1e-2) and matrix.energy[8] == pytest.approx(1, abs=1e-4)
         weight = dict(before.named_parameters())[matrix.name]
         assert matrix.relative_norm == pytest.approx(0.1 * 5**0.5 / float(weight.detach().norm()), rel=1e-3)
-    assert sum(matrix.share for matrix in found.matrices) == pytest.approx(1)
+    assert sum(matrix.share for matrix in found.modules) == pytest.approx(1)
     assert found.vectors == 0 and found.unchanged == 1  # the embeddings, which are the output layer, too
 
 
@@ -45,10 +45,10 @@ def test_an_update_below_the_rounding_of_its_file_is_refused() -> None:
     before, after = planted(5, size=1e-4)
     before, after = before.to(torch.bfloat16).float(), after.to(torch.bfloat16).float()
     found, _ = diagnose(before, after, torch.bfloat16, BLANK)
-    assert found.matrices == [] and found.floor is not None and found.floor > 0.1
+    assert found.modules == [] and found.floor is not None and found.floor > 0.1
     assert found.refused is not None and "stored in bfloat16, and its rounding is" in found.refused
     exact = diagnose(*planted(5, size=1e-4), torch.float32, BLANK)[0]
-    assert exact.refused is None and {matrix.rank90 for matrix in exact.matrices} == {5}
+    assert exact.refused is None and {matrix.rank90 for matrix in exact.modules} == {5}
 
 
 def test_the_floor_is_that_of_rounding() -> None:
@@ -73,7 +73,7 @@ def test_vectors_are_counted_and_nothing_changed_is_said() -> None:
     after = copy.deepcopy(before)
     after.model.norm.weight.data += 0.5
     found, _ = diagnose(before, after, torch.float32, BLANK)
-    assert found.vectors == pytest.approx(1) and found.matrices == []
+    assert found.vectors == pytest.approx(1) and found.modules == []
     same, _ = diagnose(before, copy.deepcopy(before), torch.float32, BLANK)
     assert same.refused == "no weight of the model has changed"
 
@@ -82,7 +82,7 @@ def test_the_overlap_of_equal_and_of_unlike_updates() -> None:
     before, after = planted(4)
     _, directions = diagnose(before, after, torch.float32, BLANK)
     same, _ = diagnose(before, after, torch.float32, BLANK, against=directions)
-    for matrix in same.matrices:
+    for matrix in same.modules:
         assert matrix.overlap is not None and matrix.overlap.directions == 4
         assert matrix.overlap.value == pytest.approx(1, abs=1e-3)
         assert matrix.overlap.random == pytest.approx(4 / matrix.shape[0])
@@ -91,7 +91,7 @@ def test_the_overlap_of_equal_and_of_unlike_updates() -> None:
         if weight.dim() == 2 and layer_of(name) is not None:
             weight.data += low_rank(*weight.shape, [0.1] * 4, seed=1000 + n)
     unlike, _ = diagnose(before, other, torch.float32, BLANK, against=directions)
-    overlaps = [matrix.overlap for matrix in unlike.matrices if matrix.overlap is not None]
+    overlaps = [matrix.overlap for matrix in unlike.modules if matrix.overlap is not None]
     values, chance = sum(o.value for o in overlaps), sum(o.random for o in overlaps)
     assert values == pytest.approx(chance, rel=0.3)
 

@@ -7,8 +7,16 @@ import yaml
 
 from tests.conftest import recipe_values
 from tuneoff.errors import RecipeError
-from tuneoff.recipe import Words, load_recipe, read_recipe, shipped_recipes, trials, write_recipe
-from tuneoff.recipe.changes import differences_from_resolved
+from tuneoff.recipe import (
+    Words,
+    load_recipe,
+    read_recipe,
+    resolved_recipe,
+    shipped_recipes,
+    trials,
+    write_recipe,
+)
+from tuneoff.recipe.changes import differences_from_resolved, with_free_settings
 from tuneoff.records import Resolved
 
 
@@ -203,6 +211,47 @@ def test_keys_that_an_older_tuneoff_did_not_know_are_no_difference(tmp_path: Pat
     assert differences_from_resolved(resolved, other) == [
         "evaluation.metrics: ['rouge1', 'rouge2', 'rougeL'] → ['exact_match']"
     ]
+
+
+def test_what_is_diagnosed_may_change_and_no_result_hangs_on_it(tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    old = load_recipe(valid(tmp_path), ["diagnose={ranks: [2]}"]).recipe
+    new = load_recipe(valid(tmp_path), ["diagnose=off", f"evaluation.retain={own}"]).recipe
+    resolved = Resolved.model_construct(
+        recipe=old.model_dump(mode="json"), directory=str(tmp_path), model_revision=None, model_sha256="1",
+        tokenizer_revision=None, tokenizer_sha256="2", data={}, ranks={},
+    )  # fmt: skip
+    assert differences_from_resolved(resolved, new) == []
+    changed = with_free_settings(resolved, new)
+    assert changed.sha256 == resolved.sha256
+    recipe = resolved_recipe(changed)
+    assert recipe.diagnose is None and recipe.evaluation.retain == str(own)
+    again = new.model_copy(update={"evaluation": new.evaluation.model_copy(update={"retain": "own.jsonl"})})
+    assert with_free_settings(changed, again) == changed  # the same file, from the run's own directory
+
+
+@pytest.mark.parametrize(
+    ("value", "ranks"), [("off", None), ("false", None), ("on", [1, 4, 16, 64]), ("{ranks: [2]}", [2]), ("null", None)]
+)
+def test_a_diagnosis_is_off_on_or_as_its_keys_say(tmp_path: Path, value: str, ranks: list[int] | None) -> None:
+    found = load_recipe(valid(tmp_path), [f"diagnose={value}"]).recipe.diagnose
+    assert (found.ranks if found is not None else None) == ranks
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("diagnose={rank: [1]}", "diagnose.rank: no such key; did you mean 'ranks'"),
+        ("diagnose={ranks: [0]}", "diagnose.ranks.0: input should be greater than or equal to 1, got 0"),
+        ("diagnose=maybe", "diagnose: "),
+        ("training.early_stopping_patience=2", "set `keep: best`, too"),
+        ("training.keep=first", "training.keep: "),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(valid(tmp_path), [setting])
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def diagnosed(
         losses(arm, forgot, int(arm == "lora"), found).write(folder.trial(arm, 0).losses)
         own = intruders if arm == "lora" else 0
         matrices = [matrix("gate", 0.6, own), matrix("q", 0.3, 0), matrix("embeddings", 0.1, 0)]
-        Diagnosis(arm=arm, seed=0, matrices=matrices, floor=1e-6).write(folder.trial(arm, 0).diagnosis)
+        Diagnosis(arm=arm, seed=0, modules=matrices, floor=1e-6).write(folder.trial(arm, 0).diagnosis)
     return folder
 
 

@@ -224,17 +224,17 @@ def test_every_arm_that_trained_has_the_spectrum_of_its_own_update(copy: RunFold
     assert [Diagnosis.read(copy.trial(d.arm, 0).diagnosis) for d in found] == found
     full, lora, _ = found
     before, after = weights(copy, "original"), weights(copy, "full")
-    for matrix in full.matrices:
+    for matrix in full.modules:
         update = (after[matrix.name] - before[matrix.name]).double()
         assert matrix.relative_norm == pytest.approx(float(update.norm() / before[matrix.name].norm()), rel=1e-4)
         values = torch.linalg.svdvals(update)
         assert matrix.stable_rank == pytest.approx(float(values.square().sum() / values[0] ** 2), rel=1e-4)
         assert matrix.overlap is None
-    assert sum(m.share for m in full.matrices) + full.vectors == pytest.approx(1)
-    assert {m.kind for m in lora.matrices} == {"q", "v"}
-    assert all(m.rank90 <= 4 and m.energy[4] == pytest.approx(1, abs=1e-3) for m in lora.matrices)  # r=4
+    assert sum(m.share for m in full.modules) + full.vectors == pytest.approx(1)
+    assert {m.kind for m in lora.modules} == {"q", "v"}
+    assert all(m.rank90 <= 4 and m.energy[4] == pytest.approx(1, abs=1e-3) for m in lora.modules)  # r=4
     assert lora.vectors < 1e-6 and lora.unchanged > 0
-    overlaps = [m.overlap for m in lora.matrices]
+    overlaps = [m.overlap for m in lora.modules]
     assert all(o is not None and o.random == o.directions / 32 and 0 <= o.value <= 1 for o in overlaps)
 
 
@@ -243,9 +243,9 @@ def test_the_table_has_a_row_for_each_kind_in_80_columns(run: RunFolder, copy: R
     lines = diagnosis_lines(full)
     assert all(len(line) <= 80 for found in (full, lora) for line in diagnosis_lines(found)), lines
     assert [line.split()[0] for line in lines[3:10]] == ["q", "k", "v", "o", "gate", "up", "down"]
-    total = sum(m.share for m in full.matrices)
-    held = sum(m.share * m.energy.get(8, 1.0) for m in full.matrices) / total
-    assert energy_held(full.matrices, 8) == pytest.approx(held)
+    total = sum(m.share for m in full.modules)
+    held = sum(m.share * m.energy.get(8, 1.0) for m in full.modules) / total
+    assert energy_held(full.modules, 8) == pytest.approx(held)
     assert f"8: {100 * held:.0f} %" in "\n".join(lines)
     assert "of full's strongest directions it has" in diagnosis_lines(lora)[-1]
 
@@ -270,7 +270,7 @@ def test_what_has_no_update_of_weights_says_so(copy: RunFolder, monkeypatch: pyt
     full, lora, _ = diagnose_run(copy, QUIET)
     assert full.refused is None
     assert lora.refused == "what lora trains is no update of the model's weights"
-    assert json.loads(copy.trial("lora", 0).diagnosis.read_text())["matrices"] == []
+    assert json.loads(copy.trial("lora", 0).diagnosis.read_text())["modules"] == []
     losses = UpdateLosses.read(copy.trial("lora", 0).losses)
     assert losses.refused == lora.refused and [v.value for v in losses.variants] == [0, 1]
     assert losses.variants[0].retained != losses.variants[1].retained

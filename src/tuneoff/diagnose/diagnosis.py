@@ -69,7 +69,7 @@ def diagnose(
         else:
             unchanged += 1
         report(done, count)
-    figures = {"matrices": matrices, "vectors": vectors, "unchanged": unchanged, "floor": floor}
+    figures = {"modules": matrices, "vectors": vectors, "unchanged": unchanged, "floor": floor}
     return blank.model_copy(update=figures), directions
 
 

@@ -16,8 +16,9 @@ def with_free_settings(resolved: Resolved, new: Recipe) -> Resolved:
     given, recipe = new.model_dump(mode="json"), copy.deepcopy(resolved.recipe)
     recipe["training"] |= {key: given["training"][key] for key in FREE_OF_TRAINING}
     recipe["words"], recipe["diagnose"] = given["words"], given["diagnose"]
-    retain = new.evaluation.retain
-    recipe["evaluation"]["retain"] = str(Path(retain).resolve()) if retain is not None else None
+    retain, before = new.evaluation.retain, recipe["evaluation"].get("retain")
+    if not same_value("evaluation.retain", retain, before, Path(resolved.directory)):
+        recipe["evaluation"]["retain"] = str(Path(retain).resolve()) if retain is not None else None
     recipe["data"]["allow_overlap"] = given["data"]["allow_overlap"]
     return resolved.model_copy(update={"recipe": recipe})
 

@@ -113,7 +113,8 @@ class Recipe(Spec):
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
         """`off` and `on`, which YAML reads as booleans: no diagnosis, or the usual one."""
-        return {False: None, "off": None, True: {}, "on": {}}[value] if isinstance(value, bool | str) else value
+        words: dict[Any, Any] = {False: None, "off": None, True: {}, "on": {}}
+        return words.get(value, value) if isinstance(value, bool | str) else value
 
     @field_validator("model", mode="before")
     @classmethod

@@ -61,7 +61,7 @@ class Diagnosis(Record):
     """The update of one arm at one seed.
 
     Attributes:
-        matrices: Every matrix that training changed, in the model's order.
+        modules: The weight matrix of every module that training changed, in the model's order.
         vectors: The share of ‖Δ‖² that is in vectors: norms and biases.
         unchanged: How many matrices have not changed at all.
         floor: ‖rounding error‖ / ‖Δ‖ of all matrices together, as the weights were stored.
@@ -71,7 +71,7 @@ class Diagnosis(Record):
     origin: RunMark | None = None
     arm: str
     seed: int
-    matrices: list[MatrixDiagnosis] = Field(default_factory=list)
+    modules: list[MatrixDiagnosis] = Field(default_factory=list)
     vectors: float = 0.0
     unchanged: int = 0
     floor: float | None = None

@@ -176,7 +176,7 @@ def _intruders(tested: Tested) -> Claim:
 
 
 def _count_intruders(arm: Arm) -> tuple[int, int] | None:
-    matrices = next((d.matrices for d in arm.diagnoses.values() if d.matrices), [])
+    matrices = next((d.modules for d in arm.diagnoses.values() if d.modules), [])
     counted = [m.intruders for m in matrices if m.intruders is not None]
     return (sum(counted), len(counted)) if counted else None
 

@@ -17,7 +17,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     title = f"{diagnosis.arm} at seed {diagnosis.seed}"
     if diagnosis.refused is not None:
         return [f"{title}: not diagnosed, {diagnosis.refused}"]
-    matrices = diagnosis.matrices
+    matrices = diagnosis.modules
     rows = [HEADER, *kind_rows(diagnosis)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(HEADER))]
     lines = [f"{title}: medians by kind of matrix; ‖Δ‖² is that of all of it", ""]
@@ -36,14 +36,14 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
 
 def kind_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
     """A row for each kind of matrix and one for all, under HEADER."""
-    matrices = diagnosis.matrices
+    matrices = diagnosis.modules
     kinds = sorted({m.kind for m in matrices}, key=lambda kind: (*ORDER, kind).index(kind))
     return [*(_row(kind, [m for m in matrices if m.kind == kind]) for kind in kinds), _row("all", matrices)]
 
 
 def overlap_text(diagnosis: Diagnosis) -> str | None:
     """How much of full fine-tuning's strongest directions an update has; None where they were not compared."""
-    overlaps = [m.overlap for m in diagnosis.matrices if m.overlap is not None]
+    overlaps = [m.overlap for m in diagnosis.modules if m.overlap is not None]
     if not overlaps:
         return None
     own, random = (100 * median(values) for values in zip(*((o.value, o.random) for o in overlaps), strict=True))

@@ -126,18 +126,18 @@ def _nats(losses: Sequence[UpdateLosses], kind: Literal["scale", "cut"], value: 
 
 
 def _energy(diagnoses: Sequence[Diagnosis]) -> dict[int, float]:
-    ranks = sorted({rank for d in diagnoses for m in d.matrices for rank in m.energy})
+    ranks = sorted({rank for d in diagnoses for m in d.modules for rank in m.energy})
     return {rank: _energy_at(diagnoses, rank) for rank in ranks}
 
 
 def _energy_at(diagnoses: Sequence[Diagnosis], rank: int) -> float:
-    held = [energy_held(d.matrices, rank) for d in diagnoses if d.matrices]
+    held = [energy_held(d.modules, rank) for d in diagnoses if d.modules]
     return sum(held) / len(held) if held else 0.0
 
 
 def _kinds(diagnoses: Sequence[Diagnosis]) -> list[str]:
     shares = dict.fromkeys(LINEAR, 0.0)
-    for matrix in (m for d in diagnoses for m in d.matrices if m.kind in shares):
+    for matrix in (m for d in diagnoses for m in d.modules if m.kind in shares):
         shares[matrix.kind] += matrix.share
     total, held, named = sum(shares.values()), 0.0, []
     for kind, share in sorted(shares.items(), key=lambda item: -item[1]):

@@ -39,7 +39,7 @@ def _learnt(arms: Sequence[Arm], comparison: Comparison, colours: Mapping[str, i
         SectionTable(f"{arm.name} at seed {seed}: medians by kind of matrix", list(HEADER), kind_rows(diagnosis))
         for arm in arms
         for seed, diagnosis in list(arm.diagnoses.items())[:1]
-        if diagnosis.matrices
+        if diagnosis.modules
     ]
     return Section("What was learnt", " ".join(words), charts, tables)
 
