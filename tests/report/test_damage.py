@@ -10,10 +10,11 @@ import pytest
 
 from tests.conftest import recipe_values
 from tests.report.made import made_run
+from tests.report.test_learnt import diagnosed
 from tuneoff.errors import DamagedFileError, ForeignResultError, RecipeChangedError, RunFolderError, UnreadableFileError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, Trial, Words, recipe_of
-from tuneoff.records import PartTime, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
+from tuneoff.records import PartTime, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning, UpdateLosses
 from tuneoff.report.comparison import compare
 from tuneoff.report.page import write_report
 from tuneoff.runner.claim import claim
@@ -254,6 +255,30 @@ def test_tuning_json_damaged(run: RunFolder, damage: Callable[[Path], None]) -> 
     damage(path)
     assert going._kept(Tuning, path, "searched again") is None and not path.exists()
     assert heard.warnings[0].endswith(": searched again")
+
+
+@pytest.mark.parametrize("name", ["losses", "diagnosis"])
+@pytest.mark.parametrize("damage", [cut, no_text, another_json])
+def test_a_diagnosis_that_is_damaged_is_told_and_left_out(
+    tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    folder = diagnosed(tmp_path / "run")
+    path = getattr(folder.trial("lora", 0), name)
+    damage(path)
+    comparison, arms = compare(folder)
+    assert [w for w in comparison.warnings if str(path) in w and w.endswith(": `tuneoff diagnose` makes it anew")]
+    assert set(getattr(arms[2], {"losses": "losses", "diagnosis": "diagnoses"}[name])) == set()
+    assert comparison.forgotten is not None and "full" in comparison.forgotten.by_kind
+    write_report(folder)
+
+
+def test_a_diagnosis_of_another_run_is_not_shown(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path / "run")
+    path = folder.trial("lora", 0).losses
+    foreign = UpdateLosses.read(path).model_copy(update={"origin": RunMark(run="other", recipe_sha256="0")})
+    foreign.write(path)
+    found = compare(folder)[0].forgotten
+    assert found is not None and list(found.by_kind) == ["full"]
 
 
 def test_what_cannot_be_read_now_may_be_whole_and_is_left_alone(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
 
 from tuneoff.errors import DamagedFileError
 from tuneoff.folder import RunFolder, TrialFolder
@@ -21,12 +23,23 @@ from tuneoff.records import (
     read_predictions,
 )
 
+R = TypeVar("R", UpdateLosses, Diagnosis)
+
 
 @dataclass(frozen=True)
 class Arm:
     """One arm under the name that it is shown by, with the results of its trials so far (None where there is none).
 
-    `tried` is where each of its tries of a learning rate lies.
+    Attributes:
+        name: What it is shown as.
+        spec: What the recipe says of it.
+        folders: Where each trial lies, by seed.
+        results: Its trials' results, by seed.
+        tuning: Its search for a learning rate, if it has made one.
+        planned: What the plan says of it.
+        tried: Where each try of a learning rate lies.
+        losses: Losses of the model of each diagnosed trial and of variants of its update, by seed.
+        diagnoses: What training did to the weights of each diagnosed trial, by seed.
     """
 
     name: str
@@ -36,6 +49,8 @@ class Arm:
     tuning: Tuning | None
     planned: PlannedArm | None = None
     tried: tuple[TrialFolder, ...] = ()
+    losses: dict[int, UpdateLosses] = field(default_factory=dict)
+    diagnoses: dict[int, Diagnosis] = field(default_factory=dict)
 
     @cached_property
     def done(self) -> dict[int, TrialResult]:
@@ -59,24 +74,6 @@ class Arm:
             scored = result.scores.examples if result.scores is not None else None
             found[seed] = read_predictions(self.folders[seed].predictions, scored)
         return found
-
-    @cached_property
-    def losses(self) -> dict[int, UpdateLosses]:
-        """The losses of each diagnosed trial's model and of variants of its update, by seed."""
-        return {
-            seed: UpdateLosses.read(self.folders[seed].losses)
-            for seed in self.done
-            if self.spec.trains and self.folders[seed].losses.is_file()
-        }
-
-    @cached_property
-    def diagnoses(self) -> dict[int, Diagnosis]:
-        """What training did to the weights of each diagnosed trial, by seed."""
-        return {
-            seed: Diagnosis.read(self.folders[seed].diagnosis)
-            for seed in self.done
-            if self.spec.trains and self.folders[seed].diagnosis.is_file()
-        }
 
     def predicted(self, seed: int) -> list[Prediction]:
         """What it wrote at `seed`; what trains nothing is the same at every seed."""
@@ -103,18 +100,41 @@ def read_arms(
         own = [trial for trial in every if trial.arm == name]
         tuning = Tuning.read(folder.tuning(name)) if folder.tuning(name).is_file() else None
         tries = tuning.tries if tuning is not None else []
+        results = {t.seed: _result(folder, t, resolved) for t in own}
+        folders = {t.seed: folder.trial(t.arm, t.seed) for t in own}
+        done = {seed: r for seed, r in results.items() if r is not None and r.status == "done" and spec.trains}
         arms.append(
             Arm(
                 name=prefix + name,
                 spec=spec,
-                folders={t.seed: folder.trial(t.arm, t.seed) for t in own},
-                results={t.seed: _result(folder, t, resolved) for t in own},
+                folders=folders,
+                results=results,
                 tuning=tuning,
                 planned=planned.get(name),
                 tried=tuple(folder.rate(name, t.learning_rate, t.rung) for t in tries),
+                losses=_diagnosed(UpdateLosses, {s: folders[s].losses for s in done}, done, warnings),
+                diagnoses=_diagnosed(Diagnosis, {s: folders[s].diagnosis for s in done}, done, warnings),
             )
         )
     return arms
+
+
+def _diagnosed(
+    kind: type[R], paths: dict[int, Path], done: dict[int, TrialResult], warnings: list[str]
+) -> dict[int, R]:
+    """The records of the finished trials that have been diagnosed, by seed; those of another run are left out."""
+    found = {}
+    for seed, path in paths.items():
+        if not path.is_file():
+            continue
+        try:
+            record = kind.read(path)
+        except DamagedFileError as error:
+            warnings.append(f"{error}: `tuneoff diagnose` makes it anew")
+            continue
+        if record.origin == done[seed].origin:
+            found[seed] = record
+    return found
 
 
 def _result(folder: RunFolder, trial: Trial, resolved: Resolved | None) -> TrialResult | None:
