@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +93,29 @@ def test_kept_weights_that_are_damaged_are_told(setup: Setup, tmp_path: Path, mo
     with pytest.raises(DamagedFileError, match=r"best-4 weights\.safetensors differs from what was written"):
         train(setup, "full", tmp_path, spec())
     assert len(kept) == 1
+
+
+@pytest.mark.usefixtures("scripted")
+def test_without_the_best_weights_a_training_begins_anew(setup: Setup, tmp_path: Path) -> None:
+    whole, _ = train(setup, "full", tmp_path / "whole", spec())
+    train(setup, "full", tmp_path / "lost", spec(), stop=7)
+    shutil.rmtree(tmp_path / "lost" / "checkpoints" / "best-4")
+    again, outcome = train(setup, "full", tmp_path / "lost", spec())
+    assert outcome.resumed_from_step is None
+    assert outcome.checkpoints_rejected == ["checkpoint-7: the weights of the best step until then, 4, are lost"]
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(again).items())
+
+
+@pytest.mark.usefixtures("scripted")
+def test_better_weights_of_a_later_step_do_as_well(setup: Setup, tmp_path: Path) -> None:
+    """Killed after step 4 was kept, and its checkpoint is of step 3: the training comes to step 4 again."""
+    whole, _ = train(setup, "full", tmp_path / "whole", spec())
+    train(setup, "full", tmp_path / "killed", spec(), stop=3)
+    shutil.copytree(tmp_path / "whole" / "checkpoints" / "best-4", tmp_path / "killed" / "checkpoints" / "best-4")
+    shutil.rmtree(tmp_path / "killed" / "checkpoints" / "best-2")
+    again, outcome = train(setup, "full", tmp_path / "killed", spec())
+    assert outcome.resumed_from_step == 3
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(again).items())
 
 
 def test_validation_every_so_many_steps_and_at_the_end(setup: Setup, tmp_path: Path) -> None:

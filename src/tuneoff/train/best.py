@@ -70,6 +70,18 @@ class BestWeights:
             if other != path:
                 shutil.rmtree(other)
 
+    def lacks(self, validations: Sequence[Validation], step: int) -> str | None:
+        """Why a training that goes on after `step` would not have its best weights at the end; None where it would.
+
+        The weights of a later step do as well: the training comes to that step again, and they are better.
+        """
+        done = [one for one in validations if one.step <= step]
+        if not done:
+            return None
+        needed = best_of(done).step
+        found = [path for path in self._folder.glob(f"{PREFIX}*") if _step(path) == needed or _step(path) > step]
+        return None if any(map(_is_whole, found)) else f"the weights of the best step until then, {needed}, are lost"
+
     def restore(self, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
         """Give the model and its optimizer the weights of `step`, to the bit. No step may follow.
 
@@ -99,6 +111,18 @@ class BestWeights:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(self._folder)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        verified(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _exact(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -129,7 +129,7 @@ class Training:
         `before` is called once when all is ready, and told whether training goes on from a checkpoint. `after_update`
         is called after every update, and told how many were made, the step's loss and its learning rate.
         """
-        checkpoint, rejected = newest_whole(self._folder.checkpoints, self._origin)
+        checkpoint, rejected = self._newest_checkpoint()
         first = self._resume(checkpoint) if checkpoint else 0
         main = self._accelerator.is_main_process
         seen = self._history.begin(first) if main else 0.0
@@ -277,6 +277,15 @@ class Training:
         """Give back the memory of model and optimizer."""
         self._accelerator.free_memory()
         del self.engine, self.optimizer, self._model, self._scheduler
+
+    def _newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that training can go on from, and why others were rejected."""
+        checkpoint, rejected = newest_whole(self._folder.checkpoints, self._origin)
+        if checkpoint is not None and self._best is not None:
+            lacking = self._best.lacks(self._history.validations, checkpoint.manifest.step)
+            if lacking is not None:
+                return None, [*rejected, f"{checkpoint.path.name}: {lacking}"]
+        return checkpoint, rejected
 
     def _resume(self, checkpoint: Checkpoint) -> int:
         """Take up all that a checkpoint holds. Returns the number of steps done."""
