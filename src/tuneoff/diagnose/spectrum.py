@@ -61,25 +61,36 @@ def spectrum(update: Tensor, keep: int = STRONGEST) -> Spectrum:
     that method, too, where it shows that the update is of low rank, as every adapter's is.
     """
     squared_norm = float(update.double().square().sum())
-    found = _largest(update, SKETCH, steps=1) if min(update.shape) > 2 * SKETCH else None
-    if found is None or _rest(update, found[1]) > REST * squared_norm:
+    found = _low_rank(update, squared_norm) if min(update.shape) > 2 * SKETCH else None
+    if found is None:
         large = min(update.shape) > EXACT
-        found = _largest(update, LARGEST, steps=4) if large else left_vectors(update.double())
+        found = _largest(update) if large else left_vectors(update.double())
     values, left = found
     return Spectrum(values, squared_norm, left[:, :keep].float())
 
 
-def _largest(update: Tensor, count: int, steps: int) -> tuple[Tensor, Tensor]:
-    """The largest singular values and their left vectors, by `steps` of subspace iteration: (count), (m, count)."""
+def _low_rank(update: Tensor, squared_norm: float) -> tuple[Tensor, Tensor] | None:
+    """The singular values and left vectors of an update whose rank is at most SKETCH: (SKETCH), (m, SKETCH).
+
+    By the randomized range finder (Halko et al. 2011, algorithm 4.1). None where more than REST of ‖Δ‖² lies outside
+    of the range that it finds, which is then not all there is.
+    """
+    generator = torch.Generator(update.device).manual_seed(0)
+    probes = torch.randn(update.shape[1], SKETCH, generator=generator, device=update.device)
+    basis, _ = torch.linalg.qr(update.float() @ probes)
+    inside = basis.T @ update.float()
+    if float((update - basis @ inside).double().square().sum()) > REST * squared_norm:
+        return None
+    left, values, _ = torch.linalg.svd(inside.double(), full_matrices=False)
+    return values, basis @ left.float()
+
+
+def _largest(update: Tensor) -> tuple[Tensor, Tensor]:
+    """The LARGEST largest singular values and their left vectors, by four steps of subspace iteration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        left, values, _ = torch.svd_lowrank(update.float(), q=count, niter=steps)
+        left, values, _ = torch.svd_lowrank(update.float(), q=LARGEST, niter=4)
     return values.double(), left
-
-
-def _rest(update: Tensor, left: Tensor) -> float:
-    """What of ‖Δ‖² lies outside of the space of the columns of `left` (m, k), which are orthonormal."""
-    return float((update - left @ (left.T @ update)).double().square().sum())
 
 
 def left_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
