@@ -31,7 +31,7 @@ class Figure(Section):
         # A frame of its own: the page's style must not reach the notebook.
         page = (
             f"<style>{style}</style><h3>{self.title}</h3><p class='soft'>{self.words}</p>"
-            f"<div class='{'charts' if len(self.charts) > 1 else 'scroll'}'>{charts}</div>"
+            f"<div class='{'scroll' if self.wide else 'charts'}'>{charts}</div>"
         )
         look = f"border:0;width:100%;height:{self._height}px"
         return f'<iframe srcdoc="{Markup.escape(page)}" onload="{FIT}" style="{look}"></iframe>'
@@ -43,4 +43,4 @@ class Figure(Section):
 
 def figures(arms: Sequence[Arm], comparison: Comparison) -> dict[str, Figure]:
     """Every section that the run has charts in, by its title."""
-    return {s.title: Figure(s.title, s.words, s.charts) for s in sections(arms, comparison) if s.charts}
+    return {s.title: Figure(s.title, s.words, s.charts, wide=s.wide) for s in sections(arms, comparison) if s.charts}

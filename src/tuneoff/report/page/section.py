@@ -19,9 +19,10 @@ class SectionTable:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what to see in it, charts and tables."""
+    """A heading, what to see in it, charts and tables. Charts that are `wide` stand below each other."""
 
     title: str
     words: str
     charts: list[Markup]
     tables: Sequence[SectionTable] = ()
+    wide: bool = False

@@ -134,7 +134,8 @@ def _memory(arms: Sequence[Arm]) -> Section:
         "At the peak of a step on the largest batch: the tensors alive, by what they are for, and what the process "
         "holds besides. (plan): predicted before anything was trained."
     )
-    return Section("Memory of a training step", words, [stacked(bars, PARTS, words, bytes_text)] if bars else [])
+    charts = [stacked(bars, PARTS, words, bytes_text)] if bars else []
+    return Section("Memory of a training step", words, charts, wide=True)
 
 
 def _floats(components: Mapping[str, int]) -> dict[str, float]:
@@ -149,13 +150,13 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
     }
     words = "Wall-clock time of each phase of the first seed. Measuring memory and checking the trial are left out."
     charts = [stacked(bars, PHASES, words, duration_text)] if bars else []
-    return Section("Time by phase", words + _unlike(comparison), charts)
+    return Section("Time by phase", words + _unlike(comparison), charts, wide=True)
 
 
 def _spread(scores: Mapping[str, list[float]], metric: Metric, words: Words) -> Section:
     told = f"On how many {words.examples} each arm scores how high."
     charts = [distributions(scores, metric, words)] if scores else []
-    return Section("Scores by example", told, charts)
+    return Section("Scores by example", told, charts, wide=True)
 
 
 def _pairs(
