@@ -18,9 +18,10 @@ from tuneoff.data.batches import collator_for
 from tuneoff.data.retained import retained_texts
 from tuneoff.data.tokens import IGNORED, load_tokens
 from tuneoff.decode.likelihood import row_losses
-from tuneoff.errors import DamagedFileError, DataError, RunFolderError
+from tuneoff.errors import DataError, RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import load_model
+from tuneoff.model.device import Precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import recipe_of, trials
@@ -28,16 +29,19 @@ from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.records import Diagnosis, Resolved, TrialResult, UpdateLosses, read_history
 from tuneoff.report.comparison import compare
 from tuneoff.report.diagnosis import diagnosis_lines, energy_held
+from tuneoff.report.forgotten import forgotten_sentences
 from tuneoff.report.page import write_report
 from tuneoff.runner.diagnosed import is_diagnosed
 from tuneoff.runner.diagnosing import diagnose_run, stored_dtype
+from tuneoff.runner.finished import Finished
 
 SPEC = {"ranks": [1, 3, 10_000], "scales": [0.5], "examples": 4}
 
 
 def finished_run(data_folder: Path, path: Path, kind: str, **changes: Any) -> RunFolder:
     values = {**recipe_values(data_folder, kind), "diagnose": SPEC, **changes}
-    values["arms"]["dora"] = {**values["arms"]["lora"], "use_dora": True, "r": 2}
+    if "lora" in values["arms"]:
+        values["arms"]["dora"] = {**values["arms"]["lora"], "use_dora": True, "r": 2}
     recipe, folder = begin(values, path / "run")
     resolved = resolved_for(recipe, folder)
     for trial in trials(recipe):
@@ -256,8 +260,12 @@ def test_weights_of_a_coarse_file_are_refused(copy: RunFolder, monkeypatch: pyte
     near = {name: before[name] + 1e-3 * (after[name] - before[name]) for name in after}
     save_file({name: value.to(torch.bfloat16) for name, value in near.items()}, path, metadata={"format": "pt"})
     assert stored_dtype(path.parent) == torch.bfloat16
-    with pytest.raises(DamagedFileError):  # it is not what was trained
-        diagnose_run(copy, QUIET)
+    full, lora, _ = diagnose_run(copy, QUIET)
+    assert full.refused is not None and "does not hold what was trained" in full.refused
+    assert lora.refused is None and TrialResult.read(copy.trial("lora", 0).result).retained is not None
+    assert TrialResult.read(copy.trial("full", 0).result).retained is None
+    told = compare(copy)[0].forgotten
+    assert told is not None and list(told.by_kind) == ["lora", "dora"]
     monkeypatch.setattr("tuneoff.runner.finished.require_saved", lambda *_: None)
     full = diagnose_run(copy, QUIET)[0]
     assert [v.value for v in UpdateLosses.read(copy.trial("full", 0).losses).variants] == [0, 1, 0.5]  # nothing is cut
@@ -274,6 +282,39 @@ def test_what_has_no_update_of_weights_says_so(copy: RunFolder, monkeypatch: pyt
     losses = UpdateLosses.read(copy.trial("lora", 0).losses)
     assert losses.refused == lora.refused and [v.value for v in losses.variants] == [0, 1]
     assert losses.variants[0].retained != losses.variants[1].retained
+
+
+def test_losses_are_of_fp32_weights_whatever_the_run_computes_in(
+    copy: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weight rounded to bf16 has lost most of a small update."""
+    diagnose_run(copy, QUIET)
+    before = UpdateLosses.read(copy.trial("full", 0).losses).variants
+    monkeypatch.setattr(Finished, "precision", Precision("bf16", "as the recipe says"))
+    diagnose_run(copy, QUIET)
+    assert UpdateLosses.read(copy.trial("full", 0).losses).variants == before
+
+
+def test_a_method_without_an_update_of_weights_is_scored_as_it_is(data_folder: Path, tmp_path: Path) -> None:
+    arms = {
+        "original": {"method": "none"},
+        "prompt": {"method": "prompt_tuning", "learning_rate": 0.3, "num_virtual_tokens": 4},
+    }
+    folder = finished_run(data_folder, tmp_path, "causal", arms=arms)
+    (found,) = diagnose_run(folder, QUIET)
+    assert found.refused == "what prompt_tuning trains is no update of the model's weights"
+    losses = UpdateLosses.read(folder.trial("prompt", 0).losses)
+    assert [v.value for v in losses.variants] == [0, 1]
+    assert losses.variants[0].retained != losses.variants[1].retained
+    (sentence,) = forgotten_sentences(compare(folder)[0].forgotten, None)  # type: ignore[arg-type]
+    assert sentence.startswith("prompt ")
+    write_report(folder)
+
+
+def test_an_arm_that_changed_vectors_alone_has_no_table() -> None:
+    assert diagnosis_lines(Diagnosis(arm="norms", seed=0, vectors=1.0, floor=0.0)) == [
+        "norms at seed 0: no matrix has changed, norms and biases alone"
+    ]
 
 
 def test_a_run_without_a_trained_arm_is_refused(tmp_path: Path, copy: RunFolder) -> None:

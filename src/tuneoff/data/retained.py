@@ -44,8 +44,8 @@ def retained_texts(path: str | None) -> list[RetainedText]:
 
 
 def texts_sha256(texts: Sequence[RetainedText]) -> str:
-    """The hash of what is scored."""
-    return hashlib.sha256(json.dumps([[t.text, t.target] for t in texts]).encode()).hexdigest()
+    """The hash of the texts and their kinds."""
+    return hashlib.sha256(json.dumps([[t.kind, t.text, t.target] for t in texts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ def diagnose(
     """`blank` with what training changed from `before` to `after`, two models with parameters of the same names.
 
     `stored` is the dtype of the files with the trained weights: where its rounding is more than LIMIT of the update,
-    the diagnosis is refused. `against` are the strongest directions of full fine-tuning's update; of each matrix
-    the energy at each of `ranks` is told. Matrices are
-    taken apart on `device`, one after another. `report` is told the weights done and in all.
+    the diagnosis is refused. `against` are the strongest directions of full fine-tuning's update. Of each matrix the
+    energy at each of `ranks` is told. Matrices are decomposed on `device`, one after another; `report` is told the
+    weights done and in all.
 
     Returns, too, the `keep` strongest left singular vectors of the update of every matrix that has changed, by its
-    name: (rows, up to `keep`).
+    name: (rows, up to `keep`), or all that there are.
     """
     count, total, rounding = 0, 0.0, 0.0
     for _, old, new in weight_pairs(before, after, device):

@@ -64,7 +64,7 @@ def spectrum(update: Tensor, keep: int = STRONGEST) -> Spectrum:
     found = _low_rank(update, squared_norm) if min(update.shape) > 2 * SKETCH else None
     if found is None:
         large = min(update.shape) > EXACT
-        found = _largest(update) if large else left_vectors(update.double())
+        found = _largest(update, max(LARGEST, keep)) if large else left_vectors(update.double())
     values, left = found
     return Spectrum(values, squared_norm, left[:, :keep].float())
 
@@ -85,11 +85,11 @@ def _low_rank(update: Tensor, squared_norm: float) -> tuple[Tensor, Tensor] | No
     return values, basis @ left.float()
 
 
-def _largest(update: Tensor) -> tuple[Tensor, Tensor]:
-    """The LARGEST largest singular values and their left vectors, by four steps of subspace iteration."""
+def _largest(update: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest singular values and their left vectors, by four steps of subspace iteration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        left, values, _ = torch.svd_lowrank(update.float(), q=LARGEST, niter=4)
+        left, values, _ = torch.svd_lowrank(update.float(), q=count, niter=4)
     return values.double(), left
 
 

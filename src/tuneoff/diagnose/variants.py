@@ -28,10 +28,8 @@ def set_cut(
     """Give `subject` the weights W + Δᵣ, with Δᵣ the best approximation of Δ of that rank, matrix by matrix.
 
     By the truncated singular value decomposition (Eckart and Young 1936): Δᵣ = U Uᵀ Δ, with U (m, rank) the strongest
-    left singular vectors of each matrix, from `directions` by name. Vectors (norms, biases) keep all of their update,
-    and so does a matrix with no more than `rank` rows or columns.
-
-    Raises ValueError where fewer vectors are known than are asked for.
+    left singular vectors of each matrix, from `directions` by name, which has as many or all that there are. What is no
+    matrix (norms, biases) keeps all of its update, and so does a matrix with no more than `rank` rows or columns.
     """
     weights = dict(subject.named_parameters())
     for name, old, new in weight_pairs(before, after):
@@ -39,7 +37,5 @@ def set_cut(
         if left is None or rank >= min(old.shape):
             weights[name].copy_(new)
             continue
-        if left.shape[1] < rank:
-            raise ValueError(f"{name}: {left.shape[1]} directions are known, and {rank} asked for")
         known = left[:, :rank].to(old.device)
         weights[name].copy_(old + known @ (known.T @ (new - old)))

@@ -27,7 +27,7 @@ class TuneSpec(Spec):
     def _halves_of_several(self) -> Self:
         if self.halving and len(self.learning_rate) < 3:
             raise ValueError(f"halving needs three rates or more, got {self.learning_rate}")
-        if self.halving and len(set(self.learning_rate)) != len(self.learning_rate):
+        if len(set(self.learning_rate)) != len(self.learning_rate):
             raise ValueError(f"every rate once, got {self.learning_rate}")
         return self
 

@@ -128,7 +128,7 @@ class KeptStep(Record):
     Attributes:
         step: The optimizer step after which the weights were kept.
         validation_loss: Their loss on the validation split, in nats a target token.
-        last_loss: That after the last step that was done.
+        last_loss: That after the last step that was done; None where it is no number.
         steps_after: The steps that were done after the kept one.
         seconds_after: The seconds of training that these took.
         stopped_early: The step after which training stopped early; None where all planned steps were done.
@@ -136,7 +136,7 @@ class KeptStep(Record):
 
     step: int
     validation_loss: float
-    last_loss: float
+    last_loss: float | None
     steps_after: int
     seconds_after: float
     stopped_early: int | None = None

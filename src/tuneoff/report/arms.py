@@ -132,7 +132,8 @@ def _diagnosed(
         except DamagedFileError as error:
             warnings.append(f"{error}: `tuneoff diagnose` makes it anew")
             continue
-        if record.origin == done[seed].origin:
+        known = not isinstance(record, UpdateLosses) or record.variants
+        if known and record.origin == done[seed].origin:
             found[seed] = record
     return found
 

@@ -21,7 +21,7 @@ ATTENTION = {"q", "k", "v", "o", "q_proj", "k_proj", "v_proj", "o_proj"}
 TENFOLD = (5, 20)  # times: what is called about ten
 ALIKE = 0.1  # by which the parameters of two arms differ at most that are called equally large
 
-Outcome = Literal["held", "not held", "not measured"]
+Outcome = Literal["held", "not held", "not shown", "not measured"]
 
 
 class Claim(Record):
@@ -31,7 +31,7 @@ class Claim(Record):
         said: The claim.
         source: Who says it.
         arm: The arm that it was tested on.
-        outcome: Whether it held.
+        outcome: Whether it held; `not shown` where the run's examples are too few to say.
         measured: The figure that says so, or what would have to be run to measure it.
     """
 
@@ -60,20 +60,22 @@ class Tested:
 
 
 def claims(comparison: Comparison, arms: Sequence[Arm]) -> list[Claim]:
-    """Every claim for every finished arm that trains a part of the weights, if full fine-tuning has finished, too."""
+    """What is said of full fine-tuning, of every arm that trains a part of the weights beside it, and of pairs of LoRA.
+
+    Of finished arms alone.
+    """
     finished = [row for row in comparison.arms if row.seeds]
     full = next((row for row in finished if row.method == "full"), None)
-    if full is None:
-        return []
     by_name = {arm.name: arm for arm in arms}
-    made = []
-    for other in (row for row in finished if row.method not in ("none", "full")):
+    others = [row for row in finished if row.method not in ("none", "full")]
+    made = [_low_rank(comparison, full.arm)] if full is not None and others else []
+    for other in others if full is not None else []:
+        assert full is not None
         tested = Tested(comparison, by_name, full, other)
         made += [
             _cost("20 times faster", 20, "train_seconds", ("faster", "slower"), tested),
             _cost("5 times less memory", 5, "train_peak_bytes", ("less", "more"), tested),
             _gradients(tested),
-            _low_rank(tested),
             _less_of_both(tested),
             _intruders(tested),
             _rate(tested),
@@ -104,14 +106,14 @@ def _gradients(tested: Tested) -> Claim:
     return Claim(said="99 % fewer gradients", source=COURSES, arm=tested.other.arm, outcome=outcome, measured=text)
 
 
-def _low_rank(tested: Tested) -> Claim:
+def _low_rank(comparison: Comparison, full: str) -> Claim:
     said, source = "the update of full fine-tuning is of low rank", "Aghajanyan et al. 2020, Hu et al. 2021"
-    curves = next((one for one in tested.comparison.learnt if one.arm == tested.full.arm), None)
+    curves = next((one for one in comparison.learnt if one.arm == full), None)
     cuts = [cut for cut in curves.cuts if cut.kept is not None] if curves is not None else []
     low = [cut for cut in cuts if cut.rank <= LOW_RANK]
     if not low:
         text = "needs a diagnosed run with a validation split, on which full is surely better than the original"
-        return Claim(said=said, source=source, arm=tested.full.arm, outcome="not measured", measured=text)
+        return Claim(said=said, source=source, arm=full, outcome="not measured", measured=text)
     most = low[-1]
     assert most.kept is not None
     kept, low_end, high = (100 * x for x in (most.kept.value, most.kept.low, most.kept.high))
@@ -119,9 +121,8 @@ def _low_rank(tested: Tested) -> Claim:
         f"cut to rank {most.rank} it keeps {kept:.1f} % [{low_end:.1f}, {high:.1f}] of its gain in validation loss, "
         f"with {100 * most.energy:.0f} % of ‖Δ‖²"
     )
-    return Claim(
-        said=said, source=source, arm=tested.full.arm, outcome="held" if kept >= 95 else "not held", measured=text
-    )
+    outcome: Outcome = "held" if kept >= 95 else "not held"
+    return Claim(said=said, source=source, arm=full, outcome=outcome, measured=text)
 
 
 def _less_of_both(tested: Tested) -> Claim:
@@ -135,7 +136,7 @@ def _less_of_both(tested: Tested) -> Claim:
     score, found = tested.metric_pair(), tested.comparison.forgotten
     known = found is not None and {other, full} <= found.evidence.means.keys()
     if score is None or found is None or not known:
-        text = "needs a diagnosed run with scores of both"
+        text = "needs scores of both, and a run in which both were diagnosed on the same texts"
         return Claim(said=said, source=source, arm=other, outcome="not measured", measured=text)
     metric = find_metric(tested.comparison.metrics[0])
     worse = _sided(score, other, better_is_more=metric.better == "higher")
@@ -147,7 +148,8 @@ def _less_of_both(tested: Tested) -> Claim:
         f"{metric.shown(value, fewer=1, sign=True)} {metric.unit} of {metric.label} (p {_p(score.p_holm)}); forgot "
         f"{own:+.3f} against {theirs:+.3f} nats a token (p {_p(pair.p_holm)})"
     )
-    outcome: Outcome = "held" if worse < 0 and forgets < 0 else "not held"
+    sides = worse, forgets
+    outcome: Outcome = "held" if sides == (-1, -1) else "not held" if 1 in sides else "not shown"
     return Claim(said=said, source=source, arm=other, outcome=outcome, measured=text)
 
 
@@ -163,7 +165,7 @@ def _intruders(tested: Tested) -> Claim:
     said, source = "LoRA has intruder dimensions, full fine-tuning has not", "Shuttleworth et al. 2024"
     counts = [_count_intruders(tested.arms[row.arm]) for row in (tested.other, tested.full)]
     if counts[0] is None or counts[1] is None:
-        text = "needs a diagnosed run"
+        text = "needs a diagnosed run, and matrices of at most 2,048 rows or columns"
         return Claim(said=said, source=source, arm=tested.other.arm, outcome="not measured", measured=text)
     (own, of), (theirs, _) = counts[0], counts[1]
     return Claim(
@@ -216,18 +218,18 @@ def _all_linear(comparison: Comparison, arms: dict[str, Arm]) -> list[Claim]:
             if pair is None or abs(one.parameters.trainable / other.parameters.trainable - 1) > ALIKE:
                 continue
             value = pair.difference.value if pair.arm == one.arm else -pair.difference.value
-            better = _sided(pair, one.arm, better_is_more=metric.better == "higher") > 0
+            side = _sided(pair, one.arm, better_is_more=metric.better == "higher")
             shown = metric.shown(value, fewer=1, sign=True)
             found.append(
                 Claim(
                     said=said,
                     source=source,
                     arm=f"{one.arm}, {other.arm}",
-                    outcome="held" if better else "not held",
+                    outcome={1: "held", 0: "not shown", -1: "not held"}[side],
                     measured=f"{shown} {metric.unit} of {metric.label} (p {_p(pair.p_holm)})",
                 )
             )
-    if not found and rows:
+    if not found and rows and any(row.method == "full" for row in comparison.arms):
         text = "needs two LoRA arms of equal size: `target_modules: all-linear`, and attention's alone"
         return [Claim(said=said, source=source, arm=rows[0].arm, outcome="not measured", measured=text)]
     return found

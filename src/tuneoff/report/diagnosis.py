@@ -18,6 +18,8 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     if diagnosis.refused is not None:
         return [f"{title}: not diagnosed, {diagnosis.refused}"]
     matrices = diagnosis.modules
+    if not matrices:
+        return [f"{title}: no matrix has changed, norms and biases alone"]
     rows = [HEADER, *kind_rows(diagnosis)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(HEADER))]
     lines = [f"{title}: medians by kind of matrix; ‖Δ‖² is that of all of it", ""]
@@ -29,7 +31,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     held = ", ".join(f"{rank}: {100 * energy_held(matrices, rank):.0f} %" for rank in SHOWN)
     lines += ["", f"‖Δ‖² held at rank {held}"]
     if diagnosis.vectors > 0.001:
-        lines.append(f"norms and biases have {100 * diagnosis.vectors:.1f} % of ‖Δ‖²")
+        lines.append(f"norms, biases and what else is no matrix have {100 * diagnosis.vectors:.1f} % of ‖Δ‖²")
     overlap = overlap_text(diagnosis)
     return lines if overlap is None else [*lines, overlap]
 

@@ -44,7 +44,7 @@ class ScalePoint(Record):
 
 
 class UpdateCurves(Record):
-    """The curves of one arm, over all of its diagnosed seeds.
+    """The curves of one arm. Losses are averaged over its diagnosed seeds; intervals are over examples and texts.
 
     Attributes:
         arm: Its name.
@@ -77,9 +77,10 @@ def update_curves(arms: Sequence[Arm]) -> list[UpdateCurves]:
 
 
 def _curves(arm: Arm) -> UpdateCurves:
-    losses = list(arm.losses.values())
-    diagnoses = [arm.diagnoses[seed] for seed in arm.losses if seed in arm.diagnoses]
-    first = losses[0]
+    first = next(iter(arm.losses.values()))
+    alike = {seed: one for seed, one in arm.losses.items() if _same_work(one, first)}
+    losses = list(alike.values())
+    diagnoses = [arm.diagnoses[seed] for seed in alike if seed in arm.diagnoses]
     tokens = np.array(first.validation_tokens, dtype=np.float64)
     original = _nats(losses, "scale", 0.0, "validation")
     trained = _nats(losses, "scale", 1.0, "validation")
@@ -92,7 +93,7 @@ def _curves(arm: Arm) -> UpdateCurves:
     enough = [cut.rank for cut in cuts if cut.kept is not None and cut.kept.value >= ENOUGH]
     return UpdateCurves(
         arm=arm.name,
-        seeds=list(arm.losses),
+        seeds=list(alike),
         examples=len(tokens),
         cuts=cuts,
         scales=_scales(losses, tokens),
@@ -102,6 +103,12 @@ def _curves(arm: Arm) -> UpdateCurves:
         refused=first.refused or next((d.refused for d in diagnoses if d.refused is not None), None),
         seconds=sum(one.seconds for one in losses),
     )
+
+
+def _same_work(one: UpdateLosses, other: UpdateLosses) -> bool:
+    """Whether both are of the same variants, examples and texts: a diagnosis of all seeds may have been cut short."""
+    marks = [(x.settings, x.validation_tokens, x.texts.sha256) for x in (one, other)]
+    return marks[0] == marks[1]
 
 
 def _scales(losses: Sequence[UpdateLosses], tokens: np.ndarray) -> list[ScalePoint]:
@@ -147,7 +154,7 @@ def _kinds(diagnoses: Sequence[Diagnosis]) -> list[str]:
     return named
 
 
-def advice(curves: UpdateCurves, label: str = "validation loss") -> list[str]:
+def advice(curves: UpdateCurves) -> list[str]:
     """What the curves of full fine-tuning suggest to try, in sentences; empty where they say nothing."""
     cuts = [cut for cut in curves.cuts if cut.kept is not None]
     if not cuts:
@@ -155,15 +162,17 @@ def advice(curves: UpdateCurves, label: str = "validation loss") -> list[str]:
     shown = next((cut for cut in cuts if cut.rank == curves.rank), cuts[-1])
     assert shown.kept is not None
     kept, low, high = (100 * x for x in (shown.kept.value, shown.kept.low, shown.kept.high))
+    share = f"{kept:.1f} % [{low:.1f}, {high:.1f}]"
     said = [
-        f"Cut to rank {shown.rank}, {curves.arm} keeps {kept:.1f} % [{low:.1f}, {high:.1f}] of its gain in {label}."
+        f"With every matrix of its update cut to rank {shown.rank}, embeddings among them, {curves.arm} keeps {share} "
+        "of its gain in validation loss."
     ]
     if curves.rank is None:
-        said.append("No rank that was tried keeps 95 % of it: what was learnt is not of low rank.")
+        said.append(f"No rank up to {cuts[-1].rank} keeps 95 % of it.")
     else:
         said.append(
-            f"A LoRA of rank {curves.rank} on all linear layers has room for it; `tuneoff plan RECIPE --sweep "
-            f"r={curves.rank}` says what it costs. A cut update is not a trained LoRA: train one to know."
+            f"A LoRA of rank {curves.rank} on all linear layers may have room for most of it; `tuneoff plan RECIPE "
+            f"--sweep r={curves.rank}` says what it costs. A cut update is not a trained LoRA: train one to know."
         )
     if curves.kinds:
         said.append(f"Of the change in linear layers half is in {' and '.join(curves.kinds)}.")

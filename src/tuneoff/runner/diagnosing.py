@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from tuneoff.decode.likelihood import AT_ONCE, Rows, row_losses
 from tuneoff.diagnose.diagnosis import diagnose
 from tuneoff.diagnose.spectrum import RANKS, STRONGEST
 from tuneoff.diagnose.variants import set_cut, set_scaled
-from tuneoff.errors import RunFolderError
+from tuneoff.errors import MetricError, RunFolderError, TuneoffError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device
@@ -75,23 +76,50 @@ class RunDiagnosis:
         self._device = pick_device()
         first = self._trials[0]
         self._texts = _texts(first, recipe)
-        self._validation = _validation_rows(first, recipe, self._spec.examples)
+        self._validation, self._missing = _validation_rows(first, recipe, self._spec.examples)
         self._before: Any = None  # the original model in fp32
         self._originals: dict[str, VariantLosses] = {}  # by engine
         self._directions: dict[int, Directions] = {}  # of full fine-tuning, by seed
 
     def carry_out(self) -> list[Diagnosis]:
-        """Diagnose all, then write all; returns the diagnoses in the order that they were made in."""
+        """Diagnose one trial after another, and write what was found; returns the diagnoses in that order.
+
+        What cannot be diagnosed says why, and keeps no other from it.
+        """
+        found = []
         with quiet():
             self._tell.phase("load")
             self._before = _original(self._trials[0])
-            found = [self._diagnose(trial) for trial in self._trials]
-        for trial, (diagnosis, losses) in zip(self._trials, found, strict=True):
-            losses.write(trial.trial.losses)
-            result = TrialResult.read(trial.trial.result)
-            result.model_copy(update={"retained": _retained(losses)}).write(trial.trial.result)
-            diagnosis.write(trial.trial.diagnosis)
-        return [diagnosis for diagnosis, _ in found]
+            for trial in self._trials:
+                try:
+                    diagnosis, losses = self._diagnose(trial)
+                except TuneoffError as error:
+                    diagnosis, losses = self._refused(trial, str(error))
+                result = TrialResult.read(trial.trial.result)
+                result.model_copy(update={"retained": _retained(losses)}).write(trial.trial.result)
+                diagnosis.write(trial.trial.diagnosis)
+                losses.write(trial.trial.losses)  # the last: by it a trial counts as diagnosed
+                found.append(diagnosis)
+        return found
+
+    def _refused(self, trial: Finished, reason: str) -> tuple[Diagnosis, UpdateLosses]:
+        diagnosis = Diagnosis(origin=trial.result.origin, arm=trial.name, seed=trial.seed, refused=reason)
+        return diagnosis, self._losses(trial, [], reason, 0.0)
+
+    def _losses(
+        self, trial: Finished, variants: list[VariantLosses], refused: str | None, seconds: float
+    ) -> UpdateLosses:
+        return UpdateLosses(
+            origin=trial.result.origin,
+            arm=trial.name,
+            seed=trial.seed,
+            settings=self._spec.model_dump(mode="json"),
+            validation_tokens=[_targets(row) for row in self._validation],
+            texts=self._texts.mark,
+            variants=variants,
+            refused=refused,
+            seconds=seconds,
+        )
 
     def _diagnose(self, trial: Finished) -> tuple[Diagnosis, UpdateLosses]:
         began = time.monotonic()
@@ -110,25 +138,15 @@ class RunDiagnosis:
                 blank,
                 against=self._directions.get(trial.seed),
                 ranks=sorted({*RANKS, *self._spec.ranks}),
-                keep=max(STRONGEST, *self._spec.ranks, 0) if trial.spec.method == "full" else STRONGEST,
-                device=self._device,
+                keep=max([STRONGEST, *self._spec.ranks]),
+                device="cpu" if self._device.type == "mps" else self._device,  # fp64 is not everywhere
                 report=self._tell.progress,
             )
             if trial.spec.method == "full":
                 self._directions.setdefault(trial.seed, directions)
         self._tell.phase(f"losses of {_named(trial)}")
         variants = self._variants(trial, after, directions, refused)
-        losses = UpdateLosses(
-            origin=trial.result.origin,
-            arm=trial.name,
-            seed=trial.seed,
-            settings=self._spec.model_dump(mode="json"),
-            validation_tokens=[_targets(row) for row in self._validation],
-            texts=self._texts.mark,
-            variants=variants,
-            refused=refused,
-            seconds=time.monotonic() - began,
-        )
+        losses = self._losses(trial, variants, refused or self._missing, time.monotonic() - began)
         return diagnosis, losses
 
     def _variants(
@@ -136,21 +154,21 @@ class RunDiagnosis:
     ) -> list[VariantLosses]:
         """The losses of the original model, of the trained one, and where its update is known, of what is between."""
         engine = trial.resolved.engines[trial.name].name
-        dtype = trial.precision.dtype
         scales = [0.0, 1.0, *(scale for scale in self._spec.scales if scale not in (0, 1))]
         ranks = self._spec.ranks if directions and self._validation and trial.spec.method == "full" else []
         if refused is not None:
             scales, ranks = [0.0, 1.0], []
         total, found = len(scales) + len(ranks), []
-        subject = copy.deepcopy(self._before).to(device=self._device, dtype=dtype)
+        subject = copy.deepcopy(self._before).to(self._device)  # in fp32: bf16 would round most of an update away
 
         def measure(model: Any, kind: Literal["scale", "cut"], value: float) -> VariantLosses:
-            bf16 = trial.precision.name == "bf16"
-            computed = engine_for(engine, model, bf16=bf16)
+            computed = engine_for(engine, model, bf16=False)
             collate = collator_for(model, trial.tokenizer, trial.resolved.model_class)
             at_once = min(AT_ONCE, trial.recipe.evaluation.batch_size)
             retained = self._texts.rows if kind == "scale" else []
             nats = row_losses(computed, collate, [*self._validation, *retained], at_once)
+            if not all(map(math.isfinite, nats)):
+                raise MetricError(f"a loss of its model is no number (update: {kind} {value:g})")
             parts = nats[: len(self._validation)], nats[len(self._validation) :]
             scores = self._scores(trial, computed) if kind == "scale" and value in (0, 1) else {}
             return VariantLosses(kind=kind, value=value, validation=parts[0], retained=parts[1], scores=scores)
@@ -159,7 +177,7 @@ class RunDiagnosis:
             if scale == 0 and engine in self._originals:
                 found.append(self._originals[engine])
             elif scale == 1 and refused is not None:
-                found.append(measure(after.to(device=self._device, dtype=dtype), "scale", 1.0))
+                found.append(measure(after.to(self._device), "scale", 1.0))
             else:
                 if scale != 0:
                     set_scaled(subject, self._before, after, scale)
@@ -219,21 +237,28 @@ def _texts(trial: Finished, recipe: Recipe) -> RetainedRows:
     return retained_rows(retained_texts(source), source, trial.tokenizer, trial.tokenization)
 
 
-def _validation_rows(trial: Finished, recipe: Recipe, most: int) -> Rows:
-    """The first rows of the validation split, unless it is the one that is scored; none where there is none."""
+def _validation_rows(trial: Finished, recipe: Recipe, most: int) -> tuple[Rows, str | None]:
+    """The first rows of the validation split, and why there are none where there should be some.
+
+    There are none of a split that is scored.
+    """
     folder = trial.resolved.tokens.get("validation") if recipe.evaluation.split != "validation" else None
     if folder is None:
-        return []
+        return [], None
+    if not Path(folder).is_dir():
+        return [], "the tokens of its validation split are not in the cache of this machine"
     rows = load_tokens(folder)
-    return [{name: list(rows[n][name]) for name in ("input_ids", "labels")} for n in range(min(most, len(rows)))]
+    return [{name: list(rows[n][name]) for name in ("input_ids", "labels")} for n in range(min(most, len(rows)))], None
 
 
 def _targets(row: Mapping[str, Sequence[int]]) -> int:
     return sum(label != IGNORED for label in row["labels"])
 
 
-def _retained(losses: UpdateLosses) -> Retained:
-    """How the trained model's loss on the retained texts differs from the original's."""
+def _retained(losses: UpdateLosses) -> Retained | None:
+    """How the trained model's loss on the retained texts differs from the original's; None where it is not known."""
+    if not losses.variants:
+        return None
     before, after = (np.array(losses.variants[n].retained) for n in (0, 1))
     tokens = np.array(losses.texts.tokens, dtype=np.float64)
     return Retained(

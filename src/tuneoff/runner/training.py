@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -201,7 +202,7 @@ def _kept_step(outcome: Outcome, planned: int) -> KeptStep | None:
     return KeptStep(
         step=outcome.kept.step,
         validation_loss=outcome.kept.loss,
-        last_loss=last.loss,
+        last_loss=last.loss if math.isfinite(last.loss) else None,
         steps_after=outcome.steps - outcome.kept.step,
         seconds_after=last.train_seconds - outcome.kept.train_seconds,
         stopped_early=outcome.steps if outcome.steps < planned else None,

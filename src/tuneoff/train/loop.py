@@ -138,7 +138,7 @@ class Training:
             before(checkpoint is not None)
             self._model.train()
             saved_at, stopped, done = time.monotonic(), False, first
-            for step in range(first, self.steps.count):
+            for step in range(first, self.steps.count if not self._is_out_of_patience() else first):
                 examples = self.steps.examples(step)
                 loss = self.backward([self.batch(part) for part in self.split(examples)], self.tokens(examples))
                 norm = clip(self.optimizer, self._spec.max_grad_norm)
@@ -192,13 +192,17 @@ class Training:
         eval_loss, ends = self.validate(), False
         if self._accelerator.is_main_process:
             self._history.validation(done, eval_loss, self.train_seconds())
-            validations, patience = self._history.validations, self._spec.early_stopping_patience
-            if self._best is not None and best_of(validations).step == done:
+            if self._best is not None and best_of(self._history.validations).step == done:
                 with self._clock.phase("save"):
                     self._best.keep(done, self._model, self.optimizer)
-            ends = patience is not None and since_best(validations) >= patience
+            ends = self._is_out_of_patience()
         told = self._accelerator.reduce(torch.tensor(float(ends), device=self._accelerator.device), "sum")
         return bool(told > 0)
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether so many validations were made since the best one that training stops early."""
+        patience, validations = self._spec.early_stopping_patience, self._history.validations
+        return patience is not None and bool(validations) and since_best(validations) >= patience
 
     @property
     def checkpointing(self) -> bool:

@@ -24,7 +24,7 @@ def update_sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section
 def _learnt(arms: Sequence[Arm], comparison: Comparison, colours: Mapping[str, int]) -> Section:
     curves = comparison.learnt
     words = [sentence for one in curves for sentence in advice(one)]
-    words += [f"{one.arm}: no spectrum, {one.refused}." for one in curves if one.refused is not None]
+    words += [f"{one.arm}: {one.refused}." for one in curves if one.refused is not None]
     for arm in arms:
         overlap = overlap_text(next(iter(arm.diagnoses.values()))) if arm.diagnoses else None
         words += [f"{arm.name}: {overlap}."] if overlap is not None else []
@@ -48,7 +48,7 @@ def _forgotten(comparison: Comparison, colours: Mapping[str, int]) -> Section:
     found, charts = comparison.forgotten, []
     if found is None:
         return Section("What was forgotten", "", [], [])
-    words = f"By the loss on {texts_words(found.texts)}, which have nothing to do with the task."
+    words = f"By the loss on {texts_words(found.texts)}."
     if comparison.evidence is not None:
         metric = find_metric(comparison.metrics[0])
         means = comparison.evidence.means
@@ -56,7 +56,8 @@ def _forgotten(comparison: Comparison, colours: Mapping[str, int]) -> Section:
         charts.append(score_by_forgetting(found, scores, metric, colours))
     moved = [one for one in comparison.learnt if len(one.scales) > 2 and one.examples > 1]
     if moved:
-        words += " As an update is scaled from 0 (the original model) past 1 (the arm), both losses move along a path."
+        most = max(point.scale for one in moved for point in one.scales)
+        words += f" As an update is scaled from 0 (the original model; 1 is the arm) to {most:g}, both losses move."
         charts.append(loss_by_scale(moved, colours))
     kinds = list(dict.fromkeys(found.texts.kinds))
     rows = [(arm, *(f"{own[kind]:+.3f}" for kind in kinds)) for arm, own in found.by_kind.items()]
