@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import recipe_values
-from tests.runner.test_run import Silent, children  # noqa: F401  the fixture
+from tests.runner.test_run import Silent, asked, children  # noqa: F401  the fixtures
 from tuneoff.errors import InterruptedRunError
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe
