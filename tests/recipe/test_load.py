@@ -255,6 +255,22 @@ def test_a_setting_that_cannot_be_is_one_line(tmp_path: Path, setting: str, mess
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["training.keep=best", "data.splits={validation: null}"], "training.keep: best needs a validation split"),
+        (["training.keep=best", "evaluation.split=validation"], "would choose on the split that is scored"),
+        (["training.eval_steps=5", "data.splits={validation: null}"], "training.eval_steps needs a validation split"),
+    ],
+)
+def test_the_best_weights_need_a_validation_split_that_is_not_scored(
+    tmp_path: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(valid(tmp_path), settings)
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("noun", "plural"),
     [("dialogue", "dialogues"), ("summary", "summaries"), ("essay", "essays"), ("box", "boxes"), ("class", "classes")],
 )

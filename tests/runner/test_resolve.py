@@ -292,6 +292,11 @@ def test_a_validation_split_that_is_needed_is_asked_for(tmp_path: Path) -> None:
     values["evaluation"]["split"] = "validation"
     with pytest.raises(RecipeError, match=r"evaluation.split: the data have no split 'validation'"):
         inputs_of(values, tmp_path)
+    for key, value in (("keep", "best"), ("eval_steps", 5)):
+        values = without_validation(tmp_path / "data")
+        values["training"] = {**values.get("training", {}), key: value}
+        with pytest.raises(RecipeError, match=rf"training.{key}: .* the data have no split 'validation', only t"):
+            inputs_of(values, tmp_path)
     values = without_validation(tmp_path / "data")
     values["data"]["splits"] = {"validation": "dev"}
     with pytest.raises(Exception, match="the data has no split 'dev'"):

@@ -23,8 +23,12 @@ LOSSES = [5.0, 3.0, 4.0, 3.5, 3.0]  # after 2, 4, 6, 8 and 10 steps: the best is
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation gives LOSSES, one after another, also where a training goes on."""
-    monkeypatch.setattr(Training, "validate", lambda self: LOSSES[len(self._history.validations)])
+    """Validation after 2, 4, 6, 8 and 10 steps gives LOSSES, also where a training goes on."""
+    script(monkeypatch, LOSSES)
+
+
+def script(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    monkeypatch.setattr(Training, "validate", lambda self: losses[self._scheduler.last_epoch // 2 - 1])
 
 
 def spec(precision: Literal["bf16", "fp32"] = "fp32", **changes: Any) -> TrainingSpec:
@@ -76,6 +80,20 @@ def test_a_training_ends_when_it_has_not_become_better_for_long_enough(setup: Se
     assert patient.steps == 10
 
 
+def test_stopped_at_the_step_where_its_patience_ends_it_is_resumed_to_the_same_end(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, [5.0, 3.0, 4.0, 3.5, 1.0])  # step 10, which is not reached, would be the best
+    own = spec(early_stopping_patience=2)
+    whole, undisturbed = train(setup, "full", tmp_path / "whole", own)
+    _, stopped = train(setup, "full", tmp_path / "parts", own, stop=8)
+    assert stopped.stopped and stopped.steps == 8
+    resumed, outcome = train(setup, "full", tmp_path / "parts", own)
+    assert (outcome.stopped, outcome.steps, outcome.resumed_from_step) == (False, undisturbed.steps, 8)
+    assert outcome.kept is not None and outcome.kept.step == 4
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(resumed).items())
+
+
 @pytest.mark.usefixtures("scripted")
 def test_kept_weights_that_are_damaged_are_told(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Path] = []
@@ -107,6 +125,34 @@ def test_without_the_best_weights_a_training_begins_anew(setup: Setup, tmp_path:
 
 
 @pytest.mark.usefixtures("scripted")
+def test_what_was_rejected_for_want_of_the_best_weights_does_not_come_back(setup: Setup, tmp_path: Path) -> None:
+    """A training that began anew is stopped before the step of the checkpoint that it could not go on from."""
+    whole, _ = train(setup, "full", tmp_path / "whole", spec())
+    train(setup, "full", tmp_path / "lost", spec(), stop=7)
+    shutil.rmtree(tmp_path / "lost" / "checkpoints" / "best-4")
+    train(setup, "full", tmp_path / "lost", spec(), stop=3)
+    again, outcome = train(setup, "full", tmp_path / "lost", spec())
+    assert (outcome.resumed_from_step, outcome.checkpoints_rejected) == (3, [])
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(again).items())
+
+
+@pytest.mark.usefixtures("scripted")
+def test_an_older_checkpoint_does_where_the_newest_lacks_a_validation(setup: Setup, tmp_path: Path) -> None:
+    """Of a history that lost the loss after step 6, the first five steps are known whole."""
+    whole, _ = train(setup, "full", tmp_path / "whole", spec())
+    for stop in (5, 7):
+        train(setup, "full", tmp_path / "cut", spec(), stop=stop)
+    history = tmp_path / "cut" / "history.jsonl"
+    lines = [line for line in history.read_text().splitlines() if not ("eval_loss" in line and '"step": 6' in line)]
+    history.write_text("".join(f"{line}\n" for line in lines))
+    again, outcome = train(setup, "full", tmp_path / "cut", spec())
+    assert outcome.resumed_from_step == 5
+    assert outcome.checkpoints_rejected == ["checkpoint-7: the validation loss after step 6 is not in the history"]
+    assert outcome.kept is not None and outcome.kept.step == 4
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(again).items())
+
+
+@pytest.mark.usefixtures("scripted")
 def test_better_weights_of_a_later_step_do_as_well(setup: Setup, tmp_path: Path) -> None:
     """Killed after step 4 was kept, and its checkpoint is of step 3: the training comes to step 4 again."""
     whole, _ = train(setup, "full", tmp_path / "whole", spec())
@@ -126,3 +172,8 @@ def test_validation_every_so_many_steps_and_at_the_end(setup: Setup, tmp_path: P
 def test_the_first_of_equal_losses_is_the_best() -> None:
     validations = [Validation(n, loss, 0.0) for n, loss in enumerate([3.0, 2.0, 2.5, 2.0])]
     assert best_of(validations).step == 1 and since_best(validations) == 2
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best() -> None:
+    validations = [Validation(n, loss, 0.0) for n, loss in enumerate([float("nan"), 2.0, float("nan")])]
+    assert best_of(validations).step == 1 and since_best(validations) == 1

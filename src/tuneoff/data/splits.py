@@ -71,5 +71,9 @@ def _require_no_validation(recipe: Recipe, source: Source) -> None:
     ]
     if recipe.evaluation.split == "validation":
         problems.append(Problem(("evaluation", "split"), lacks))
+    if recipe.training.keep == "best":
+        problems.append(Problem(("training", "keep"), f"best is by the loss on the validation split, and {lacks}"))
+    if recipe.training.eval_steps is not None:
+        problems.append(Problem(("training", "eval_steps"), f"is for the loss on the validation split, and {lacks}"))
     if problems:
         raise RecipeError(problems)

@@ -176,6 +176,8 @@ class Recipe(Spec):
             raise ValueError("training.keep: best needs a validation split, and data.splits.validation is null")
         if self.training.keep == "best" and self.evaluation.split == "validation":
             raise ValueError("training.keep: best would choose on the split that is scored: evaluation.split")
+        if self.training.eval_steps is not None and self.data.splits.validation is None:
+            raise ValueError("training.eval_steps needs a validation split, and data.splits.validation is null")
         return self
 
     @model_validator(mode="after")

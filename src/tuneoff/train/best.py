@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -36,8 +37,8 @@ class Validation:
 
 
 def best_of(validations: Sequence[Validation]) -> Validation:
-    """The one with the lowest loss, the first of several."""
-    return min(validations, key=lambda one: one.loss)
+    """The one with the lowest loss, the first of several. A loss that is not a number is above all others."""
+    return min(validations, key=lambda one: (math.isnan(one.loss), one.loss))
 
 
 def since_best(validations: Sequence[Validation]) -> int:
@@ -70,12 +71,16 @@ class BestWeights:
             if other != path:
                 shutil.rmtree(other)
 
-    def lacks(self, validations: Sequence[Validation], step: int) -> str | None:
+    def lacks(self, validations: Sequence[Validation], due: Sequence[int], step: int) -> str | None:
         """Why a training that goes on after `step` would not have its best weights at the end; None where it would.
 
-        The weights of a later step do as well: the training comes to that step again, and they are better.
+        Until then validations were `due` after these steps: without the loss of one of them nobody knows which is the
+        best. The weights of a later step do as well: the training comes to that step again, and they are better.
         """
         done = [one for one in validations if one.step <= step]
+        lost = set(due) - {one.step for one in done}
+        if lost:
+            return f"the validation loss after step {min(lost)} is not in the history"
         if not done:
             return None
         needed = best_of(done).step

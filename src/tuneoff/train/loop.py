@@ -7,6 +7,7 @@ clipping, the optimizer, the learning rate's schedule, history, validation, chec
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -168,7 +169,8 @@ class Training:
             kept = best_of(self._history.validations) if self._best is not None and not stopped else None
             if kept is not None and self._best is not None:
                 self._accelerator.wait_for_everyone()
-                self._best.restore(kept.step, self._model, self.optimizer)
+                with self._clock.phase("save"):
+                    self._best.restore(kept.step, self._model, self.optimizer)
         self._accelerator.end_training()
         return Outcome(
             stopped=stopped,
@@ -283,12 +285,18 @@ class Training:
         del self.engine, self.optimizer, self._model, self._scheduler
 
     def _newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that training can go on from, and why others were rejected."""
+        """The newest checkpoint that training can go on from, and why newer ones were rejected. These are deleted."""
         checkpoint, rejected = newest_whole(self._folder.checkpoints, self._origin)
-        if checkpoint is not None and self._best is not None:
-            lacking = self._best.lacks(self._history.validations, checkpoint.manifest.step)
-            if lacking is not None:
-                return None, [*rejected, f"{checkpoint.path.name}: {lacking}"]
+        while checkpoint is not None and self._best is not None:
+            step = checkpoint.manifest.step
+            due = [done for done in range(1, step + 1) if self._is_validated(done)]
+            lacking = self._best.lacks(self._history.validations, due, step)
+            if lacking is None:
+                break
+            told = f"{checkpoint.path.name}: {lacking}"
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+            checkpoint, more = newest_whole(self._folder.checkpoints, self._origin)
+            rejected = [*rejected, told, *more]
         return checkpoint, rejected
 
     def _resume(self, checkpoint: Checkpoint) -> int:
