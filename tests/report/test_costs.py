@@ -10,7 +10,7 @@ import pytest
 
 from tests.report.made import made_run
 from tuneoff.folder import RunFolder, write_lines
-from tuneoff.records import Memory, PartTime, TrialResult, read_times
+from tuneoff.records import KeptStep, Memory, Parameters, PartTime, Trained, TrialResult, read_times
 from tuneoff.report.comparison import compare
 from tuneoff.report.cost_table import cost_notes, cost_rows
 from tuneoff.report.costs import Cost
@@ -42,6 +42,45 @@ def test_the_ratio_of_times_is_of_the_same_steps(tmp_path: Path) -> None:
     assert round(found.ratio.value, 6) == 1.5  # the sums over the clock are equal
     assert found.ratio.low is not None and found.ratio.high is not None
     assert "1.50× [1.50, 1.50] the training time" in verdict(compare(folder)[0])[0]
+
+
+def early(folder: RunFolder, arm: str, steps: int, planned: int) -> None:
+    """Let the training of `arm` have done `steps` of its `planned` steps, of a second each."""
+    path = folder.trial(arm, 0).result
+    result = TrialResult.read(path)
+    kept = KeptStep(
+        step=steps, validation_loss=1.0, last_loss=1.0, steps_after=0, seconds_after=0.0,
+        stopped_early=steps if steps < planned else None, steps_not_done=planned - steps,
+    )  # fmt: skip
+    trained = Trained(
+        parameters=Parameters(trainable=1, total=1), engine="t5", seconds={}, memory=None, steps=steps, kept=kept,
+        examples=8, target_tokens=8, final_loss=1.0, resumed_from_step=None, checkpoints_rejected=[],
+    )  # fmt: skip
+    seconds = {**(result.seconds or {}), "train": float(steps)}
+    result.model_copy(update={"training": trained, "seconds": seconds}).write(path)
+
+
+def test_where_one_stopped_early_the_ratio_is_of_the_steps_that_both_did(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    early(folder, "full", 30, planned=60)
+    early(folder, "lora", 60, planned=60)
+    write_steps(folder, "full", 0.2, count=30)
+    write_steps(folder, "lora", 0.3, count=60)
+    found = cost(folder, "lora", "train_seconds")
+    assert (found.pairs, found.steps, round(found.ratio.value, 6)) == (28, (60.0, 30.0), 1.5)
+    comparison = compare(folder)[0]
+    told = "lora ÷ full, training: 2.00× by the clock over the whole trainings, which are of 60 and 30 steps"
+    assert told in cost_notes(comparison)
+    assert "1.50× [1.50, 1.50] the training time of the same steps" in verdict(comparison)[0]
+
+
+def test_without_times_of_steps_different_numbers_of_them_have_no_ratio(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    early(folder, "full", 60, planned=60)
+    early(folder, "lora", 60, planned=60)
+    assert cost(folder, "lora", "train_seconds").ratio.value == 1.0
+    early(folder, "lora", 30, planned=60)
+    assert [c for c in compare(folder)[0].costs if c.quantity == "train_seconds"] == []
 
 
 def test_batches_of_different_size_are_not_paired(tmp_path: Path) -> None:

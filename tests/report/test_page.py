@@ -130,7 +130,8 @@ def test_the_step_that_was_kept_is_told_with_what_came_after(tmp_path: Path) -> 
     trained = Trained(
         parameters=Parameters(trainable=1, total=1), engine="t5", seconds={}, memory=None, steps=80,
         kept=KeptStep(
-            step=60, validation_loss=2.5, last_loss=2.75, steps_after=20, seconds_after=95.0, stopped_early=80
+            step=60, validation_loss=2.5, last_loss=2.75, steps_after=20, seconds_after=95.0, stopped_early=80,
+            steps_not_done=20,
         ),
         examples=8, target_tokens=8, final_loss=1.0, resumed_from_step=None, checkpoints_rejected=[],
     )  # fmt: skip
@@ -141,7 +142,7 @@ def test_the_step_that_was_kept_is_told_with_what_came_after(tmp_path: Path) -> 
     told = [note for note in notes(comparison) if "kept" in note]
     assert told == [
         "full: the weights of step 60 are kept, whose validation loss 2.500 is the lowest (2.750 after 20 more steps, "
-        "which took 1m 35s); stopped early, after step 80"
+        "which took 1m 35s); stopped early, after step 80 of 100: 20 steps were not done"
     ]
     assert any("of the steps that both arms did" in note for note in notes(comparison))
     write_report(folder)

@@ -132,6 +132,7 @@ class KeptStep(Record):
         steps_after: The steps that were done after the kept one.
         seconds_after: The seconds of training that these took.
         stopped_early: The step after which training stopped early; None where all planned steps were done.
+        steps_not_done: The planned steps that were not done then; None in a record of an older tuneoff.
     """
 
     step: int
@@ -140,6 +141,7 @@ class KeptStep(Record):
     steps_after: int
     seconds_after: float
     stopped_early: int | None = None
+    steps_not_done: int | None = None
 
 
 class Trained(Record):

@@ -68,7 +68,7 @@ def busy_text(row: ArmRow, phase: str) -> str:
 def _paired(comparison: Comparison) -> list[str]:
     """How the ratios of times were found: one line for what all share, one for each in which parts were disturbed."""
     timed = [cost for cost in comparison.costs if cost.quantity in PARTS]
-    if not any(cost.ratio.low is not None or cost.disturbed for cost in timed):
+    if not any(cost.ratio.low is not None or cost.disturbed or cost.steps is not None for cost in timed):
         return []
     notes = [
         "÷: ratios of times are of the same steps and batches, paired, without those of warm-up"
@@ -79,7 +79,12 @@ def _paired(comparison: Comparison) -> list[str]:
         what, parts = PARTS[cost.quantity]
         told = [disturbed_text(cost, parts)] if cost.disturbed else []
         one, other = (getattr(rows[name], cost.quantity) for name in (cost.arm, cost.baseline))
-        if cost.evened and one and other and abs(one / other / cost.ratio.value - 1) > WORTH:
+        if cost.steps is not None and one and other:
+            told.append(
+                f"{one / other:.2f}× by the clock over the whole trainings, which are of {cost.steps[0]:,.7g} and "
+                f"{cost.steps[1]:,.7g} steps"
+            )
+        elif cost.evened and one and other and abs(one / other / cost.ratio.value - 1) > WORTH:
             told.append(f"{one / other:.2f}× by the clock, of a machine that was not as fast for both")
         if told:
             notes.append(f"{cost.arm} ÷ {cost.baseline}, {what}: {'; '.join(told)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ class Cost(Record):
         disturbed: Pairs that were left out since other programs took more than 5 % of the CPU or GPU time in one of
             them; where too few others are left, they are in the ratio, and it has no interval.
         unlike: Fields of the environment in which the trials differ.
+        steps: The optimizer steps of the arm and of the baseline (means over the seeds), where these differ, as when
+            a training stops early. The ratio of training time is that of the steps that both did.
         evened: Whether times are set in ratio as if the machine had been as fast for both arms: those of each part over
             the yardstick's at the time (`PartTime.yardstick`).
     """
@@ -45,6 +48,7 @@ class Cost(Record):
     pairs: int
     disturbed: int
     unlike: list[str]
+    steps: tuple[float, float] | None = None
     evened: bool = False
 
 
@@ -60,7 +64,7 @@ def costs(arms: Sequence[Arm]) -> list[Cost]:
             continue
         unlike = list(dict.fromkeys(field for one, other in trials for field in unlike_fields(one[1], other[1])))
         made = [
-            _of_time("train_seconds", trials, lambda folder: folder.step_times, "train"),
+            _of_training(trials),
             _of_time("generate_seconds", trials, lambda folder: folder.batch_times, "evaluate"),
             _of_memory("train_peak_bytes", trials, _train_peak),
             _of_memory("generate_peak_bytes", trials, lambda r: r.memory.evaluate.peak if r.memory else None),
@@ -93,15 +97,34 @@ def _paired_trials(arm: Arm, baseline: Arm) -> list[tuple[_Trial, _Trial]]:
     return [(of(arm, seed), of(baseline, seed)) for seed in arm.done if seed in baseline.done]
 
 
+def _of_training(trials: Sequence[tuple[_Trial, _Trial]]) -> dict[str, object] | None:
+    """From the steps that both arms did; None where these are not known, and the sums are of other numbers of steps."""
+    both = [(one[1].training, other[1].training) for one, other in trials]
+    done = [(one.steps, other.steps) for one, other in both if one is not None and other is not None]
+    alike = all(one == other for one, other in done)
+    found = _of_time("train_seconds", trials, lambda folder: folder.step_times, "train", same_work=alike)
+    if found is None or alike:
+        return found
+    return {**found, "steps": (fmean(one for one, _ in done), fmean(other for _, other in done))}
+
+
 def _of_time(
-    quantity: Quantity, trials: Sequence[tuple[_Trial, _Trial]], times: Callable[[TrialFolder], Path], phase: str
+    quantity: Quantity,
+    trials: Sequence[tuple[_Trial, _Trial]],
+    times: Callable[[TrialFolder], Path],
+    phase: str,
+    *,
+    same_work: bool = True,
 ) -> dict[str, object] | None:
-    """From the parts that both arms did, without those of warm-up; from the phases' sums where parts are not known."""
+    """From the parts that both arms did, without those of warm-up.
+
+    Where parts are not known, from the phases' sums, if these are of the `same_work`.
+    """
     sums = [tuple((result.seconds or {}).get(phase, 0.0) for _, result in pair) for pair in trials]
     by_clock = _of_seeds(quantity, [(a, b) for a, b in sums if a > 0 and b > 0])
     settled = [_settled(read_times(times(one[0])), read_times(times(other[0]))) for one, other in trials]
     if not any(settled):
-        return by_clock
+        return by_clock if same_work else None
     calm = [[pair for pair in pairs if not (pair[0].disturbed or pair[1].disturbed)] for pairs in settled]
     every, kept = (sum(map(len, some)) for some in (settled, calm))
     if kept < min(FEWEST, every):  # too few for an interval, and for the machine's speed

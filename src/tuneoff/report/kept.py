@@ -27,4 +27,6 @@ def _kept(kept: KeptStep) -> str:
         text += f" ({last} after {kept.steps_after} more steps, which took {took})"
     if kept.stopped_early is not None:
         text += f"; stopped early, after step {kept.stopped_early}"
+        if kept.steps_not_done is not None:
+            text += f" of {kept.stopped_early + kept.steps_not_done}: {kept.steps_not_done} steps were not done"
     return text

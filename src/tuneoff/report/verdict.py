@@ -95,7 +95,8 @@ def _costs(comparison: Comparison, arm: str, baseline: str) -> str:
     if "train_peak_bytes" in found:
         parts.append(f"{found['train_peak_bytes'].ratio.value:.2f}× the memory of a training step")
     if "train_seconds" in found:
-        parts.append(f"{_times(found['train_seconds'].ratio)} the training time")
+        same = " of the same steps" if found["train_seconds"].steps is not None else ""
+        parts.append(f"{_times(found['train_seconds'].ratio)} the training time{same}")
     if found and len(parts) > 1:
         parts[-1] += pair_text(next(iter(found.values())).unlike, comparison.unlike, arm, baseline)
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

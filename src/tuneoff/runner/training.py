@@ -204,8 +204,9 @@ def _kept_step(outcome: Outcome, planned: int) -> KeptStep | None:
         validation_loss=outcome.kept.loss,
         last_loss=last.loss if math.isfinite(last.loss) else None,
         steps_after=outcome.steps - outcome.kept.step,
-        seconds_after=last.train_seconds - outcome.kept.train_seconds,
+        seconds_after=round(last.train_seconds - outcome.kept.train_seconds, 3),
         stopped_early=outcome.steps if outcome.steps < planned else None,
+        steps_not_done=planned - outcome.steps,
     )
 
 
