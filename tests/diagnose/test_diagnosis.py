@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.diagnose.storing import stored
 from tests.diagnose.test_spectrum import low_rank
 from tests.model.engines import families, test_t5
 from tuneoff.diagnose.diagnosis import diagnose, kind_of, layer_of
+from tuneoff.diagnose.variants import set_cut
 from tuneoff.records import Diagnosis
 
 BLANK = Diagnosis(arm="full", seed=0)
@@ -28,7 +30,7 @@ def planted(rank: int, size: float = 0.1) -> tuple[Any, Any]:
 
 def test_a_planted_rank_is_found_in_every_matrix() -> None:
     before, after = planted(5)
-    found, directions = diagnose(before, after, torch.float32, BLANK)
+    found, directions = diagnose(stored(before), stored(after), torch.float32, BLANK)
     assert found.refused is None and found.floor is not None and found.floor < 1e-3
     changed = [name for name, w in after.named_parameters() if w.dim() == 2 and layer_of(name) is not None]
     assert [matrix.name for matrix in found.modules] == changed == list(directions)
@@ -44,10 +46,10 @@ def test_a_planted_rank_is_found_in_every_matrix() -> None:
 def test_an_update_below_the_rounding_of_its_file_is_refused() -> None:
     before, after = planted(5, size=1e-4)
     before, after = before.to(torch.bfloat16).float(), after.to(torch.bfloat16).float()
-    found, _ = diagnose(before, after, torch.bfloat16, BLANK)
+    found, _ = diagnose(stored(before), stored(after), torch.bfloat16, BLANK)
     assert found.modules == [] and found.floor is not None and found.floor > 0.1
     assert found.refused is not None and "stored in bfloat16, and its rounding is" in found.refused
-    exact = diagnose(*planted(5, size=1e-4), torch.float32, BLANK)[0]
+    exact = diagnose(*map(stored, planted(5, size=1e-4)), torch.float32, BLANK)[0]
     assert exact.refused is None and {matrix.rank90 for matrix in exact.modules} == {5}
 
 
@@ -64,7 +66,7 @@ def test_the_floor_is_that_of_rounding() -> None:
     update = sum(
         float((a - b).double().square().sum()) for a, b in zip(rounded.parameters(), before.parameters(), strict=True)
     )
-    found, _ = diagnose(before, rounded, torch.bfloat16, BLANK)
+    found, _ = diagnose(stored(before), stored(rounded), torch.bfloat16, BLANK)
     assert found.floor == pytest.approx((error / update) ** 0.5, rel=0.05)
 
 
@@ -72,16 +74,16 @@ def test_vectors_are_counted_and_nothing_changed_is_said() -> None:
     before: Any = families.build("llama", 3)
     after = copy.deepcopy(before)
     after.model.norm.weight.data += 0.5
-    found, _ = diagnose(before, after, torch.float32, BLANK)
+    found, _ = diagnose(stored(before), stored(after), torch.float32, BLANK)
     assert found.vectors == pytest.approx(1) and found.modules == []
-    same, _ = diagnose(before, copy.deepcopy(before), torch.float32, BLANK)
+    same, _ = diagnose(stored(before), stored(copy.deepcopy(before)), torch.float32, BLANK)
     assert same.refused == "no weight of the model has changed"
 
 
 def test_the_overlap_of_equal_and_of_unlike_updates() -> None:
     before, after = planted(4)
-    _, directions = diagnose(before, after, torch.float32, BLANK)
-    same, _ = diagnose(before, after, torch.float32, BLANK, against=directions)
+    _, directions = diagnose(stored(before), stored(after), torch.float32, BLANK)
+    same, _ = diagnose(stored(before), stored(after), torch.float32, BLANK, against=directions)
     for matrix in same.modules:
         assert matrix.overlap is not None and matrix.overlap.directions == 4
         assert matrix.overlap.value == pytest.approx(1, abs=1e-3)
@@ -90,10 +92,52 @@ def test_the_overlap_of_equal_and_of_unlike_updates() -> None:
     for n, (name, weight) in enumerate(other.named_parameters()):
         if weight.dim() == 2 and layer_of(name) is not None:
             weight.data += low_rank(*weight.shape, [0.1] * 4, seed=1000 + n)
-    unlike, _ = diagnose(before, other, torch.float32, BLANK, against=directions)
+    unlike, _ = diagnose(stored(before), stored(other), torch.float32, BLANK, against=directions)
     overlaps = [matrix.overlap for matrix in unlike.modules if matrix.overlap is not None]
     values, chance = sum(o.value for o in overlaps), sum(o.random for o in overlaps)
     assert values == pytest.approx(chance, rel=0.3)
+
+
+class Experts(torch.nn.Module):
+    """Three experts whose matrices lie in one parameter, as transformers has them, and a router."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(4)
+        layer, layer.mlp, layer.mlp.experts = (torch.nn.Module() for _ in range(3))
+        layer.mlp.experts.down_proj = torch.nn.Parameter(torch.randn(3, 24, 16, generator=generator))
+        layer.mlp.gate = torch.nn.Linear(16, 3)
+        self.layers = torch.nn.ModuleList([layer])
+
+
+def test_each_expert_of_a_parameter_is_a_matrix_of_its_own() -> None:
+    before: Any = Experts()
+    after = copy.deepcopy(before)
+    name = "layers.0.mlp.experts.down_proj"
+    for n, rank in ((0, 2), (2, 6)):
+        after.get_parameter(name).data[n] += low_rank(24, 16, [0.1] * rank, seed=n)
+    found, directions = diagnose(stored(before), stored(after), torch.float32, BLANK)
+    assert [(m.name, m.kind, m.layer, m.shape, m.rank90) for m in found.modules] == [
+        (f"{name}[0]", "down", "0", (24, 16), 2), (f"{name}[2]", "down", "0", (24, 16), 6),
+    ]  # fmt: skip
+    assert found.unchanged == 2 and found.vectors == 0  # the other expert and the router
+    assert [m.share for m in found.modules] == pytest.approx([0.25, 0.75], rel=1e-3)
+    set_cut(before, stored(before), stored(after), directions, 3)
+    cut, whole = (model.get_parameter(name) for model in (before, after))
+    torch.testing.assert_close(cut[:2], whole[:2], atol=1e-5, rtol=1e-5)
+    lost = float((whole[2] - cut[2]).square().sum())
+    assert lost == pytest.approx(3 * 0.1**2, rel=1e-3)
+
+
+def test_the_original_s_vectors_are_computed_once_for_all_of_its_models() -> None:
+    before, after = planted(5)
+    bases: dict[str, torch.Tensor] = {}
+    first, _ = diagnose(stored(before), stored(after), torch.float32, BLANK, bases=bases)
+    assert list(bases) == [m.name for m in first.modules]
+    bases.update({name: torch.zeros_like(vectors) for name, vectors in bases.items()})  # like no direction there is
+    again, _ = diagnose(stored(before), stored(after), torch.float32, BLANK, bases=bases)
+    assert {m.intruders for m in again.modules} == {10}
+    assert sum(m.intruders or 0 for m in first.modules) < 10 * len(first.modules)
 
 
 @pytest.mark.parametrize(

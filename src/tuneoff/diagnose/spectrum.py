@@ -23,6 +23,7 @@ class Spectrum:
 
     Attributes:
         values: The largest first, in fp64: all min(m, n), or the largest of a larger matrix or of one of low rank.
+            A square is off by about 1e-7 · σ₁², so that values far below σ₁ / 1000 are noise.
         squared_norm: ‖Δ‖², the sum of the squares of all singular values.
         strongest: The left singular vectors of the largest values: (m, as many as are kept), in fp32.
     """
@@ -56,17 +57,18 @@ class Spectrum:
 def spectrum(update: Tensor, keep: int = STRONGEST) -> Spectrum:
     """The spectrum of an update (m, n) that is not all 0, with its `keep` strongest left singular vectors.
 
-    In fp64 by the eigenvalues of the smaller Gram matrix, whose error is σ₁ · 1e-8; of a matrix with more than EXACT
-    rows and columns, the largest values alone by a randomized method with a seed of its own (Halko et al. 2011). By
-    that method, too, where it shows that the update is of low rank, as every adapter's is.
+    By the eigenvalues of the smaller Gram matrix in fp32: every figure here is made of squares, whose error is
+    about σ₁² · 1e-7. Of a matrix with more than EXACT rows and columns, the largest values alone by a randomized method
+    with a seed of its own (Halko et al. 2011). By that method, too, where it shows that the update is of low rank, as
+    every adapter's is.
     """
     squared_norm = float(update.double().square().sum())
     found = _low_rank(update, squared_norm) if min(update.shape) > 2 * SKETCH else None
     if found is None:
         large = min(update.shape) > EXACT
-        found = _largest(update, max(LARGEST, keep)) if large else left_vectors(update.double())
+        found = _largest(update, max(LARGEST, keep)) if large else left_vectors(update.float())
     values, left = found
-    return Spectrum(values, squared_norm, left[:, :keep].float())
+    return Spectrum(values.double(), squared_norm, left[:, :keep].float())
 
 
 def _low_rank(update: Tensor, squared_norm: float) -> tuple[Tensor, Tensor] | None:
@@ -81,8 +83,8 @@ def _low_rank(update: Tensor, squared_norm: float) -> tuple[Tensor, Tensor] | No
     inside = basis.T @ update.float()
     if float((update - basis @ inside).double().square().sum()) > REST * squared_norm:
         return None
-    left, values, _ = torch.linalg.svd(inside.double(), full_matrices=False)
-    return values, basis @ left.float()
+    left, values, _ = torch.linalg.svd(inside, full_matrices=False)
+    return values, basis @ left
 
 
 def _largest(update: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -90,7 +92,7 @@ def _largest(update: Tensor, count: int) -> tuple[Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         left, values, _ = torch.svd_lowrank(update.float(), q=count, niter=4)
-    return values.double(), left
+    return values, left
 
 
 def left_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,18 +110,15 @@ def left_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return values, (matrix @ vectors / values.masked_fill(small, 1)).masked_fill(small, 0)
 
 
-def intruders(base: Tensor, update: Tensor) -> int | None:
-    """How many of the strongest left singular vectors of base + update are unlike all of the base's.
+def intruders(vectors: Tensor, trained: Tensor) -> int:
+    """How many of the strongest left singular vectors of a trained matrix (m, n) are unlike all of its original's.
 
     An intruder dimension (Shuttleworth et al. 2024, section 3): its absolute cosine with every left singular vector of
-    `base` (m, n) is below COSINE. Counted among the AMONG strongest; None for a matrix larger than EXACT.
-    In fp32, which moves cosines by far less than what is asked of them.
+    the original, `vectors` (m, k), is below COSINE. Counted among the AMONG strongest. In fp32 and with `vectors` in
+    half precision, which moves cosines by far less than what is asked of them.
     """
-    if min(base.shape) > EXACT:
-        return None
-    before = left_vectors(base.float())[1]
-    after = left_vectors(base.float() + update.float())[1][:, :AMONG]
-    return int(((before.T @ after).abs().amax(0) < COSINE).sum())
+    strongest = left_vectors(trained.float())[1][:, :AMONG]
+    return int(((vectors.to(strongest).T @ strongest).abs().amax(0) < COSINE).sum())
 
 
 def shared(one: Tensor, other: Tensor) -> float:

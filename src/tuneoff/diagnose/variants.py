@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tuneoff.diagnose.diagnosis import weight_pairs
+from tuneoff.diagnose.stored import StoredWeights, matrices, weight_pairs
 
 
 @torch.no_grad()
-def set_scaled(subject: nn.Module, before: nn.Module, after: nn.Module, scale: float) -> None:
+def set_scaled(subject: nn.Module, before: StoredWeights, after: StoredWeights, scale: float) -> None:
     """Give `subject` the weights W + scale · Δ: exactly those of `before` at 0, and of `after` at 1.
 
     All three have parameters of the same names; `subject` may have another dtype and device.
@@ -23,7 +23,7 @@ def set_scaled(subject: nn.Module, before: nn.Module, after: nn.Module, scale: f
 
 @torch.no_grad()
 def set_cut(
-    subject: nn.Module, before: nn.Module, after: nn.Module, directions: Mapping[str, Tensor], rank: int
+    subject: nn.Module, before: StoredWeights, after: StoredWeights, directions: Mapping[str, Tensor], rank: int
 ) -> None:
     """Give `subject` the weights W + Δᵣ, with Δᵣ the best approximation of Δ of that rank, matrix by matrix.
 
@@ -32,10 +32,10 @@ def set_cut(
     matrix (norms, biases) keeps all of its update, and so does a matrix with no more than `rank` rows or columns.
     """
     weights = dict(subject.named_parameters())
-    for name, old, new in weight_pairs(before, after):
-        left = directions.get(name)
-        if left is None or rank >= min(old.shape):
-            weights[name].copy_(new)
-            continue
-        known = left[:, :rank].to(old.device)
-        weights[name].copy_(old + known @ (known.T @ (new - old)))
+    for parameter, old, new in weight_pairs(before, after):
+        weights[parameter].copy_(new)
+        for name, base, trained, target in matrices(parameter, old, new, weights[parameter].data):
+            left = directions.get(name)
+            if left is not None and rank < min(base.shape):
+                known = left[:, :rank].to(base.device)
+                target.copy_(base + known @ (known.T @ (trained - base)))

@@ -30,13 +30,19 @@ def parse_device(text: str) -> Device:
 
 def this_machine() -> Device:
     """The accelerator where there is one, else the memory that this process may use."""
-    import psutil
     import torch
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Device(properties.name, properties.total_memory)
-    return Device("this machine", min(psutil.virtual_memory().total, _group_limit() or 2**62))
+    return Device("this machine", host_memory())
+
+
+def host_memory() -> int:
+    """The bytes of the machine's memory that this process may use, whether others have them now or not."""
+    import psutil
+
+    return min(psutil.virtual_memory().total, _group_limit() or 2**62)
 
 
 def _group_limit() -> int | None:

@@ -26,14 +26,15 @@ class MatrixDiagnosis(Record):
     """The update Δ of one weight matrix W.
 
     Attributes:
-        name: The parameter's name in the model.
+        name: The parameter's name in the model; of experts that lie in one parameter each has its place, `NAME[3]`.
         kind: `q`, `k`, `v`, `o`, `gate`, `up`, `down`, `embeddings`, `positions`, `head`, or the module's own name.
         layer: Its layer as the model counts it, `encoder 3`; None outside of layers.
         shape: Rows and columns.
         relative_norm: ‖Δ‖ / ‖W‖, Frobenius norms.
         share: ‖Δ‖² as a share of that of all updates of the arm, vectors included.
         stable_rank: ‖Δ‖² / σ₁².
-        entropy_rank: exp(−Σ p ln p) with p = σ² / ‖Δ‖².
+        entropy_rank: exp(−Σ p ln p) with p = σ² / Σσ², over the singular values that are computed: all of them, or the
+            largest 256 of a matrix with more than 2,048 rows and columns.
         rank50: The fewest singular values that hold 50 % of ‖Δ‖².
         rank90: The fewest that hold 90 %.
         energy: By rank: the share of ‖Δ‖² that the largest singular values hold.

@@ -32,8 +32,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     lines += ["", f"‖Δ‖² held at rank {held}"]
     if diagnosis.vectors > 0.001:
         lines.append(f"norms, biases and what else is no matrix have {100 * diagnosis.vectors:.1f} % of ‖Δ‖²")
-    overlap = overlap_text(diagnosis)
-    return lines if overlap is None else [*lines, overlap]
+    return [*lines, *(said for said in (layers_text(matrices), overlap_text(diagnosis)) if said is not None)]
 
 
 def kind_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
@@ -41,6 +40,26 @@ def kind_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
     matrices = diagnosis.modules
     kinds = sorted({m.kind for m in matrices}, key=lambda kind: (*ORDER, kind).index(kind))
     return [*(_row(kind, [m for m in matrices if m.kind == kind]) for kind in kinds), _row("all", matrices)]
+
+
+def norm_by_layer(matrices: Sequence[MatrixDiagnosis]) -> dict[str, float]:
+    """‖Δ‖ / ‖W‖ of the matrices of each layer that training changed, by the layer's name, in the model's order."""
+    changed: dict[str, list[float]] = {}
+    for matrix in matrices:
+        if matrix.layer is not None and matrix.relative_norm:
+            sums = changed.setdefault(matrix.layer, [0.0, 0.0])
+            sums[0] += matrix.share
+            sums[1] += matrix.share / matrix.relative_norm**2  # ‖W‖² in the unit of `share`
+    return {layer: (own / base) ** 0.5 for layer, (own, base) in changed.items()}
+
+
+def layers_text(matrices: Sequence[MatrixDiagnosis]) -> str | None:
+    """Which layers training changed most and least; None where fewer than two have changed."""
+    norms = norm_by_layer(matrices)
+    if len(norms) < 2:
+        return None
+    most, least = max(norms, key=norms.__getitem__), min(norms, key=norms.__getitem__)
+    return f"‖Δ‖/‖W‖ by layer: most in {most} ({norms[most]:.2g}), least in {least} ({norms[least]:.2g})"
 
 
 def overlap_text(diagnosis: Diagnosis) -> str | None:

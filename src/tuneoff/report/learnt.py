@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from tuneoff.records import Diagnosis, Interval, Record, UpdateLosses
 from tuneoff.report.arms import Arm
-from tuneoff.report.diagnosis import energy_held
+from tuneoff.report.diagnosis import energy_held, norm_by_layer
 from tuneoff.score.update import gain_kept, loss_change
 
 ENOUGH = 0.95  # of the gain: the lowest rank that keeps as much is suggested
@@ -53,6 +54,7 @@ class UpdateCurves(Record):
         cuts: By rank, of full fine-tuning alone.
         scales: By scale, from the original model (0) upwards.
         energy: By rank: the share of ‖Δ‖² of all matrices that is held.
+        layers: ‖Δ‖ / ‖W‖ of each layer, by its name (`3`, `encoder 3`), at the first diagnosed seed.
         rank: The lowest rank tried that keeps 95 % of the gain; None where none does, or the gain is not sure.
         kinds: The fewest kinds of linear layers that hold half of ‖Δ‖² in such layers, the largest share first.
         refused: Why there is no more.
@@ -65,6 +67,7 @@ class UpdateCurves(Record):
     cuts: list[CutPoint]
     scales: list[ScalePoint]
     energy: dict[int, float]
+    layers: dict[str, float] = Field(default_factory=dict)
     rank: int | None
     kinds: list[str]
     refused: str | None
@@ -98,6 +101,7 @@ def _curves(arm: Arm) -> UpdateCurves:
         cuts=cuts,
         scales=_scales(losses, tokens),
         energy=energy,
+        layers=norm_by_layer(diagnoses[0].modules) if diagnoses else {},
         rank=min(enough, default=None),
         kinds=_kinds(diagnoses),
         refused=first.refused or next((d.refused for d in diagnoses if d.refused is not None), None),

@@ -13,6 +13,7 @@ from tuneoff.report.learnt import UpdateCurves
 from tuneoff.report.svg import Axis, Drawing, around
 from tuneoff.score.metrics import Metric
 
+LABELS = 12  # of layers, at most, below an axis
 FORGOTTEN = "forgotten: loss on other texts, nats a token"
 
 
@@ -50,6 +51,26 @@ def gain_by_rank(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -> 
             _whisker(drawing, x.at(rank), y, kept, 100, colour)
             hint = f"{arm} cut to rank {rank}: {100 * kept.value:.1f} % [{100 * kept.low:.1f}, {100 * kept.high:.1f}]"
             drawing.dot(x.at(rank), y.at(100 * kept.value), f"c{colour}", hint)
+    return drawing.markup()
+
+
+def norm_by_layer(curves: Sequence[UpdateCurves], colours: Mapping[str, int]) -> Markup:
+    """How much training changed each layer, in the model's order: a line an arm."""
+    layers = list(dict.fromkeys(layer for one in curves for layer in one.layers))
+    layers.sort(key=lambda layer: (layer.rpartition(" ")[0] == "decoder", int(layer.rpartition(" ")[2])))
+    drawing = Drawing(WIDTH, HEIGHT, "Change of each layer by training")
+    x = Axis(0.0, max(1.0, len(layers) - 1.0), LEFT, WIDTH - RIGHT)
+    y = around([norm for one in curves for norm in one.layers.values()], HEIGHT - BOTTOM, TOP, zero=True)
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "‖Δ‖ / ‖W‖", lambda v: f"{v:g}")
+    step = -(-len(layers) // LABELS)
+    label = "layer (e: of the encoder, d: of the decoder)" if " " in layers[0] else "layer"
+    drawing.across(x, HEIGHT - BOTTOM, label, lambda v: _short(layers[int(v)]), [*range(0, len(layers), step)])
+    for n, one in enumerate(curves):
+        colour, own = colours[one.arm], [(x.at(layers.index(layer)), y.at(v), v) for layer, v in one.layers.items()]
+        drawing.path([(a, b) for a, b, _ in sorted(own)], f"s{colour}")
+        for (a, b, value), layer in zip(own, one.layers, strict=True):
+            drawing.dot(a, b, f"c{colour}", f"{one.arm}, layer {layer}: {value:.3g}")
+        _key(drawing, n, one.arm, colour, HEIGHT - BOTTOM - 16 * len(curves) - 4)
     return drawing.markup()
 
 
@@ -103,6 +124,12 @@ def score_by_forgetting(
 
 def _ranks(ranks: Sequence[int]) -> Axis:
     return around([float(rank) for rank in ranks], LEFT, WIDTH - RIGHT, log=True)
+
+
+def _short(layer: str) -> str:
+    """`encoder 3` as `e3`: there is no room for more below an axis."""
+    stack, _, number = layer.rpartition(" ")
+    return f"{stack[:1]}{number}"
 
 
 def _every(curves: Sequence[UpdateCurves]) -> list[float]:

@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-import copy
-import math
+import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from tuneoff.data.batches import collator_for
-from tuneoff.data.retained import RetainedRows, retained_rows, retained_texts
-from tuneoff.data.tokens import IGNORED, load_tokens
-from tuneoff.decode.generate import generate
-from tuneoff.decode.likelihood import AT_ONCE, Rows, row_losses
 from tuneoff.diagnose.diagnosis import diagnose
-from tuneoff.diagnose.spectrum import RANKS, STRONGEST
+from tuneoff.diagnose.stored import StoredWeights
 from tuneoff.diagnose.variants import set_cut, set_scaled
-from tuneoff.errors import MetricError, RunFolderError, TuneoffError
+from tuneoff.errors import DoesNotFitError, RunFolderError, TuneoffError
 from tuneoff.folder import RunFolder
 from tuneoff.model.base import load_model
 from tuneoff.model.device import pick_device
-from tuneoff.model.engines import Engine, engine_for
 from tuneoff.model.merge import can_merge, shared_adapted_layers
 from tuneoff.model.quiet import quiet
 from tuneoff.model.saved import load_adapter
+from tuneoff.planner.fit import host_memory, this_machine
 from tuneoff.progress import ProgressListener
-from tuneoff.recipe import Recipe, recipe_of
+from tuneoff.recipe import recipe_of
 from tuneoff.recipe.diagnose import DiagnoseSpec
-from tuneoff.records import (
-    Diagnosis,
-    Prediction,
-    Retained,
-    TrialResult,
-    UpdateLosses,
-    VariantLosses,
-)
+from tuneoff.records import Diagnosis, Retained, TrialResult, UpdateLosses, VariantLosses
 from tuneoff.runner.diagnosed import finished_trials
 from tuneoff.runner.finished import Finished
-from tuneoff.score.metrics import find_metrics
-from tuneoff.score.summary import scored, summarise
+from tuneoff.runner.variant_losses import VariantMeter
 from tuneoff.score.update import loss_change
+from tuneoff.units import bytes_text
 
 Directions = Mapping[str, torch.Tensor]
+FILLED = 0.85  # of a memory that a model may fill: activations want some, too
+SCRATCH = ".diagnosis-"  # how a folder of the run begins that holds weights while it is diagnosed
 
 
 def diagnose_run(folder: RunFolder, tell: ProgressListener) -> list[Diagnosis]:
     """Diagnose every trial that has trained and is done: `diagnosis.json`, `losses.json` and `retained` of its result.
 
     Raises RunFolderError where the run is no run, at work or without such a trial, ModelError or DamagedFileError
-    where a model is not what it was, DataError where the recipe's retained texts cannot be read, and WriteError.
+    where a model is not what it was, DataError where the recipe's retained texts cannot be read, DoesNotFitError where
+    the model in fp32 is larger than the machine's memory, and WriteError.
     """
     with folder.lock():
         return RunDiagnosis(folder, tell).carry_out()
@@ -62,24 +53,23 @@ class RunDiagnosis:
     """Diagnoses the finished trials of a run, one after another.
 
     Arms that train all weights go first: the others' updates are compared with that of the first of them at the same
-    seed. Nothing is trained. Raises as `diagnose_run`.
+    seed. Nothing is trained. One model is held in fp32 at a time; the original's weights and those of the trial at
+    hand lie in the run's folder meanwhile, at 4 bytes a weight each. Raises as `diagnose_run`.
     """
 
     def __init__(self, folder: RunFolder, tell: ProgressListener) -> None:
         recipe = recipe_of(folder)
-        self._tell = tell
+        self._folder, self._tell = folder, tell
         self._trials = finished_trials(folder, recipe)
         if not self._trials:
             raise RunFolderError(f"{folder.path} has no finished trial that trained: there is nothing to diagnose")
         self._trials.sort(key=lambda trial: trial.spec.method != "full")
         self._spec = recipe.diagnose or DiagnoseSpec()
-        self._device = pick_device()
-        first = self._trials[0]
-        self._texts = _texts(first, recipe)
-        self._validation, self._missing = _validation_rows(first, recipe, self._spec.examples)
-        self._before: Any = None  # the original model in fp32
+        self._device = _place(self._trials[0])
+        self._meter = VariantMeter(self._trials[0], recipe, self._spec.examples)
         self._originals: dict[str, VariantLosses] = {}  # by engine
         self._directions: dict[int, Directions] = {}  # of full fine-tuning, by seed
+        self._bases: dict[str, torch.Tensor] = {}  # the original's left singular vectors, by matrix
 
     def carry_out(self) -> list[Diagnosis]:
         """Diagnose one trial after another, and write what was found; returns the diagnoses in that order.
@@ -87,12 +77,14 @@ class RunDiagnosis:
         What cannot be diagnosed says why, and keeps no other from it.
         """
         found = []
-        with quiet():
+        for left in self._folder.path.glob(f"{SCRATCH}*"):  # by a diagnosis that was killed
+            shutil.rmtree(left)
+        with quiet(), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self._folder.path) as scratch:
             self._tell.phase("load")
-            self._before = _original(self._trials[0])
+            before = StoredWeights(Path(scratch) / "before.safetensors", _original(self._trials[0]))
             for trial in self._trials:
                 try:
-                    diagnosis, losses = self._diagnose(trial)
+                    diagnosis, losses = self._diagnose(trial, before, Path(scratch))
                 except TuneoffError as error:
                     diagnosis, losses = self._refused(trial, str(error))
                 result = TrialResult.read(trial.trial.result)
@@ -114,106 +106,90 @@ class RunDiagnosis:
             arm=trial.name,
             seed=trial.seed,
             settings=self._spec.model_dump(mode="json"),
-            validation_tokens=[_targets(row) for row in self._validation],
-            texts=self._texts.mark,
+            validation_tokens=self._meter.validation_tokens,
+            texts=self._meter.texts,
             variants=variants,
             refused=refused,
             seconds=seconds,
         )
 
-    def _diagnose(self, trial: Finished) -> tuple[Diagnosis, UpdateLosses]:
+    def _diagnose(self, trial: Finished, before: StoredWeights, scratch: Path) -> tuple[Diagnosis, UpdateLosses]:
         began = time.monotonic()
+        self._tell.phase(f"losses of the original model, for {_named(trial)}")
+        original = self._original_losses(trial)
         self._tell.phase(f"load {_named(trial)}")
-        after, refused = _trained(trial)
+        model, refused = _trained(trial)
         blank = Diagnosis(origin=trial.result.origin, arm=trial.name, seed=trial.seed)
-        directions: Directions = {}
         if refused is not None:
-            diagnosis = blank.model_copy(update={"refused": refused})
-        else:
+            self._tell.phase(f"losses of {_named(trial)}")
+            variants = [original, self._meter.losses(trial, model.to(self._device), "scale", 1.0)]
+            return blank.model_copy(update={"refused": refused}), self._finished(trial, variants, refused, began)
+        with tempfile.TemporaryDirectory(dir=scratch) as own:
+            after = StoredWeights(Path(own) / "after.safetensors", model)
             self._tell.phase(f"spectrum of {_named(trial)}")
             diagnosis, directions = diagnose(
-                self._before,
+                before,
                 after,
                 stored_dtype(trial.trial.model),
                 blank,
                 against=self._directions.get(trial.seed),
-                ranks=sorted({*RANKS, *self._spec.ranks}),
-                keep=max([STRONGEST, *self._spec.ranks]),
+                bases=self._bases,
+                cuts=self._spec.ranks,
                 device="cpu" if self._device.type == "mps" else self._device,  # fp64 is not everywhere
                 report=self._tell.progress,
             )
             if trial.spec.method == "full":
                 self._directions.setdefault(trial.seed, directions)
-        self._tell.phase(f"losses of {_named(trial)}")
-        variants = self._variants(trial, after, directions, refused)
-        losses = self._losses(trial, variants, refused or self._missing, time.monotonic() - began)
-        return diagnosis, losses
+            self._tell.phase(f"losses of {_named(trial)}")
+            variants = [original, *self._variants(trial, model.to(self._device), before, after, directions)]
+        return diagnosis, self._finished(trial, variants, None, began)
+
+    def _finished(
+        self, trial: Finished, variants: list[VariantLosses], refused: str | None, began: float
+    ) -> UpdateLosses:
+        return self._losses(trial, variants, refused or self._meter.missing, time.monotonic() - began)
+
+    def _original_losses(self, trial: Finished) -> VariantLosses:
+        """Of the model before training, computed once for each engine."""
+        engine = trial.resolved.engines[trial.name].name
+        if engine not in self._originals:
+            model = _original(trial).to(self._device)
+            self._originals[engine] = self._meter.losses(trial, model, "scale", 0.0)
+        return self._originals[engine]
 
     def _variants(
-        self, trial: Finished, after: Any, directions: Directions, refused: str | None
+        self, trial: Finished, model: Any, before: StoredWeights, after: StoredWeights, directions: Directions
     ) -> list[VariantLosses]:
-        """The losses of the original model, of the trained one, and where its update is known, of what is between."""
-        engine = trial.resolved.engines[trial.name].name
-        scales = [0.0, 1.0, *(scale for scale in self._spec.scales if scale not in (0, 1))]
-        ranks = self._spec.ranks if directions and self._validation and trial.spec.method == "full" else []
-        if refused is not None:
-            scales, ranks = [0.0, 1.0], []
-        total, found = len(scales) + len(ranks), []
-        subject = copy.deepcopy(self._before).to(self._device)  # in fp32: bf16 would round most of an update away
-
-        def measure(model: Any, kind: Literal["scale", "cut"], value: float) -> VariantLosses:
-            computed = engine_for(engine, model, bf16=False)
-            collate = collator_for(model, trial.tokenizer, trial.resolved.model_class)
-            at_once = min(AT_ONCE, trial.recipe.evaluation.batch_size)
-            retained = self._texts.rows if kind == "scale" else []
-            nats = row_losses(computed, collate, [*self._validation, *retained], at_once)
-            if not all(map(math.isfinite, nats)):
-                raise MetricError(f"a loss of its model is no number (update: {kind} {value:g})")
-            parts = nats[: len(self._validation)], nats[len(self._validation) :]
-            scores = self._scores(trial, computed) if kind == "scale" and value in (0, 1) else {}
-            return VariantLosses(kind=kind, value=value, validation=parts[0], retained=parts[1], scores=scores)
-
+        """The losses of the trained model, and of those between it and the original, whose weights `model` is given."""
+        scales = [scale for scale in self._spec.scales if scale not in (0, 1)]
+        cut = directions and self._meter.validation_tokens and trial.spec.method == "full"
+        ranks = self._spec.ranks if cut else []
+        total, found = 1 + len(scales) + len(ranks), [self._meter.losses(trial, model, "scale", 1.0)]
+        self._tell.progress(1, total)
         for scale in scales:
-            if scale == 0 and engine in self._originals:
-                found.append(self._originals[engine])
-            elif scale == 1 and refused is not None:
-                found.append(measure(after.to(self._device), "scale", 1.0))
-            else:
-                if scale != 0:
-                    set_scaled(subject, self._before, after, scale)
-                found.append(measure(subject, "scale", scale))
-            self._originals.setdefault(engine, found[0])
+            set_scaled(model, before, after, scale)
+            found.append(self._meter.losses(trial, model, "scale", scale))
             self._tell.progress(len(found), total)
         for rank in ranks:
-            set_cut(subject, self._before, after, directions, rank)
-            found.append(measure(subject, "cut", float(rank)))
+            set_cut(model, before, after, directions, rank)
+            found.append(self._meter.losses(trial, model, "cut", float(rank)))
             self._tell.progress(len(found), total)
         return found
 
-    def _scores(self, trial: Finished, engine: Engine) -> dict[str, float]:
-        """What the engine's model scores on the retained inputs that have a target, by the run's metrics of texts."""
-        asked, evaluation = self._texts.asked, trial.recipe.evaluation
-        metrics = [metric for metric in find_metrics(evaluation.metrics) if metric.by_text]
-        if not asked or not metrics:
-            return {}
-        outputs = generate(
-            engine,
-            trial.tokenizer,
-            [prompt for prompt, _ in asked],
-            max_new_tokens=evaluation.max_new_tokens,
-            search=evaluation.search,
-            batch_size=evaluation.batch_size,
-            report=lambda *_: None,
-            chat=trial.resolved.chat,
+
+def _place(trial: Finished) -> torch.device:
+    """Where the model in fp32 is held: on the accelerator where it has room for it, else in the machine's memory."""
+    assert trial.result.parameters is not None
+    needed = 4 * trial.result.parameters.total
+    device = pick_device()
+    if device.type == "cuda" and needed > FILLED * this_machine().capacity:
+        device = torch.device("cpu")
+    if device.type == "cpu" and needed > FILLED * host_memory():
+        raise DoesNotFitError(
+            f"the diagnosis holds the model in fp32, {bytes_text(needed)}, and this machine has "
+            f"{bytes_text(host_memory())}: `tuneoff diagnose` on a larger one does it, `diagnose: off` leaves it out"
         )
-        references = [[target] for _, target in asked]
-        scorers = {metric.name: metric.prepare(references) for metric in metrics}
-        written = [
-            Prediction(id="", input="", references=own, prediction=output.text, truncated=output.truncated, scores={})
-            for own, output in zip(references, outputs, strict=True)
-        ]
-        found = summarise([scored(one, scorers) for one in written], metrics)
-        return {metric.name: metric.of_trial(found.metrics[metric.name]) for metric in metrics}
+    return device
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -230,29 +206,6 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
 def _named(trial: Finished) -> str:
     return trial.name if len(trial.recipe.seeds) == 1 else f"{trial.name} at seed {trial.seed}"
-
-
-def _texts(trial: Finished, recipe: Recipe) -> RetainedRows:
-    source = recipe.evaluation.retain
-    return retained_rows(retained_texts(source), source, trial.tokenizer, trial.tokenization)
-
-
-def _validation_rows(trial: Finished, recipe: Recipe, most: int) -> tuple[Rows, str | None]:
-    """The first rows of the validation split, and why there are none where there should be some.
-
-    There are none of a split that is scored.
-    """
-    folder = trial.resolved.tokens.get("validation") if recipe.evaluation.split != "validation" else None
-    if folder is None:
-        return [], None
-    if not Path(folder).is_dir():
-        return [], "the tokens of its validation split are not in the cache of this machine"
-    rows = load_tokens(folder)
-    return [{name: list(rows[n][name]) for name in ("input_ids", "labels")} for n in range(min(most, len(rows)))], None
-
-
-def _targets(row: Mapping[str, Sequence[int]]) -> int:
-    return sum(label != IGNORED for label in row["labels"])
 
 
 def _retained(losses: UpdateLosses) -> Retained | None:

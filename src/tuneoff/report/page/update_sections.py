@@ -10,7 +10,7 @@ from tuneoff.report.diagnosis import HEADER, kind_rows, overlap_text
 from tuneoff.report.forgotten import texts_words
 from tuneoff.report.learnt import advice
 from tuneoff.report.page.section import Section, SectionTable
-from tuneoff.report.update_charts import energy_by_rank, gain_by_rank, loss_by_scale, score_by_forgetting
+from tuneoff.report.update_charts import energy_by_rank, gain_by_rank, loss_by_scale, norm_by_layer, score_by_forgetting
 from tuneoff.score.metrics import find_metric
 
 
@@ -35,6 +35,9 @@ def _learnt(arms: Sequence[Arm], comparison: Comparison, colours: Mapping[str, i
         charts.append(energy_by_rank(held, colours))
     if any(cut.kept is not None for one in curves for cut in one.cuts):
         charts.append(gain_by_rank(curves, colours))
+    layered = [one for one in curves if len(one.layers) > 1]
+    if layered:
+        charts.append(norm_by_layer(layered, colours))
     tables = [
         SectionTable(f"{arm.name} at seed {seed}: medians by kind of matrix", list(HEADER), kind_rows(diagnosis))
         for arm in arms
