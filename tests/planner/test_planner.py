@@ -31,8 +31,9 @@ from tuneoff.planner.speed import Speeds
 from tuneoff.planner.training import FakeTraining, PlannedWork
 from tuneoff.planner.work import Work
 from tuneoff.recipe import Recipe
+from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.recipe.evaluation import SearchSpec
-from tuneoff.records import Parameters, Plan, PlannedArm
+from tuneoff.records import Parameters, Plan, PlannedArm, Range
 from tuneoff.report.plan import planned_lines
 from tuneoff.runner.events import Reporter
 from tuneoff.train.steps import Steps
@@ -72,7 +73,12 @@ def plan_of(recipe: Recipe, inputs: Inputs, *rest: Any, **options: Any) -> Plan:
 
 @pytest.mark.parametrize("kind", ["seq2seq", "causal"])
 def test_every_arm_is_predicted_in_full(kind: str, data_folder: Path) -> None:
-    plan = plan_of(*begin(data_folder, kind))
+    recipe, inputs = begin(data_folder, kind)
+    plan = plan_of(recipe.model_copy(update={"diagnose": DiagnoseSpec()}), inputs)
+    assert plan.diagnosis is not None and 0 < plan.diagnosis.low < plan.diagnosis.value < plan.diagnosis.high
+    told = plan.model_copy(update={"diagnosis": Range(value=60.0, low=30.0, high=120.0)})
+    assert planned_lines(told)[-1] == "plan diagnosis: 30.0s–2m00s"
+    assert planned_lines(plan.model_copy(update={"diagnosis": None})) == planned_lines(plan)[:-1]
     original, full, lora = plan.arms
     assert [arm.not_predicted for arm in plan.arms] == [None] * 3
     assert original.longest is None and original.saved_bytes is None

@@ -25,6 +25,7 @@ from tuneoff.model.base import load_model
 from tuneoff.model.device import Precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.tokenizer import load_tokenizer
+from tuneoff.progress import Unheard
 from tuneoff.recipe import recipe_of, trials
 from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.records import Diagnosis, Parameters, Resolved, TrialResult, UpdateLosses, read_history
@@ -337,7 +338,7 @@ def test_what_a_killed_diagnosis_left_is_removed_and_nothing_is_left_by_one_that
     (copy.path / ".diagnosis-old" / "before.safetensors").write_text("weights")
     held: list[list[str]] = []
 
-    class Watching(type(QUIET)):  # type: ignore[misc]
+    class Watching(Unheard):
         def phase(self, name: str) -> None:
             held.append([path.name for path in copy.path.glob(".diagnosis-*")])
 

@@ -14,6 +14,7 @@ from tuneoff.model.engines import choose_engines
 from tuneoff.model.methods import check_method
 from tuneoff.planner.arm import ArmPlanner
 from tuneoff.planner.batches import Batches
+from tuneoff.planner.diagnosis import diagnosis_seconds
 from tuneoff.planner.fit import Device, parse_device, this_machine
 from tuneoff.planner.predictor import Setting
 from tuneoff.planner.process import CUDA_CONTEXT_BYTES, Process
@@ -90,6 +91,7 @@ def make_plan(
         micro_batch=micro_batch,
         steps=steps.count,
         arms=arms,
+        diagnosis=diagnosis_seconds(recipe, inputs, device),
     )
 
 

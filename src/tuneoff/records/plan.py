@@ -108,6 +108,8 @@ class Plan(Record):
         micro_batch: How many of the longest examples go through the model at once.
         steps: Optimizer steps of an arm that trains.
         arms: What each arm takes.
+        diagnosis: Seconds of the diagnosis of all trials, once they are done; None where there is none, or they are not
+            predicted.
     """
 
     device: str
@@ -116,3 +118,4 @@ class Plan(Record):
     micro_batch: int
     steps: int
     arms: list[PlannedArm]
+    diagnosis: Range | None = None

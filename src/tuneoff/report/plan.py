@@ -39,8 +39,9 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 
 def planned_lines(plan: Plan) -> list[str]:
-    """A line for each arm: what a run says before it begins."""
-    return [_planned_line(arm) for arm in plan.arms]
+    """A line for each arm and one for the diagnosis: what a run says before it begins."""
+    lines = [_planned_line(arm) for arm in plan.arms]
+    return lines if plan.diagnosis is None else [*lines, f"plan diagnosis: {range_text(plan.diagnosis)}"]
 
 
 def _planned_line(arm: PlannedArm) -> str:
@@ -92,6 +93,8 @@ def _notes(plan: Plan) -> list[str]:
     )
     for source in dict.fromkeys(arm.speed for arm in plan.arms if arm.speed):
         notes.append(f"time of training and evaluation by {source}")
+    if plan.diagnosis is not None:
+        notes.append(f"then the diagnosis of what was trained: {range_text(plan.diagnosis)}")
     notes += [f"{arm.arm}: {solved}" for arm in plan.arms if (solved := _solved(arm)) is not None]
     for arm in plan.arms:
         if arm.not_predicted:
