@@ -51,8 +51,33 @@ def test_without_noise_the_vertex_is_found_exactly(seed: int) -> None:
         if not rates[0] <= found.chosen * factor <= rates[-1]:
             assert loss is None  # beyond the rates that were tried
             continue
-        assert loss is not None
-        assert loss - found.loss == pytest.approx(0.3 * math.log10(found.chosen * factor / best) ** 2, abs=1e-9)
+        assert loss is not None and found.below is not None and found.above is not None
+        if found.below <= found.chosen * factor <= found.above:
+            assert loss - found.loss == pytest.approx(0.3 * math.log10(found.chosen * factor / best) ** 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_rate_is_predicted_to_be_better_than_the_optimum(seed: int) -> None:
+    """Towards high rates the loss rises steeply, as that of real trainings does: a parabola there would dip far."""
+    rng = np.random.default_rng(seed)
+    rates, tokens = np.array([1e-3, 3e-3, 1e-2, 3e-2]), np.full(30, 20.0)
+    for middle in (1, 2):
+        losses = np.array([2.85, 2.6, 2.6, 2.7 + rng.uniform(0, 4)]) + rng.uniform(-0.05, 0.05, 4)
+        losses[middle] = 2.45
+        found = find_optimum("arm", 8, rates[middle], rates, losses[:, None] * tokens, tokens).optimum
+        if not found.located:
+            continue
+        assert found.loss is not None and found.loss <= 2.45 + 1e-9
+        for loss in (found.loss_at_half, found.loss_at_chosen, found.loss_at_double):
+            assert loss is not None and loss >= found.loss - 1e-9
+
+
+def test_beyond_the_neighbours_of_the_best_the_loss_is_on_a_line() -> None:
+    rates, tokens = np.array([1e-4, 1e-3, 2e-3, 4e-3, 1e-1]), np.full(3, 10.0)
+    losses = np.array([3.0, 2.2, 2.0, 2.1, 3.1])
+    found = find_optimum("arm", 8, 5e-3, rates, losses[:, None] * tokens, tokens).optimum
+    share = math.log10(1e-2 / 4e-3) / math.log10(1e-1 / 4e-3)
+    assert found.loss_at_double == pytest.approx(2.1 + share * 1.0)
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.3])

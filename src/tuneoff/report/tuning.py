@@ -120,8 +120,8 @@ def _optimum_text(one: Optimum) -> str:
             f"diverged, and tells nothing closer. Try rates around {one.rate:g}"
         )
     sharp = ", ".join(
-        f"at {name} {loss - one.loss_at_chosen:+.3f}"
-        for name, loss in (("half", one.loss_at_half), ("double", one.loss_at_double))
+        f"{loss - one.loss_at_chosen:+.3f} at {name}"
+        for name, loss in (("half of it", one.loss_at_half), ("its double", one.loss_at_double))
         if loss is not None and one.loss_at_chosen is not None
     )
     interval, tried = (
@@ -130,7 +130,7 @@ def _optimum_text(one: Optimum) -> str:
     )
     return (
         f"the best rate after {one.steps} steps is {one.rate:.2g}, {interval}, {tried}, on {one.examples} validation "
-        "examples" + (f"; predicted against {one.chosen:g}, in nats a token: {sharp} of it" if sharp else "")
+        "examples" + (f"; loss in nats a token predicted against that at {one.chosen:g}: {sharp}" if sharp else "")
     )
 
 

@@ -98,7 +98,8 @@ def find_optimum(arm: str, steps: int, chosen: float, rates: Array, nats: Array,
     best by more than 4 times what the lowest rate's does, which has hardly trained; the optimum then lies between the
     neighbours, and no more is said.
 
-    The loss at any other rate is predicted by the parabola through the rate tried nearest to it and its neighbours.
+    The loss at any other rate is predicted by the same parabola between the neighbours of the best, so that it is never
+    below the optimum's, and elsewhere by a straight line between the two rates tried on either side.
     """
     order = np.argsort(rates)
     x, nats, exact = np.log10(rates[order]), nats[order], rates[order]
@@ -120,14 +121,16 @@ def find_optimum(arm: str, steps: int, chosen: float, rates: Array, nats: Array,
         return FoundOptimum(found.model_copy(update={"diverged": float(exact[steepest])}), drawn)
     vertex = float(_vertices(x, losses[None])[0])
     low, high = (float(10**end) for end in np.percentile(drawn, [TAIL, 100 - TAIL]))
-    at_chosen, at_half, at_double = (_predicted(x, losses, np.log10(chosen * factor)) for factor in (1.0, 0.5, 2.0))
+    at_chosen, at_half, at_double = (
+        _predicted(x, losses, best, np.log10(chosen * factor)) for factor in (1.0, 0.5, 2.0)
+    )
     return FoundOptimum(
         found.model_copy(
             update={
                 "rate": 10**vertex,
                 "low": None if _share(bests == 0) > TAIL else low,
                 "high": None if _share(bests == len(x) - 1) > TAIL else high,
-                "loss": _predicted(x, losses, vertex),
+                "loss": _predicted(x, losses, best, vertex),
                 "loss_at_chosen": at_chosen,
                 "loss_at_half": at_half,
                 "loss_at_double": at_double,
@@ -175,12 +178,13 @@ def _vertices(x: Array, losses: Array) -> Array:
     return np.where(inner, x[middle] + shift, x[best])
 
 
-def _predicted(x: Array, losses: Array, place: float) -> float | None:
-    """The loss at `place` of the parabola through the nearest of `x` and its neighbours; None beyond all of them."""
+def _predicted(x: Array, losses: Array, best: int, place: float) -> float | None:
+    """The loss at `place` on the log scale of the rates; None beyond all of them. `best` is at neither end of `x`."""
     if not x[0] - 1e-9 <= place <= x[-1] + 1e-9:
         return None
-    middle = int(np.clip(np.abs(x - place).argmin(), 1, len(x) - 2))
-    near = slice(middle - 1, middle + 2)
+    if not x[best - 1] <= place <= x[best + 1]:
+        return float(np.interp(place, x, losses))
+    near = slice(best - 1, best + 2)
     return float(np.polynomial.Polynomial.fit(x[near], losses[near], 2)(place))
 
 
