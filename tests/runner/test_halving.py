@@ -145,6 +145,60 @@ def test_a_rate_alone_with_a_finite_loss_is_chosen_at_once(
     assert len(made) == 5 and Tuning.read(folder.tuning("full")).chosen == 1e-5
 
 
+@pytest.mark.parametrize(
+    ("rung", "last", "message"),
+    [
+        (1, 1e-1, "the search tried 1e-05, 0.0001, 0.001, 0.01, 0.1, and no rate has a finite validation loss"),
+        (
+            2,
+            1e-3,
+            "the search found no rate: 1e-05, 0.0001, 0.001 had a finite validation loss after 2 steps, "
+            "and none has one after the steps of rung 2",
+        ),
+        (
+            3,
+            1e-3,
+            "the search found no rate: 0.0001, 0.001 had a finite validation loss after 4 steps, "
+            "and none has one after the steps of rung 3",
+        ),
+    ],
+)
+def test_a_rung_without_a_finite_loss_is_told(
+    children: dict[str, Ended],  # noqa: F811
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rung: int,
+    last: float,
+    message: str,
+) -> None:
+    def losses(rate: float, at: int) -> Any:
+        diverged = Failure(kind="not a number", message=f"nan at {rate:g}", log=f"log of {rate:g}")
+        return Ended(failure=diverged) if at == rung else abs(rate - 1e-3)
+
+    trying(monkeypatch, losses)
+    recipe, folder = begin(data_folder, tmp_path)
+    assert not Run(recipe, folder, Silent()).carry_out()
+    told = f"{message}; try lower rates (at {last:g}: nan at {last:g})"
+    failure = TrialResult.read(folder.trial("full", 0).result).failure
+    assert failure == Failure(kind="not a number", message=told, log=f"log of {last:g}")
+    assert not folder.tuning("full").exists()
+
+
+def test_what_a_rung_died_of_besides_its_losses_is_its_failure(
+    children: dict[str, Ended],  # noqa: F811
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_memory = Failure(kind="out of memory", message="13 GB too much", log="")
+    diverged = Failure(kind="not a number", message="nan", log="")
+    trying(monkeypatch, lambda rate, rung: 1.0 if rung == 1 else Ended(failure=diverged if rate > 1e-5 else no_memory))
+    recipe, folder = begin(data_folder, tmp_path)
+    assert not Run(recipe, folder, Silent()).carry_out()
+    assert TrialResult.read(folder.trial("full", 0).result).failure == no_memory
+
+
 def test_steps_of_a_try(data_folder: Path) -> None:
     recipe = Recipe.model_validate(recipe_values(data_folder) | {"arms": {"x": {
         "method": "full", "tune": {"learning_rate": [1, 2, 3, 4], "halving": True}}}})  # fmt: skip
