@@ -2,7 +2,7 @@
 
     python bench/allocator.py [--rounds 3]
 
-Trains the demo's full arm for 40 steps with the allocator quick and tidy (tuneoff.measure.allocator),
+Trains the full arm of `demo-small` for 40 steps with the allocator quick and tidy (tuneoff.measure.allocator),
 interleaved, each in a process of its own.
 """
 

@@ -1,8 +1,8 @@
-"""Can costs be believed on a busy machine? The demo's arms beside a program that loads one core now and then.
+"""Can costs be believed on a busy machine? The arms of `demo-small` beside a program that loads one core now and then.
 
     python bench/costs.py [--runs 10] [--idle 5] [--set training.epochs=1 …] [--json FILE]
 
-Runs of the demo on an idle machine take turns with runs beside a program that works on one core during a random third
+Runs of them on an idle machine take turns with runs beside a program that works on one core during a random third
 of the time, in spans of 10 seconds on average. The median of the ratios of the idle runs is taken for the truth. Told
 are, for each ratio of times: how far the one from pairs is off beside the other program, how far the plain one of the
 sums on the clock is off, and how often the interval of the first holds the truth. Then: how often a phase is called
@@ -181,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=10, help="beside the other program")
     parser.add_argument("--idle", type=int, default=5)
-    parser.add_argument("--set", nargs="+", default=[], help="keys of the demo's recipe to override")
+    parser.add_argument("--set", nargs="+", default=[], help="keys of the recipe to override")
     parser.add_argument("--json", type=Path, help="where every figure goes, after each run")
     arguments = parser.parse_args()
     idle: list[dict[str, Any]] = []

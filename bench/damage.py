@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kills import Kill, Quiet, _ended, _Subprocess, be_ready, begin, kill, recipe_of
+from forked_runs import Kill, Quiet, Subprocess, be_ready, begin, exit_status, kill
+from kills import recipe_of
 from tuneoff.errors import TuneoffError
 from tuneoff.folder import RunFolder
 from tuneoff.report.comparison import compare
@@ -85,7 +86,7 @@ def export(folder: Path) -> bool:
 
 
 def run(folder: Path) -> bool:
-    process.subprocess = _Subprocess()  # type: ignore[assignment]
+    process.subprocess = Subprocess()  # type: ignore[assignment]
     return Run(recipe_of("t5"), RunFolder(folder), Quiet(), True).carry_out()  # type: ignore[arg-type]
 
 
@@ -112,7 +113,7 @@ def ends(command: Callable[[Path], bool], folder: Path) -> tuple[str, str]:
             told.write_text(f"{outcome}\n{said}")
             os._exit(0)
     try:
-        status = _ended(pid)
+        status = exit_status(pid)
     except TimeoutError as error:
         return TRACEBACK, str(error)
     outcome, _, said = told.read_text().partition("\n")
@@ -124,7 +125,7 @@ def tries(seed: int, work: Path, cache: Path | None) -> Iterator[tuple[str, str,
     os.environ["XDG_CACHE_HOME"] = str(cache or work / "cache")
     be_ready()
     finished, half, chance = work / "finished", work / "half", random.Random(seed)
-    if _ended(begin(recipe_of("t5"), finished)):
+    if exit_status(begin(recipe_of("t5"), finished)):
         raise RuntimeError("the run to be damaged did not end")
     shutil.copytree(finished, half, ignore=shutil.ignore_patterns("trials"))
     hit = kill(recipe_of("t5"), half, Kill("change", child=2, change=40))

@@ -8,55 +8,32 @@ learning rate. It is killed at one of the changes that a child makes to the disk
 moment: the child, the parent or both; by SIGKILL, by SIGTERM or by Ctrl-C twice. Counted are kills that hit: one that
 came when the run had ended is none.
 
-Nothing of tuneoff is replaced but the start of a process: parents and children are forked from this one, which has
-loaded the libraries, so that a run takes seconds. Nine runs of ten begin with what was prepared once, where an empty
-plan stands for the computed one; the tenth begins with an empty folder, and computes it. Linux only.
+Parents and children are forks of this process (forked_runs.py). Nine runs of ten begin with what was prepared once,
+where an empty plan stands for the computed one; the tenth begins with an empty folder, and computes it. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-import datasets  # noqa: F401  every library that a child needs, loaded once
-import rouge_score.rouge_scorer  # noqa: F401
-
-import tuneoff.data.inputs
-import tuneoff.planner.plan
-import tuneoff.planner.refusal
-import tuneoff.runner.evaluation
-import tuneoff.runner.recheck
-import tuneoff.runner.rehearsal
-import tuneoff.runner.training
-import tuneoff.runner.trying
-from tuneoff.errors import InterruptedRunError
+from forked_runs import AFTER_SECONDS, AT_CHANGE, Kill, be_ready, begin, exit_status, kill
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Recipe, trials
 from tuneoff.records import Plan
-from tuneoff.runner import child, process
-from tuneoff.runner.events import Reporter
-from tuneoff.runner.run import Run
 
 T5 = {"model_type": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
       "feed_forward_proj": "gated-gelu"}  # fmt: skip
@@ -75,9 +52,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[int]]] = {
     "seeds": (T5, {"full": FULL}, [0, 1]),
 }
 EXAMPLES_PER_STEP = 4
-CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.symlink", "os.link")
 TIMES = (5, 15)  # how often a run is killed, at most
-LONGEST = 400.0  # seconds of a run, after which it is taken to hang: a busy machine is slow
 
 
 def recipe_of(case: str) -> Recipe:
@@ -101,124 +76,6 @@ def recipe_of(case: str) -> Recipe:
     )  # fmt: skip
 
 
-class Forked:
-    """Stands for `subprocess.Popen`: the child is a fork of this process, and does the same work."""
-
-    started = 0  # children of this run's parent so far
-
-    def __init__(self, command: list[str], *, stderr: Any, **_: Any) -> None:
-        given, own_input = os.pipe()
-        own_output, told = os.pipe()
-        os.set_inheritable(told, True)
-        self.returncode: int | None = None
-        Forked.started += 1
-        self.pid = os.fork()
-        if not self.pid:
-            os.close(own_input)
-            os.close(own_output)
-            _begin_child(command[1 + len(process.ENTRY) :], given, told, stderr.fileno())
-        os.close(given)
-        os.close(told)
-        self.stdin, self.stdout = os.fdopen(own_input, "w"), os.fdopen(own_output)
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if found else None
-        return self.returncode
-
-    def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
-
-
-def _begin_child(work: list[str], given: int, told: int, log: int) -> None:
-    """What `python -m tuneoff.runner.child` does, in a process that has just been forked. Never returns."""
-    status = 1
-    try:
-        os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(given, 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        which, change, parent = map(int, os.environ.get("KILL_AT", "0 0 0").split())
-        changes = Changes(change if which == Forked.started else 0, os.getppid() if parent else None)
-        reporter = Reporter(os.fdopen(told, "w"))  # held to the end: its closing tells the parent that we have ended
-        status = child.main(work, reporter)
-        if "TALLY" in os.environ:
-            with Path(os.environ["TALLY"]).open("a") as file:
-                file.write(f"{changes.made}\n")
-    finally:
-        os._exit(status)
-
-
-class Changes:
-    """Counts the changes that this process makes to the disk, and dies by SIGKILL right before one (0: before none).
-
-    The process `parent` is killed first, if it is given.
-    """
-
-    def __init__(self, fatal: int, parent: int | None) -> None:
-        self.made, self._fatal, self._parent = 0, fatal, parent
-        sys.addaudithook(self._hear)
-
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if writes or event in CHANGES:
-            self.made += 1
-            if self.made == self._fatal:
-                if self._parent is not None:
-                    os.kill(self._parent, signal.SIGKILL)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Quiet:
-    """Listens to a run, and notes in which child it is."""
-
-    def __getattr__(self, _: str) -> Callable[..., None]:
-        return lambda *_, **__: None
-
-
-def begin(recipe: Recipe, folder: Path) -> int:
-    """Carry out the run in a fork, which is its parent. Returns the fork's process."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        process.subprocess = _Subprocess()  # type: ignore[assignment]
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
-        status = 0 if Run(recipe, RunFolder(folder), Quiet(), True).carry_out() else 1  # type: ignore[arg-type]
-    except InterruptedRunError:
-        status = 130
-    except BaseException as error:
-        (folder.parent / f"{folder.name}.error").write_text(f"{type(error).__name__}: {error}")
-    finally:
-        os._exit(status)
-
-
-class _Subprocess:
-    Popen, PIPE = Forked, subprocess.PIPE
-
-
-AT_CHANGE = ("change", "change, both")  # the child alone is killed, or its parent, too
-AFTER_SECONDS = ("child", "parent", "both", "SIGTERM", "Ctrl-C twice")
-
-
-@dataclass(frozen=True)
-class Kill:
-    """`kind`, and when: at a change to the disk of one of the run's children (by their numbers), or after seconds."""
-
-    kind: str
-    child: int = 0
-    change: int = 0
-    after: float = 0.0
-
-
 def draw(chance: random.Random, seconds: float, changes: list[int]) -> list[Kill]:
     """Kills of a run that takes so many seconds undisturbed, in which each child makes so many changes.
 
@@ -237,69 +94,6 @@ def draw(chance: random.Random, seconds: float, changes: list[int]) -> list[Kill
         else:
             kills.append(Kill(chance.choice(AFTER_SECONDS), after=chance.uniform(0, share * seconds)))
     return kills
-
-
-def kill(recipe: Recipe, folder: Path, how: Kill) -> bool:
-    """Let the run go on, kill it so, and wait until all of its processes are gone. Returns whether it was hit."""
-    if how.kind in AT_CHANGE:
-        os.environ["KILL_AT"] = f"{how.child} {how.change} {int(how.kind != 'change')}"
-    try:
-        parent = begin(recipe, folder)
-    finally:
-        os.environ.pop("KILL_AT", None)
-    if how.kind not in AT_CHANGE:
-        until = time.monotonic() + how.after
-        while time.monotonic() < until:
-            if os.waitid(os.P_PID, parent, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                return _ended(parent) != 0
-            time.sleep(0.005)
-        _send(parent, how.kind)
-    return _ended(parent) != 0
-
-
-def _send(parent: int, kind: str) -> None:
-    with suppress(ProcessLookupError):
-        if kind in ("parent", "both"):
-            os.kill(parent, signal.SIGKILL)
-        if kind in ("child", "both"):
-            for number in _children(parent) + [n for n in _children(os.getpid()) if n != parent]:
-                os.kill(number, signal.SIGKILL)
-        if kind in ("SIGTERM", "Ctrl-C twice"):
-            os.kill(parent, signal.SIGTERM if kind == "SIGTERM" else signal.SIGINT)
-        if kind == "Ctrl-C twice":
-            time.sleep(0.01)
-            os.kill(parent, signal.SIGINT)
-
-
-def _children(parent: int) -> list[int]:
-    try:
-        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def be_ready() -> None:
-    """Make forks quick, and this process the parent of the children of a run whose own parent has died (Linux)."""
-    gc.collect()
-    gc.freeze()  # or every fork would go through, and copy, all objects of the libraries
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-
-
-def _ended(parent: int) -> int:
-    """The exit status of a run, when all of its processes are gone. Raises TimeoutError for one that hangs."""
-    until, status = time.monotonic() + LONGEST, 0
-    while time.monotonic() < until:
-        try:
-            found, ended = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return status
-        if found == parent:
-            status = os.waitstatus_to_exitcode(ended)
-        elif not found:
-            time.sleep(0.005)
-    for number in _children(os.getpid()):
-        os.kill(number, signal.SIGKILL)
-    raise TimeoutError(f"the run did not end within {LONGEST:g} seconds")
 
 
 def left(recipe: Recipe, folder: Path) -> dict[str, Any]:
@@ -330,7 +124,7 @@ class Case:
         self.name, self.recipe, self._work = name, recipe_of(name), work
         self._prepared, whole, tally = work / f"{name}-prepared", work / f"{name}-whole", work / f"{name}-tally"
         no_plan = Plan(device="CPU", precision="fp32", libraries=0, micro_batch=EXAMPLES_PER_STEP, steps=0, arms=[])
-        with patch.object(tuneoff.planner.plan, "make_plan", return_value=no_plan):
+        with patch("tuneoff.planner.plan.make_plan", return_value=no_plan):
             if not kill(self.recipe, self._prepared, Kill("change, both", child=2, change=1)):
                 raise RuntimeError("the run that should be prepared, and no more, has ended")
         shutil.rmtree(self._prepared / "trials")
@@ -355,9 +149,9 @@ class Case:
         return kills, [key for key in {**self._whole, **found} if self._whole.get(key) != found.get(key)]
 
     def _finish(self, folder: Path) -> None:
-        status = _ended(begin(self.recipe, folder))
+        status = exit_status(begin(self.recipe, folder))
         if status:  # a trial that failed (its child was killed) is carried out again
-            status = _ended(begin(self.recipe, folder))
+            status = exit_status(begin(self.recipe, folder))
         if status:
             told = folder.parent / f"{folder.name}.error"
             raise RuntimeError(f"{folder.name} ends with {status}: {told.read_text() if told.exists() else ''}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuneoff.errors import RunBusyError, RunFolderError, WriteError
-from tuneoff.folder import RunFolder, write_json, write_lines, write_whole
+from tuneoff.folder import RunFolder, folder_written_whole, write_json, write_lines, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -19,6 +19,25 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_whole(path, "\udcff")
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "models" / "model"
+    with folder_written_whole(path) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "weights").write_text("first")
+        assert not path.exists()
+    with pytest.raises(KeyboardInterrupt), folder_written_whole(path) as folder:
+        (folder / "weights").write_text("half of the sec")
+        raise KeyboardInterrupt
+    assert [file.relative_to(path.parent) for file in path.parent.rglob("*")] == [
+        Path("model"), Path("model/inner"), Path("model/inner/weights"),
+    ]  # fmt: skip
+    with folder_written_whole(path) as folder:
+        (folder / "weights").write_text("second")
+        assert (path / "inner" / "weights").read_text() == "first"
+    assert [file.name for file in path.rglob("*")] == ["weights"] and list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o755
 
 
 def test_lines_hold_any_text(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""A run's folder: the one place that knows its paths, and that writes files whole or not at all."""
+"""A run's folder: the one place that knows its paths, and that writes files and folders whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,33 @@ def write_lines(path: Path, values: Iterable[Any]) -> None:
     """One JSON value a line, written whole."""
     lines = [json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values]
     write_whole(path, "".join(lines))
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """A new folder for the block to fill, which becomes `path` once all of it is on the disk.
+
+    A reader, or a crash, sees the new folder whole or not at all. An older `path` is removed right before; where the
+    block raises, it stays, and nothing of the new folder is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        for inner in temporary.rglob("*"):
+            if inner.is_dir():
+                sync_folder(inner)
+            else:
+                with inner.open("rb") as file:
+                    os.fsync(file.fileno())
+        sync_folder(temporary)
+        temporary.chmod(0o755)  # mkdtemp makes it private; a run's folder is to be shared
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

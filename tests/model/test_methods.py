@@ -42,6 +42,12 @@ def test_settings_that_they_do_not(method: str, settings: dict[str, Any], messag
     assert message in str(check_method("x", method, settings)[0])
 
 
+def test_wrong_settings_are_told_in_the_order_of_the_recipe() -> None:
+    names = ["r", "lora_dropout", "bias", "use_dora", "lora_alpha", "use_rslora", "layers_pattern", "fan_in_fan_out"]
+    found = check_method("x", "lora", {name: {"no": "value"} for name in names})
+    assert [problem.path for problem in found] == [("arms", "x", name) for name in names]
+
+
 def test_what_learns_is_what_the_method_says() -> None:
     total = count_parameters(tiny()).total
     assert count_parameters(adapt(tiny(), "none", {}, "seq2seq", 1)).trainable == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,65 @@ training:
     assert "mine.yaml:5: arms.full: method 'full' needs a `learning_rate`" in message
     assert "mine.yaml:7: training.epoch: no such key; did you mean 'epochs'?" in message
     assert "mine.yaml:8: training.precision: input should be 'bf16' or 'fp32', got 'fp64'" in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("num_beams=4", "num_beams: no such key here; there is evaluation.search.num_beams"),
+        ("training.num_beams=4", "training.num_beams: no such key here; there is evaluation.search.num_beams"),
+        ("evaluation.length_penalty=2", "there is evaluation.search.length_penalty"),
+        ("learning_rate=1", "there is arms.NAME.learning_rate and arms.NAME.tune.learning_rate"),
+        ("data.halving=true", "there is arms.NAME.tune.halving"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_told_where_it_belongs(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"{re.escape(message)}$"):
+        load_recipe(valid(tmp_path), [setting])
+
+
+def test_beams_beside_search_are_told_where_they_belong(tmp_path: Path) -> None:
+    """Alone they are what older recipes have (`test_keys_that_an_older_tuneoff_did_not_know_are_no_difference`)."""
+    message = "evaluation.num_beams: no such key here; there is evaluation.search.num_beams"
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(valid(tmp_path), ["evaluation.search.min_new_tokens=2", "evaluation.num_beams=4"])
+
+
+FLOATS = [
+    "arms.full.learning_rate", "training.epochs", "training.warmup_ratio", "training.weight_decay",
+    "training.max_grad_norm", "training.checkpoint_minutes", "evaluation.search.length_penalty", "evaluation.keep",
+    "evaluation.keep.points", "arms.lora.lora_alpha", "model.config.dropout_rate",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize("key", FLOATS)
+def test_every_number_is_finite(tmp_path: Path, key: str, number: str) -> None:
+    values = recipe_values(tmp_path)
+    values["evaluation"] = {"search": {"num_beams": 2}, "keep": {"points": 1}} if "points" in key else {}
+    with pytest.raises(RecipeError, match=rf"{key}: input should be a finite number, got {number.replace('.', '')}"):
+        load_recipe(write(tmp_path, yaml.safe_dump(values)), [f"{key}={number}"])
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+def test_numbers_in_lists_and_mappings_are_finite(tmp_path: Path, number: str) -> None:
+    for setting, told in (
+        (f"diagnose={{scales: [{number}]}}", "diagnose.scales.0: input should be a finite number"),
+        (f"arms.full.tune={{learning_rate: [1, {number}]}}", "tune.learning_rate.1: input should be a finite number"),
+        (f"arms.lora.alpha_pattern={{q: [1, {number}]}}", "alpha_pattern: every number in it should be finite"),
+        ("arms.lora.params=1e400", "params: is more parameters than any model has, got '1e400'"),
+        (f"arms.lora.params={'9' * 400}M", "params: is more parameters than any model has"),
+    ):
+        with pytest.raises(RecipeError, match=re.escape(told)):
+            load_recipe(valid(tmp_path), [setting])
+
+
+def test_a_length_penalty_is_an_exponent_with_bounds(tmp_path: Path) -> None:
+    for penalty, told in ((11, "less than or equal to 10, got 11"), (-11, "greater than or equal to -10, got -11")):
+        with pytest.raises(RecipeError, match=f"length_penalty: input should be {told}"):
+            load_recipe(
+                valid(tmp_path), ["evaluation.search.num_beams=2", f"evaluation.search.length_penalty={penalty}"]
+            )
 
 
 def test_yaml_s_on_and_off_are_no_booleans(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tuneoff.folder import RunFolder
 from tuneoff.records import Diagnosis, MatrixDiagnosis, RetainedMark, Tuning, UpdateLosses, VariantLosses
 from tuneoff.report.claims import Claim, claims
 from tuneoff.report.comparison import Comparison, compare
-from tuneoff.report.diagnosis import diagnosis_lines, layers_text
+from tuneoff.report.diagnosis import diagnosis_lines, kind_rows, layers_text
 from tuneoff.report.forgotten import forgotten_sentences
 from tuneoff.report.learnt import advice
 from tuneoff.report.page import write_report
@@ -68,6 +68,13 @@ def matrix(
         stable_rank=3.0, entropy_rank=9.0, rank50=2, rank90=20, energy={1: 0.3, 4: 0.6, 16: 0.85, 64: 1.0},
         intruders=intruders,
     )  # fmt: skip
+
+
+def test_kinds_of_other_names_follow_in_the_model_s_order() -> None:
+    own = ["out", "in", "conv", "wpe", "router", "x_proj", "dt_proj", "fc1"]
+    modules = [matrix(kind, 0.1, 0) for kind in ("down", *own, "q", *own)]
+    rows = kind_rows(Diagnosis(arm="full", seed=0, modules=modules))
+    assert [row[0] for row in rows] == ["q", "down", *own, "all"]
 
 
 def diagnosed(

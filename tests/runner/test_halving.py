@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,97 +53,132 @@ def test_the_better_half_is_kept_in_its_order(seed: int) -> None:
     assert all(known[one] <= known[other] for one in kept for other in others)  # type: ignore[operator]
 
 
-def begin(data_folder: Path, path: Path) -> tuple[Recipe, RunFolder]:
-    values = recipe_values(data_folder)
-    values["arms"] = {"full": {"method": "full", "tune": {"learning_rate": RATES, "halving": True}}}
-    return Recipe.model_validate(values), RunFolder(path)
+class Search:
+    """Runs of one arm, whose child processes end as they are told to."""
+
+    def __init__(self, data_folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        values = recipe_values(data_folder)
+        values["arms"] = {"full": {"method": "full", "tune": {"learning_rate": RATES, "halving": True}}}
+        self.recipe, self.path, self._monkeypatch = Recipe.model_validate(values), path, monkeypatch
+        self.made: list[tuple[float, int]] = []
+
+    def carry_out(self, losses: Callable[[float, int], float | Ended], name: str = "run") -> bool:
+        """Whether the run in the folder `name` is done. Its tries are put into `made`: the rate and the rung of each.
+
+        `losses(rate, rung)` is the loss of a try, or how else it ends.
+        """
+        self.made = made = []
+
+        def try_(child: Any) -> Ended:
+            rate, rung = float(child.work[3]), int(child.work[4])
+            made.append((rate, rung))
+            loss = losses(rate, rung)
+            if isinstance(loss, Ended):
+                return loss
+            origin = Resolved.read(child.folder.resolved).origin
+            one = Try(origin=origin, learning_rate=rate, rung=rung, steps=2**rung, validation_loss=loss, seconds=1.0)
+            one.write(child.folder.rate(child.work[1], rate, rung).tried)
+            return Ended()
+
+        self._monkeypatch.setattr(running.Child, "try", try_, raising=True)
+        return Run(self.recipe, self.folder(name), Silent()).carry_out()
+
+    def folder(self, name: str = "run") -> RunFolder:
+        return RunFolder(self.path / name)
+
+    def tuning(self, name: str = "run") -> Tuning:
+        return Tuning.read(self.folder(name).tuning("full"))
+
+    def result(self) -> TrialResult:
+        return TrialResult.read(self.folder().trial("full", 0).result)
 
 
-def trying(monkeypatch: pytest.MonkeyPatch, losses: Any) -> list[tuple[float, int]]:
-    """Children of `test_run` that try rates: `losses(rate, rung)` is a loss, or how a try ends. Returns the tries."""
-    made: list[tuple[float, int]] = []
-
-    def try_(self: Any) -> Ended:
-        rate, rung = float(self.work[3]), int(self.work[4])
-        made.append((rate, rung))
-        ended = losses(rate, rung)
-        if isinstance(ended, Ended):
-            return ended
-        origin = Resolved.read(self.folder.resolved).origin
-        one = Try(origin=origin, learning_rate=rate, rung=rung, steps=2**rung, validation_loss=ended, seconds=1.0)
-        one.write(self.folder.rate(self.work[1], rate, rung).tried)
-        return Ended()
-
-    monkeypatch.setattr(running.Child, "try", try_, raising=True)
-    return made
-
-
-def test_the_search_narrows_to_the_best_of_the_last_rung(
+@pytest.fixture
+def search(
     children: dict[str, Ended],  # noqa: F811
     data_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Search:
+    return Search(data_folder, tmp_path, monkeypatch)
+
+
+def diverged(rate: float) -> Ended:
+    return Ended(failure=Failure(kind="not a number", message=f"nan at {rate:g}", log=f"log of {rate:g}"))
+
+
+def test_the_search_narrows_to_the_best_of_the_last_rung(search: Search) -> None:
     order = {1: {1e-5: 5, 1e-4: 2, 1e-3: 3, 1e-2: 1, 1e-1: 4}, 2: {1e-2: 3, 1e-4: 1, 1e-3: 2}, 3: {1e-4: 2, 1e-3: 1}}
-    made = trying(monkeypatch, lambda rate, rung: float(order[rung][rate]))
-    recipe, folder = begin(data_folder, tmp_path)
-    assert Run(recipe, folder, Silent()).carry_out()
-    assert made == [*((r, 1) for r in RATES), (1e-4, 2), (1e-3, 2), (1e-2, 2), (1e-4, 3), (1e-3, 3)]
-    tuning = Tuning.read(folder.tuning("full"))
+    assert search.carry_out(lambda rate, rung: float(order[rung][rate]))
+    made = [*((r, 1) for r in RATES), (1e-4, 2), (1e-3, 2), (1e-2, 2), (1e-4, 3), (1e-3, 3)]
+    assert search.made == made
+    tuning = search.tuning()
     assert tuning.chosen == 1e-3
     assert [(t.learning_rate, t.rung, t.steps, t.seconds) for t in tuning.tries] == [(*m, 2 ** m[1], 1.0) for m in made]
-    assert TrialResult.read(folder.trial("full", 0).result).settings["learning_rate"] == 1e-3
+    assert search.result().settings["learning_rate"] == 1e-3
 
 
-def test_a_killed_search_goes_on_without_what_was_finished(
-    children: dict[str, Ended],  # noqa: F811
-    data_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_killed_search_goes_on_without_what_was_finished(search: Search) -> None:
     """What diverged is finished, too."""
-    diverged = Ended(failure=Failure(kind="not a number", message="nan", log=""))
 
-    def losses(rate: float, rung: int) -> Any:
-        return diverged if rate == 1e-1 else abs(rate - 1e-3) + rung
+    def losses(rate: float, rung: int) -> float | Ended:
+        return diverged(rate) if rate == 1e-1 else abs(rate - 1e-3) + rung
 
-    whole, (recipe, folder) = trying(monkeypatch, losses), begin(data_folder, tmp_path / "whole")
-    Run(recipe, folder, Silent()).carry_out()
-    expected = Tuning.read(folder.tuning("full"))
+    search.carry_out(losses, "whole")
+    whole, expected = search.made, search.tuning("whole")
     assert whole[5:] == [(1e-5, 2), (1e-4, 2), (1e-3, 2), (1e-4, 3), (1e-3, 3)] and len(whole) == 10
-    recipe, folder = begin(data_folder, tmp_path / "killed")
-    seen: list[tuple[float, int]] = []
     for kill in range(len(whole)):
 
-        def stopped(rate: float, rung: int, at: int = kill) -> Any:
+        def stopped(rate: float, rung: int, at: int = kill) -> float | Ended:
             return Ended(stopped=True) if (rate, rung) == whole[at] else losses(rate, rung)
 
-        made = trying(monkeypatch, stopped)
         with pytest.raises(InterruptedRunError):
-            Run(recipe, folder, Silent()).carry_out()
-        assert made == whole[max(0, kill - 1) : kill + 1]  # the one that was stopped before, and then this one
-        seen += made
-    made = trying(monkeypatch, losses)
-    assert Run(recipe, folder, Silent()).carry_out()
-    assert made == whole[-1:]
-    found = Tuning.read(folder.tuning("full"))
+            search.carry_out(stopped, "killed")
+        assert search.made == whole[max(0, kill - 1) : kill + 1]  # the one that was stopped before, and then this one
+    assert search.carry_out(losses, "killed")
+    assert search.made == whole[-1:]
+    found = search.tuning("killed")
     assert found.chosen == expected.chosen
     assert [t.model_dump(exclude={"origin"}) for t in found.tries] == [
         t.model_dump(exclude={"origin"}) for t in expected.tries
     ]
 
 
-def test_a_rate_alone_with_a_finite_loss_is_chosen_at_once(
-    children: dict[str, Ended],  # noqa: F811
-    data_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    died = Ended(failure=Failure(kind="not a number", message="nan", log=""))
-    made = trying(monkeypatch, lambda rate, rung: 1.0 if rate == 1e-5 else died)
-    recipe, folder = begin(data_folder, tmp_path)
-    assert Run(recipe, folder, Silent()).carry_out()
-    assert len(made) == 5 and Tuning.read(folder.tuning("full")).chosen == 1e-5
+def test_a_rate_alone_with_a_finite_loss_is_chosen_at_once(search: Search) -> None:
+    assert search.carry_out(lambda rate, _: 1.0 if rate == 1e-5 else diverged(rate))
+    assert len(search.made) == 5 and search.tuning().chosen == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rung", "last", "message"),
+    [
+        (1, 1e-1, "the search tried 1e-05, 0.0001, 0.001, 0.01, 0.1, and no rate has a finite validation loss"),
+        (
+            2,
+            1e-3,
+            "the search found no rate: 1e-05, 0.0001, 0.001 had a finite validation loss after 2 steps, "
+            "and none has one after the steps of rung 2",
+        ),
+        (
+            3,
+            1e-3,
+            "the search found no rate: 0.0001, 0.001 had a finite validation loss after 4 steps, "
+            "and none has one after the steps of rung 3",
+        ),
+    ],
+)
+def test_a_rung_without_a_finite_loss_is_told(search: Search, rung: int, last: float, message: str) -> None:
+    assert not search.carry_out(lambda rate, at: diverged(rate) if at == rung else abs(rate - 1e-3))
+    told = f"{message}; try lower rates (at {last:g}: nan at {last:g})"
+    assert search.result().failure == Failure(kind="not a number", message=told, log=f"log of {last:g}")
+    assert not search.folder().tuning("full").exists()
+
+
+def test_what_a_rung_died_of_besides_its_losses_is_its_failure(search: Search) -> None:
+    no_memory = Ended(failure=Failure(kind="out of memory", message="13 GB too much", log=""))
+    second = {1e-5: no_memory, 1e-4: diverged(1e-4), 1e-3: diverged(1e-3)}
+    assert not search.carry_out(lambda rate, rung: 1.0 if rung == 1 else second[rate])
+    assert search.result().failure == no_memory.failure
 
 
 def test_steps_of_a_try(data_folder: Path) -> None:

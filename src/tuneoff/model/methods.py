@@ -91,7 +91,7 @@ def check_method(arm: str, method: str, settings: dict[str, Any]) -> list[Proble
         for key in settings
         if key not in fields
     ]
-    for key in settings.keys() & fields.keys():
+    for key in [key for key in settings if key in fields]:
         problem = NOT_OFFERED.get((key, str(settings[key]))) or _type_problem(fields[key], settings[key])
         if problem:
             problems.append(Problem((*path, key), f"{problem}, got {settings[key]!r}"))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.errors import ModelError, first_line
-from tuneoff.folder import sync_folder
+from tuneoff.folder import folder_written_whole
 from tuneoff.model.base import load_model
 from tuneoff.model.methods import uses_peft
 from tuneoff.records import Resolved
@@ -44,9 +41,10 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start
     the rank on the original model. Raises WriteError where the disk has no room.
     """
     _sort_settings(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with room_for(path, _trained_bytes(model)):
-        _write_whole(model, tokenizer, path, start)
+    difference = {"path_initial_model_for_weight_conversion": str(start)} if start else {}
+    with room_for(path, _trained_bytes(model)), folder_written_whole(path) as folder:
+        model.save_pretrained(folder, **difference)
+        tokenizer.save_pretrained(folder)
 
 
 def _trained_bytes(model: Any) -> int:
@@ -54,23 +52,6 @@ def _trained_bytes(model: Any) -> int:
     weights = list(model.parameters())
     trained = [weight for weight in weights if weight.requires_grad] or weights
     return sum(weight.numel() * weight.element_size() for weight in trained)
-
-
-def _write_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start: Path | None) -> None:
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".model-"))
-    try:
-        model.save_pretrained(temporary, **({"path_initial_model_for_weight_conversion": str(start)} if start else {}))
-        tokenizer.save_pretrained(temporary)
-        for file in temporary.rglob("*"):
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(path.parent)
 
 
 def _sort_settings(model: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tuneoff.recipe.spec import Spec, Text
+from tuneoff.recipe.spec import Setting, Spec, Text
 
 RANK = "r"  # the setting that `params` solves, as most methods of peft call their rank
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
@@ -38,7 +39,8 @@ class ArmSpec(BaseModel):
     `params` is the number of trainable parameters that the method's rank is solved for.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Setting]
 
     method: Text
     learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -63,7 +65,10 @@ class ArmSpec(BaseModel):
             return None
         if isinstance(value, bool) or number is None:
             raise ValueError("is a number of trainable parameters, such as 2M, 350k or 2_000_000")
-        return round(float(number[1]) * UNITS[number[2]])
+        count = float(number[1]) * UNITS[number[2]]
+        if not math.isfinite(count):
+            raise ValueError("is more parameters than any model has")
+        return round(count)
 
     @model_validator(mode="after")
     def _one_rank(self) -> Self:

@@ -19,7 +19,7 @@ class SearchSpec(Spec):
     """How texts are searched for, by transformers' names; never by sampling."""
 
     num_beams: Annotated[int, Field(ge=1)] = 1
-    length_penalty: float = 1.0
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0  # an exponent: its powers stay finite numbers
     min_new_tokens: Annotated[int, Field(ge=0)] = 0
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] = 0
 

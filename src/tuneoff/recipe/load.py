@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -196,7 +196,7 @@ def _problems(error: ValidationError) -> list[Problem]:
     for entry in error.errors(include_url=False):
         path = _readable(entry["loc"])
         if entry["type"] == "extra_forbidden":
-            message = f"no such key; {nearest(path[-1], _keys_beside(entry['loc']))}"
+            message = _no_such_key(path[-1], entry["loc"])
         elif entry["type"] == "missing":
             message = "is missing"
         else:
@@ -216,15 +216,37 @@ def _readable(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _branch(part: int | str) -> bool:
-    return part in ("str", "dict", "TokenizerSpec", "constrained-str")
+    return part in ("str", "dict", "TokenizerSpec", "KeepSpec", "constrained-str", "constrained-float")
+
+
+def _no_such_key(key: str, loc: tuple[int | str, ...]) -> str:
+    """What is said of an unknown key: where the recipe has one of that name, or else the nearest beside it."""
+    places = [place for place in _places(Recipe) if place.rpartition(".")[2] == key]
+    if places:
+        return f"no such key here; there is {' and '.join(places)}"
+    return f"no such key; {nearest(key, _keys_beside(loc))}"
+
+
+def _places(spec: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Every key of a part of the recipe and of the parts in it: `training.epochs`, `arms.NAME.tune.halving`."""
+    for name, field_ in spec.model_fields.items():
+        yield f"{above}{name}"
+        named = "NAME." if get_origin(field_.annotation) is dict else ""
+        for part in _parts(field_.annotation):
+            yield from _places(part, f"{above}{name}.{named}")
 
 
 def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the recipe has at the place of the unknown one."""
     spec: type[BaseModel] = Recipe
     for part in loc[:-1]:
-        annotation = spec.model_fields[part].annotation if part in spec.model_fields else None
-        for candidate in (annotation, *get_args(annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                spec = candidate
+        if part in spec.model_fields:
+            spec = next(_parts(spec.model_fields[str(part)].annotation), spec)
     return list(spec.model_fields)
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The parts of a recipe that a field's type names."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            yield candidate

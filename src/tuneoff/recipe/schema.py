@@ -15,7 +15,7 @@ from tuneoff.recipe.arm import ArmSpec
 from tuneoff.recipe.data import DataSpec
 from tuneoff.recipe.diagnose import DiagnoseSpec
 from tuneoff.recipe.evaluation import EvaluationSpec
-from tuneoff.recipe.spec import Spec, Text
+from tuneoff.recipe.spec import Setting, Spec, Text
 from tuneoff.recipe.training import TrainingSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")]
@@ -37,7 +37,7 @@ class ModelSpec(Spec):
     name: Text | None = None
     gguf: Text | None = None
     revision: Text | None = None
-    config: Text | dict[str, Any] | None = None
+    config: Text | dict[str, Setting] | None = None
     tokenizer: Text | TokenizerSpec | None = None
 
     @model_validator(mode="before")

@@ -36,9 +36,12 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
 
 
 def kind_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
-    """A row for each kind of matrix and one for all, under HEADER."""
+    """A row for each kind of matrix and one for all, under HEADER.
+
+    Kinds of ORDER come first, then others as they stand in the model.
+    """
     matrices = diagnosis.modules
-    kinds = sorted({m.kind for m in matrices}, key=lambda kind: (*ORDER, kind).index(kind))
+    kinds = sorted(dict.fromkeys(m.kind for m in matrices), key=lambda kind: (*ORDER, kind).index(kind))
     return [*(_row(kind, [m for m in matrices if m.kind == kind]) for kind in kinds), _row("all", matrices)]
 
 

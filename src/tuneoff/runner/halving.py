@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tuneoff.records import Try
+from tuneoff.records import Failure, Try
 
 
 def rung_sizes(rates: int) -> list[int]:
@@ -45,3 +45,26 @@ def better_half(tries: Sequence[Try]) -> list[float]:
 def finite(tries: Sequence[Try]) -> list[Try]:
     """The tries that ended with a finite validation loss."""
     return [t for t in tries if t.validation_loss is not None and math.isfinite(t.validation_loss)]
+
+
+def without_finite_loss(tries: Sequence[Try], before: Sequence[Try]) -> Failure:
+    """How a search fails whose newest `tries` have no finite validation loss; `before` are those of earlier rungs.
+
+    Where one of them died of something else than its loss, that is the failure.
+    """
+    failures = {t.learning_rate: t.failure for t in tries if t.failure is not None}
+    for failure in failures.values():
+        if failure.kind != "not a number":
+            return failure
+    rates = ", ".join(f"{t.learning_rate:g}" for t in tries)
+    message = f"the search tried {rates}, and no rate has a finite validation loss"
+    if before:
+        message = (
+            f"the search found no rate: {rates} had a finite validation loss after {max(t.steps for t in before)} "
+            f"steps, and none has one after the steps of rung {tries[0].rung}"
+        )
+    message += "; try lower rates"
+    if not failures:
+        return Failure(kind="not a number", message=message, log="")
+    rate, last = list(failures.items())[-1]
+    return Failure(kind="not a number", message=f"{message} (at {rate:g}: {last.message})", log=last.log)

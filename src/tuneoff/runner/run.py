@@ -29,14 +29,13 @@ from tuneoff.records import Failure, Plan, Resolved, RunMark, Trained, TrialResu
 from tuneoff.runner.claim import claim
 from tuneoff.runner.diagnosed import finished_trials, is_diagnosed
 from tuneoff.runner.events import Event
-from tuneoff.runner.halving import better_half, finite, rung_sizes
+from tuneoff.runner.halving import better_half, finite, rung_sizes, without_finite_loss
 from tuneoff.runner.process import Child
 from tuneoff.runner.space import require_space
 
 R = TypeVar("R", TrialResult, Trained, Tuning, Try)
 # How a try of a learning rate ends that says nothing of the rate: killed, or without a disk to write to.
 NO_FAULT_OF_THE_RATE = ("signal", "exit", "disk")
-NO_LOSS = "no rate gave a finite loss"
 
 
 class Listener(Protocol):
@@ -217,9 +216,9 @@ class Run:
             died = next((failure for failure in failures if failure.kind in NO_FAULT_OF_THE_RATE), None)
             if died is not None:  # another attempt makes it again, and keeps the others
                 return died
+            if not finite(made):
+                return without_finite_loss(made, tries)
             tries, judged, rates = [*tries, *made], finite(made), better_half(made)
-            if not judged:
-                return failures[-1] if failures else Failure(kind="not a number", message=NO_LOSS, log="")
             if len(judged) == 1:
                 break
         best = min(judged, key=lambda t: t.validation_loss or 0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tuneoff.errors import DamagedFileError
-from tuneoff.folder import sync_folder
+from tuneoff.folder import folder_written_whole
 from tuneoff.model.methods import load_method_state, method_state
 from tuneoff.records import RunMark
 from tuneoff.room import room_for
@@ -61,11 +60,12 @@ class BestWeights:
 
         Raises WriteError where the disk has no room.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{PREFIX}{step}"
         weights = _exact(model, optimizer)
-        with room_for(path, sum(tensor.nbytes for tensor in weights.values())):
-            self._write(path, step, weights, method_state(model))
+        with room_for(path, sum(tensor.nbytes for tensor in weights.values())), folder_written_whole(path) as new:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, new / WEIGHTS)
+            torch.save(method_state(model), new / METHOD)
+            seal(new, Position(step, 0.0, []), self._origin)
         verified(path)
         for other in self._folder.glob(f"{PREFIX}*"):
             if other != path:
@@ -102,20 +102,6 @@ class BestWeights:
             for name, tensor in _exact(model, optimizer).items():
                 tensor.copy_(saved[name])
         load_method_state(model, torch.load(path / METHOD, map_location="cpu", weights_only=True))
-
-    def _write(self, path: Path, step: int, weights: dict[str, torch.Tensor], method: dict[str, torch.Tensor]) -> None:
-        """Write the folder, whole or not at all."""
-        temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=".best-"))
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary / WEIGHTS)
-            torch.save(method, temporary / METHOD)
-            seal(temporary, Position(step, 0.0, []), self._origin)
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.replace(path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync_folder(self._folder)
 
 
 def _step(path: Path) -> int:

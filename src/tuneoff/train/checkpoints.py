@@ -7,9 +7,7 @@ the newest that is whole.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tuneoff.cache import file_sha256
 from tuneoff.errors import UnreadableFileError
-from tuneoff.folder import sync_folder
+from tuneoff.folder import folder_written_whole
 from tuneoff.model.methods import load_method_state, method_state
 from tuneoff.records import Record, RunMark
 from tuneoff.room import room_for
@@ -66,36 +64,21 @@ def save(
 
     Raises ValueError where it is not what was written, and WriteError where the disk has no room.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"checkpoint-{position.step}"
-    with room_for(path, sum(tensor.nbytes for tensor in held(model).values())):
-        _write(path, position, model, optimizer, scheduler, origin)
-    verified(path)  # before the older ones go
-    for old in _by_step(folder)[KEPT:]:
-        shutil.rmtree(old)
-
-
-def _write(path: Path, position: Position, model: Any, optimizer: Any, scheduler: Any, origin: RunMark | None) -> None:
-    """Write the checkpoint `path`, whole or not at all."""
-    folder = path.parent
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".checkpoint-"))
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in held(model).items()}, temporary / WEIGHTS)
-        torch.save(optimizer.state_dict(), temporary / OPTIMIZER)
+    path, weights = folder / f"checkpoint-{position.step}", held(model)
+    with room_for(path, sum(tensor.nbytes for tensor in weights.values())), folder_written_whole(path) as new:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, new / WEIGHTS)
+        torch.save(optimizer.state_dict(), new / OPTIMIZER)
         state = {
             "scheduler": scheduler.state_dict(),
             "method": method_state(model),
             "random": random_states(),
             "window": list(position.window),
         }
-        torch.save(state, temporary / STATE)
-        seal(temporary, position, origin)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(folder)
+        torch.save(state, new / STATE)
+        seal(new, position, origin)
+    verified(path)  # before the older ones go
+    for old in _by_step(folder)[KEPT:]:
+        shutil.rmtree(old)
 
 
 def load(checkpoint: Checkpoint, model: Any, optimizer: Any, scheduler: Any) -> Position:
@@ -146,12 +129,9 @@ def held(model: Any) -> dict[str, torch.Tensor]:
 
 
 def seal(path: Path, position: Position, origin: RunMark | None) -> None:
-    """Make every file durable, then write the manifest."""
-    files = {}
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        files[str(file.relative_to(path))] = file_sha256(file)
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    """Write the manifest of the files in `path`."""
+    paths = sorted(file for file in path.rglob("*") if file.is_file())
+    files = {str(file.relative_to(path)): file_sha256(file) for file in paths}
     manifest = Manifest(origin=origin, step=position.step, train_seconds=position.train_seconds, files=files)
     manifest.write(path / MANIFEST)
 

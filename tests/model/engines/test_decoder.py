@@ -8,26 +8,11 @@ import pytest
 import torch
 
 from tests.model.engines.families import FAMILIES, batch, build
+from tests.model.engines.trained import draw_lora, gradients, move_trained
 from tuneoff.model.engines.decoder import DecoderEngine
-from tuneoff.model.kernels import operations
 from tuneoff.model.methods import adapt
 
 LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear"}
-
-
-@pytest.fixture(params=["native", "plain"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "plain":
-        monkeypatch.setattr(operations, "native", lambda: None)
-    elif operations.native() is None:
-        pytest.skip("no C++ compiler")
-    return str(request.param)
-
-
-def gradients(model: Any) -> dict[str, torch.Tensor]:
-    found = {name: p.grad.float().clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return found
 
 
 def summed_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -54,9 +39,7 @@ def test_loss_and_gradients_are_transformers_own(way: str, family: str, method: 
     model: Any = build(family, 0)
     if method == "lora":
         model = adapt(model, "lora", LORA, "causal", steps=1)
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
+        draw_lora(model)
     assert DecoderEngine.suits(model) is None
     for seed in (1, 2):
         inputs = batch(seed)
@@ -83,9 +66,7 @@ def test_bf16_is_as_near_to_fp32_as_transformers_bf16_is(way: str, family: str, 
         if method == "lora":
             model = adapt(model, "lora", LORA, "causal", steps=1)
             torch.manual_seed(4)
-            for name, weight in model.named_parameters():
-                if "lora" in name:
-                    torch.nn.init.normal_(weight, std=0.05)
+            draw_lora(model, "lora")
         return model.to(dtype)
 
     exact, rounded, ours, theirs = learner(torch.float32), learner(torch.bfloat16), 0.0, 0.0
@@ -120,9 +101,7 @@ def test_a_layer_that_it_does_not_know_is_called_as_it_is(way: str, adapter: str
     family = "olmo2" if "heads" in adapter else "llama with biases"
     model: Any = adapt(build(family, 6), method, settings, "causal", steps=1000)
     torch.manual_seed(7)
-    for weight in model.parameters():
-        if weight.requires_grad:  # adapters that begin as nothing would hide what is wrong
-            weight.data += 0.05 * torch.randn_like(weight)
+    move_trained(model)
     assert DecoderEngine.suits(model) is None
     inputs = batch(8)
     DecoderEngine(model, bf16=False).loss(inputs).backward()
@@ -137,9 +116,7 @@ def test_a_layer_that_it_does_not_know_is_called_as_it_is(way: str, adapter: str
 @pytest.mark.parametrize("p", [0.0, 0.3])
 def test_activation_checkpointing_changes_nothing(p: float) -> None:
     model: Any = adapt(build("llama", 9), "lora", {**LORA, "lora_dropout": p}, "causal", steps=1)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.05)
+    draw_lora(model)
     inputs, found = batch(10), []
     for _ in range(2):
         torch.manual_seed(11)
@@ -153,9 +130,7 @@ def test_activation_checkpointing_changes_nothing(p: float) -> None:
 def test_lora_dropout_draws_the_same_in_both_passes() -> None:
     """The directional derivative of a loss with dropout is that of the function that was computed."""
     model: Any = adapt(build("llama", 12), "lora", {**LORA, "lora_dropout": 0.4}, "causal", steps=1)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
+    draw_lora(model, std=0.1)
     inputs = batch(13)
 
     def loss() -> torch.Tensor:

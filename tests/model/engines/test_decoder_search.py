@@ -10,7 +10,6 @@ import torch
 from tests.model.engines.families import FAMILIES, VOCABULARY, build
 from tuneoff.model.engines.constraints import Constraints
 from tuneoff.model.engines.decoder import DecoderEngine
-from tuneoff.model.kernels import operations
 
 TOKENS = 20
 
@@ -24,11 +23,8 @@ def transformers_text(model: Any, prompt: list[int], ends: list[int]) -> list[in
     return [int(token) for token in written[0, len(prompt) :]]
 
 
-@pytest.mark.parametrize("way", ["native", "plain"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_writes_what_transformers_writes(family: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if way == "plain":
-        monkeypatch.setattr(operations, "native", lambda: None)
+def test_it_writes_what_transformers_writes(way: str, family: str) -> None:
     model = build(family, 20).eval()
     torch.manual_seed(21)
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))  # tied ones repeat a token

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
+from tests.model.engines.trained import draw_lora, gradients, move_trained
 from tuneoff.model.engines.t5 import T5Engine
-from tuneoff.model.kernels import operations
 from tuneoff.model.methods import adapt
 
 VOCABULARY = 300
@@ -49,23 +49,8 @@ def with_decoder(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch
     return {**inputs, "decoder_input_ids": base._shift_right(inputs["labels"])}
 
 
-def learnt(model: Any) -> dict[str, torch.Tensor]:
-    found = {name: p.grad.float().clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return found
-
-
 def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).norm() / theirs.norm().clamp(min=1e-12))
-
-
-@pytest.fixture(params=["native", "plain"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "plain":
-        monkeypatch.setattr(operations, "native", lambda: None)
-    elif operations.native() is None:
-        pytest.skip("no C++ compiler")
-    return str(request.param)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 6e-2)], ids=["fp32", "bf16"])
@@ -77,18 +62,16 @@ def test_loss_and_gradients_are_transformers_own(
     model: Any = build(seed).to(dtype)
     if targets is not None:
         model = adapt(model, "lora", {**LORA, "target_modules": targets}, "seq2seq", steps=1)
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
+        draw_lora(model)
         model = model.to(dtype)
     assert T5Engine.suits(model) is None
     inputs = batch(seed + 10)
     loss = T5Engine(model, bf16=False).loss(with_decoder(model, inputs))
     loss.backward()
-    ours = learnt(model)
+    ours = gradients(model)
     plain = model(**inputs).loss * (inputs["labels"] >= 0).sum()
     plain.backward()
-    theirs = learnt(model)
+    theirs = gradients(model)
     assert loss.item() == pytest.approx(plain.item(), rel=bound / 2)
     assert ours.keys() == theirs.keys()
     worst = max((distance(ours[name], theirs[name]), name) for name in theirs)
@@ -102,19 +85,17 @@ def test_bf16_is_as_near_to_fp32_as_transformers_bf16_is(way: str, targets: Any)
         if targets is not None:
             model = adapt(model, "lora", {**LORA, "target_modules": targets}, "seq2seq", steps=1)
             torch.manual_seed(5)
-            for name, weight in model.named_parameters():
-                if "lora" in name:
-                    torch.nn.init.normal_(weight, std=0.05)
+            draw_lora(model, "lora")
         return model.to(dtype)
 
     exact, inputs = learner(torch.float32), batch(14)
     (exact(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
-    true = learnt(exact)
+    true = gradients(exact)
     rounded = learner(torch.bfloat16)
     T5Engine(rounded, bf16=False).loss(with_decoder(rounded, inputs)).backward()
-    ours = learnt(rounded)
+    ours = gradients(rounded)
     (rounded(**inputs).loss * (inputs["labels"] >= 0).sum()).backward()
-    theirs = learnt(rounded)
+    theirs = gradients(rounded)
     mean = [sum(distance(found[name], true[name]) for name in true) / len(true) for found in (ours, theirs)]
     assert mean[0] <= 1.1 * mean[1]
 
@@ -168,13 +149,11 @@ def test_a_layer_that_it_does_not_know_is_called_as_it_is(adapter: str, dtype: t
     method, settings = ADAPTERS[adapter]
     model: Any = adapt(build(7).to(dtype), method, settings, "seq2seq", steps=1000)
     torch.manual_seed(8)
-    for weight in model.parameters():
-        if weight.requires_grad:  # adapters that begin as nothing would hide what is wrong
-            weight.data += 0.05 * torch.randn_like(weight)
+    move_trained(model)
     assert T5Engine.suits(model) is None
     inputs = batch(17)
     T5Engine(model, bf16=False).loss(with_decoder(model, inputs)).backward()
-    ours = learnt(model)
+    ours = gradients(model)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         given = with_decoder(model, inputs)
         del given["labels"]
@@ -182,7 +161,7 @@ def test_a_layer_that_it_does_not_know_is_called_as_it_is(adapter: str, dtype: t
     torch.nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), inputs["labels"].flatten(), reduction="sum"
     ).backward()
-    theirs = learnt(model)
+    theirs = gradients(model)
     assert ours.keys() == theirs.keys()
     worst = max((distance(ours[name], theirs[name]), name) for name in theirs)
     assert worst[0] < bound, worst
