@@ -75,7 +75,7 @@ def test_print_shows_dialogues_without_controls(opened: Opened) -> None:
 def test_every_control_is_reached_by_keyboard_and_has_a_name(opened: Opened) -> None:
     page = opened.page
     names = page.locator(".controls label").all_inner_texts()
-    assert [name.split()[0] for name in names] == ["containing", "worst"]
+    assert [name.split()[0] for name in names] == ["Search", "Worst"]
     page.locator("#words").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "weak"

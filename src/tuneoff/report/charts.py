@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
+from statistics import quantiles
 
 from tuneoff.recipe import Words
 from tuneoff.records import Interval
+from tuneoff.report.chart import Chart, Table
 from tuneoff.report.svg import Axis, Drawing, Format, around
 from tuneoff.score.evidence import PairedDifference
 from tuneoff.score.metrics import Metric
@@ -27,12 +27,14 @@ class Cost:
     score: Interval
 
 
-def against_cost(points: Sequence[Cost], metric: Metric, label: str, form: Format, unit: float | None) -> Markup:
+def against_cost(points: Sequence[Cost], metric: Metric, label: str, form: Format, unit: float | None) -> Chart:
     """The score by `metric` against a cost, with intervals: the best arms lie to the left, on the metric's better side.
 
     The cost's axis is logarithmic where it has no `unit` to be round in.
     """
-    drawing, scale = Drawing(WIDTH, HEIGHT, f"{metric.label} against {label}"), metric.scale
+    rows = [(p.arm, form(p.cost), metric.shown(p.score.value), _ends(p.score, metric)) for p in points]
+    table = Table(f"{metric.label} against {label}", ["arm", label, metric.label, "95 % interval"], rows)
+    drawing, scale = Drawing(WIDTH, HEIGHT, table.caption, table.told), metric.scale
     costs = [p.cost for p in points]
     x = around(costs, LEFT, WIDTH - RIGHT - 30, log=unit is None, zero=True, unit=unit or 1.0)
     bounds = [scale * bound for p in points for bound in (p.score.low, p.score.high)]
@@ -47,7 +49,11 @@ def against_cost(points: Sequence[Cost], metric: Metric, label: str, form: Forma
         drawing.dot(at, y.at(scale * p.score.value), f"c{p.colour}", hint)
         left = _label_left(at, p.arm, [x.at(other.cost) for other in points if other is not p])
         drawing.text(at + (-9 if left else 9), y.at(scale * p.score.value) - 7, p.arm, "", "end" if left else "start")
-    return drawing.markup()
+    return Chart(drawing.markup(), table)
+
+
+def _ends(interval: Interval, metric: Metric) -> str:
+    return f"[{metric.shown(interval.low)}, {metric.shown(interval.high)}]"
 
 
 def _label_left(at: float, arm: str, others: Sequence[float]) -> bool:
@@ -72,19 +78,18 @@ class Curve:
     kept: int | None = None
 
 
-def learning(curves: Sequence[Curve], label: str, form: Format, *, log: bool = False) -> Markup:
+def learning(curves: Sequence[Curve], label: str, form: Format, *, log: bool = False) -> Chart:
     """Loss by steps, by time or by weights updated: training as lines, validation as dots."""
-    drawing = Drawing(WIDTH, HEIGHT, f"Loss by {label}")
+    table = Table(f"Loss by {label}", ["arm and loss", label, "nats per token"], list(_losses(curves, form)))
+    drawing = Drawing(WIDTH, HEIGHT, table.caption, table.told)
     every = [point for c in curves for point in (*c.train, *c.validation)]
     x = Axis(0.0, max(a for a, _ in every) or 1.0, LEFT, WIDTH - RIGHT)
     if log:
         x = around([a for a, _ in every], LEFT, WIDTH - RIGHT, log=True)
     y = around([b for _, b in every], HEIGHT - BOTTOM, TOP)
-    drawing.upright(y, LEFT, WIDTH - RIGHT, "loss, nats a target token", lambda v: f"{v:g}")
+    drawing.upright(y, LEFT, WIDTH - RIGHT, "loss, nats per target token", lambda v: f"{v:g}")
     drawing.across(x, HEIGHT - BOTTOM, label, form)
-    for n, c in enumerate(curves):  # the key stands where losses, which fall, leave room
-        drawing.bar(WIDTH - RIGHT - 10, TOP + 16 * n, 10, 10, f"c{c.colour}", c.arm)
-        drawing.text(WIDTH - RIGHT - 15, TOP + 16 * n + 9, _short(c.arm), "tick", "end")
+    for c in curves:
         if c.train:
             drawing.path([(x.at(a), y.at(b)) for a, b in c.train], f"s{c.colour}")
         for a, b in c.validation:
@@ -92,14 +97,25 @@ def learning(curves: Sequence[Curve], label: str, form: Format, *, log: bool = F
         if c.kept is not None:
             a, b = c.validation[c.kept]
             drawing.text(x.at(a), y.at(b) - 9, "kept", "tick", "middle")
-    return drawing.markup()
+    return Chart(drawing.markup(), table)
 
 
-def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title: str, form: Format) -> Markup:
+def _losses(curves: Sequence[Curve], form: Format) -> Iterator[tuple[str, ...]]:
+    """The first and the last training loss of each arm, and every loss on the validation split."""
+    for c in curves:
+        for at, loss in dict.fromkeys([c.train[0], c.train[-1]] if c.train else []):
+            yield f"{c.arm}, training", form(at), f"{loss:.3f}"
+        for n, (at, loss) in enumerate(c.validation):
+            yield f"{c.arm}, validation", form(at), f"{loss:.3f}{' (kept)' if n == c.kept else ''}"
+
+
+def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title: str, form: Format) -> Chart:
     """One bar an arm, of what it has of `parts` in their order; the N-th is coloured `pN`."""
     parts = [part for part in parts if any(bar.get(part) for bar in bars.values())]
     left, row, top, width = 110.0, 34.0, 26.0, 2 * WIDTH
-    drawing = Drawing(width, top + row * len(bars), title)
+    rows = [(arm, *(form(bar.get(part, 0.0)) for part in parts), form(sum(bar.values()))) for arm, bar in bars.items()]
+    table = Table(title, ["arm", *parts, "in all"], rows)
+    drawing = Drawing(width, top + row * len(bars), title, table.told)
     x = Axis(0.0, max(sum(bar.values()) for bar in bars.values()) or 1.0, left, width - 90)
     for n, part in enumerate(parts):
         drawing.bar(left + n * 112, 3, 10, 10, f"p{n}", part)
@@ -113,14 +129,18 @@ def stacked(bars: Mapping[str, Mapping[str, float]], parts: Sequence[str], title
             drawing.bar(x.at(done), y + 5, x.at(done + size) - x.at(done), row - 12, f"p{k}", hint)
             done += size
         drawing.text(x.at(done) + 6, y + row / 2 + 2, form(done), "tick")
-    return drawing.markup()
+    return Chart(drawing.markup(), table)
 
 
-def distributions(scores: Mapping[str, Sequence[float]], metric: Metric, words: Words) -> Markup:
+def distributions(scores: Mapping[str, Sequence[float]], metric: Metric, words: Words) -> Chart:
     """How each arm's scores spread over the examples: a histogram a row, its mean marked."""
     left, row, bins = 110.0, 58.0, 40
     width = 2 * WIDTH
-    drawing = Drawing(width, row * len(scores) + 44, f"{metric.label} by {words.example}")
+    heads = ["arm", "lowest", "25 %", "median", "75 %", "highest", "mean"]
+    table = Table(
+        f"{metric.label} by {words.example}", heads, [_quartiles(arm, v, metric) for arm, v in scores.items()]
+    )
+    drawing = Drawing(width, row * len(scores) + 44, table.caption, table.told)
     most = 1.0 if metric.scale == 100 else max((max(values) for values in scores.values()), default=0.0) or 1.0
     top = metric.scale * most
     x = Axis(0.0, top, left, width - RIGHT)
@@ -140,15 +160,26 @@ def distributions(scores: Mapping[str, Sequence[float]], metric: Metric, words: 
             drawing.line(mean, base - row + 10, mean, base, "mean")
     line = " (line: mean)" if metric.corpus is None else ", of each text alone"
     drawing.across(x, row * len(scores) + 2, f"{metric.label} by {words.example}{line}", lambda v: f"{v:g}")
-    return drawing.markup()
+    return Chart(drawing.markup(), table)
 
 
-def paired(differences: Sequence[float], metric: Metric, words: Words, mean: PairedDifference, colour: int) -> Markup:
+def _quartiles(arm: str, values: Sequence[float], metric: Metric) -> tuple[str, ...]:
+    cuts = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return arm, *(metric.shown(value) for value in (min(values), *cuts, max(values), sum(values) / len(values)))
+
+
+def paired(differences: Sequence[float], metric: Metric, words: Words, mean: PairedDifference, colour: int) -> Chart:
     """How an arm's score differs from another's, example by example; the mean with its interval above."""
     arm, other, interval = mean.arm, mean.other, mean.difference
     scale = metric.scale
     bins, edge = 31, scale * max(0.05, *(abs(d) for d in differences))
-    drawing = Drawing(WIDTH, 220, f"{arm} minus {other}, by {words.example}")
+    better = [d > 0 if metric.better == "higher" else d < 0 for d in differences]
+    counted = [sum(better), sum(d == 0 for d in differences)]
+    counted.append(len(differences) - sum(counted))
+    shown = metric.shown(interval.value, sign=True), _ends(interval, metric)
+    heads = ["pair", "mean difference", "95 % interval", f"{words.examples} better", "equal", "worse"]
+    table = Table(f"{arm} minus {other}, by {words.example}", heads, [(f"{arm} − {other}", *shown, *map(str, counted))])
+    drawing = Drawing(WIDTH, 220, table.caption, table.told)
     x = Axis(-edge, edge, 14, WIDTH - 14)
     counts = [0] * bins
     for d in differences:
@@ -164,7 +195,7 @@ def paired(differences: Sequence[float], metric: Metric, words: Words, mean: Pai
     drawing.dot(x.at(scale * interval.value), 30, f"c{colour}", "mean with its 95 % interval")
     drawing.text(14, 14, f"{arm} − {other}", "label")
     drawing.across(x, base, f"{metric.unit} of {metric.label}", lambda v: f"{v:+g}" if v else "0")
-    return drawing.markup()
+    return Chart(drawing.markup(), table)
 
 
 def _short(arm: str) -> str:

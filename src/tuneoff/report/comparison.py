@@ -17,6 +17,7 @@ from tuneoff.report.arms import Arm, read_arms
 from tuneoff.report.costs import Cost, costs
 from tuneoff.report.forgotten import Forgotten, forgotten
 from tuneoff.report.learnt import UpdateCurves, update_curves
+from tuneoff.report.provenance import Provenance, provenance
 from tuneoff.report.side_by_side import spread
 from tuneoff.report.tuning import Optima, optima
 from tuneoff.score.evidence import Evidence, Figures, weigh
@@ -113,6 +114,7 @@ class Comparison(Record):
         signature: What all scores share; scores of different signatures are not compared.
         unfinished: Trials that have no result yet.
         warnings: What was noticed in the data.
+        ran: For each run: the model, data, settings, software and machine, and its recipe.
     """
 
     run: str
@@ -138,6 +140,7 @@ class Comparison(Record):
     signature: str | None
     unfinished: list[str]
     warnings: list[str]
+    ran: list[Provenance] = Field(default_factory=list)
 
 
 def compare(folder: RunFolder) -> tuple[Comparison, list[Arm]]:
@@ -174,11 +177,14 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     floors: list[Floor] = []
     chat, layout = False, None
     originals: list[str] = []
+    ran: list[Provenance] = []
     for folder, prefix in zip(folders, prefixes, strict=True):
         recipe = recipe_of(folder)
         told: list[str] = []
         resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
-        arms += read_arms(folder, recipe, resolved, told, prefix)
+        own = read_arms(folder, recipe, resolved, told, prefix)
+        arms += own
+        ran.append(provenance(folder, recipe, resolved, own, prefix))
         keep.append(recipe.evaluation.keep)
         named += recipe.evaluation.metrics
         words.append(recipe.words)
@@ -220,6 +226,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         signature=signature(next(iter(signatures.values()))) if signatures and comparable else None,
         unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],
         warnings=warnings,
+        ran=ran,
     )
 
 

@@ -20,14 +20,15 @@ FIT = "this.style.height = this.contentDocument.body.offsetHeight + 'px'"
 
 @dataclass(frozen=True)
 class Figure(Section):
-    """One section of the report's charts: `title`, `words` on what to see in it, and `charts`, each an SVG.
+    """One section of the report's charts: `title`, `words` on what to see in it, and `charts`, each an SVG (`drawing`)
+    with the `table` of its figures.
 
     It shows itself in a notebook, in the report's style.
     """
 
     def _repr_html_(self) -> str:
         style = STYLE.read_text(encoding="utf-8") + "body { padding: 0; } h3 { margin: .5rem 0; }"
-        charts = "".join(f"<figure>{chart}</figure>" for chart in self.charts)
+        charts = "".join(f"<figure>{chart.drawing}</figure>" for chart in self.charts)
         # A frame of its own: the page's style must not reach the notebook.
         page = (
             f"<style>{style}</style><h3>{self.title}</h3><p class='soft'>{self.words}</p>"

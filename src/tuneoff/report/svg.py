@@ -59,12 +59,13 @@ def around(
 
 
 class Drawing:
-    """An SVG that grows by marks."""
+    """An SVG that grows by marks. `figures` are what it shows, in words, for those who cannot see it."""
 
-    def __init__(self, width: float, height: float, title: str) -> None:
+    def __init__(self, width: float, height: float, title: str, figures: str = "") -> None:
+        told = f"{title}. {figures}" if figures else title
         self._parts = [
             Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}"><title>{}</title>').format(
-                width, height, title, title
+                width, height, told, title
             )
         ]
 

@@ -22,6 +22,8 @@ from tuneoff.report.claims import claims
 from tuneoff.report.comparison import Comparison, compare, compare_runs
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, plain
+from tuneoff.report.page.ran_section import ran_section
+from tuneoff.report.page.section import anchor
 from tuneoff.report.page.sections import sections
 from tuneoff.report.side_by_side import side_by_side
 from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
@@ -58,6 +60,11 @@ def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms
 
 
 def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
+    shown = side_by_side(
+        {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
+    )
+    parts = [*sections(arms, comparison), ran_section(comparison.ran)]
+    costs, said, differences = cost_rows(comparison), claims(comparison, arms), _differences(comparison.evidence)
     style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
     return {
         "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
@@ -71,21 +78,28 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "floors": floor_cells(comparison),
         "notes": notes(comparison),
         "cost_columns": COST_COLUMNS,
-        "cost_rows": cost_rows(comparison),
+        "cost_rows": costs,
         "cost_notes": cost_notes(comparison),
-        "sections": sections(arms, comparison),
-        "differences": _differences(comparison.evidence),
-        "claims": claims(comparison, arms),
+        "sections": parts,
+        "differences": differences,
+        "claims": said,
         "words": comparison.words,
-        "shown": side_by_side(
-            {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
-        ),
+        "shown": shown,
         "arms": [arm.name for arm in arms if arm.first],
         "examples": comparison.examples,
-        "reproduce": f"tuneoff run recipe.yaml --out again  # tuneoff {__version__}",
+        "reproduce": comparison.ran[0].command,
         "recipe": _texts(folder.recipe for folder in folders),
         "environment": _texts(folder.environment for folder in folders),
         "signature": comparison.signature,
+        "contents": [
+            "The arms",
+            *(["What they cost"] if costs else []),
+            *(part.title for part in parts),
+            *(["Differences, pair by pair"] if differences else []),
+            *(["Common claims, checked on this run"] if said else []),
+            *(["Side by side"] if shown else []),
+            "Reproduce",
+        ],
         "style": style,
         "script": script,
         "style_hash": _sha256(style),
@@ -140,5 +154,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"plain": plain, "code": code}
+    made.filters |= {"plain": plain, "code": code, "anchor": anchor}
     return made

@@ -20,3 +20,16 @@ if (words) {
   arm.addEventListener("change", filter);
   filter();
 }
+
+// Whatever scrolls can be reached by the keyboard; what does not is no stop.
+function stops() {
+  document.querySelectorAll(".scroll, .said").forEach((part) => {
+    const scrolls = part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight;
+    if (scrolls) part.tabIndex = 0;
+    else part.removeAttribute("tabindex");
+  });
+}
+window.addEventListener("resize", stops);
+document.addEventListener("toggle", stops, true);
+stops();
+window.addEventListener("beforeprint", () => document.querySelectorAll("details.printed").forEach((part) => { part.open = true; }));

@@ -88,7 +88,7 @@ def _learning(arms: Sequence[Arm], colours: Mapping[str, int]) -> Section:
             learning(by_updates, "weights updated: steps × trainable parameters", count_text, log=True),
         ]
     words = "Lines: training loss. Dots: loss on the validation split."
-    return Section("Learning", words, charts)
+    return Section("Learning", words, charts, key={curve.arm: curve.colour for curve in by_step})
 
 
 def _curve(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tuneoff.report.arms import Arm
+from tuneoff.report.chart import Table
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.diagnosis import HEADER, kind_rows, overlap_text
 from tuneoff.report.forgotten import texts_words
 from tuneoff.report.learnt import advice
-from tuneoff.report.page.section import Section, SectionTable
+from tuneoff.report.page.section import Section
 from tuneoff.report.update_charts import energy_by_rank, gain_by_rank, loss_by_scale, norm_by_layer, score_by_forgetting
 from tuneoff.score.metrics import find_metric
 
@@ -39,12 +40,14 @@ def _learnt(arms: Sequence[Arm], comparison: Comparison, colours: Mapping[str, i
     if layered:
         charts.append(norm_by_layer(layered, colours))
     tables = [
-        SectionTable(f"{arm.name} at seed {seed}: medians by kind of matrix", list(HEADER), kind_rows(diagnosis))
+        Table(f"{arm.name} at seed {seed}: medians by kind of matrix", list(HEADER), kind_rows(diagnosis))
         for arm in arms
         for seed, diagnosis in list(arm.diagnoses.items())[:1]
         if diagnosis.modules
     ]
-    return Section("What was learnt", " ".join(words), charts, tables)
+    return Section(
+        "What was learnt", " ".join(words), charts, tables, key={one.arm: colours[one.arm] for one in curves}
+    )
 
 
 def _forgotten(comparison: Comparison, colours: Mapping[str, int]) -> Section:
@@ -64,11 +67,12 @@ def _forgotten(comparison: Comparison, colours: Mapping[str, int]) -> Section:
         charts.append(loss_by_scale(moved, colours))
     kinds = list(dict.fromkeys(found.texts.kinds))
     rows = [(arm, *(f"{own[kind]:+.3f}" for kind in kinds)) for arm, own in found.by_kind.items()]
-    tables = [SectionTable("Rise of the loss by kind of text, nats a token", ["arm", *kinds], rows)]
+    tables = [Table("Rise of the loss by kind of text, nats per token", ["arm", *kinds], rows, open=True)]
     if found.scores:
         metrics = [find_metric(name) for name in found.scores[found.original]]
         answers = [(arm, *(m.shown(own[m.name]) for m in metrics)) for arm, own in found.scores.items()]
         count = found.texts.conditioned.count("target")
         caption = f"What was written for the {count} retained inputs that have a target"
-        tables.append(SectionTable(caption, ["arm", *(metric.label for metric in metrics)], answers))
-    return Section("What was forgotten", words, charts, tables)
+        tables.append(Table(caption, ["arm", *(metric.label for metric in metrics)], answers, open=True))
+    key = {arm: colours[arm] for arm in [found.original, *found.by_kind] if arm in colours}
+    return Section("What was forgotten", words, charts, tables, key=key)
