@@ -65,7 +65,10 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
     )
     parts = [*sections(arms, comparison), ran_section(comparison.ran)]
     costs, said, differences = cost_rows(comparison), claims(comparison, arms), _differences(comparison.evidence)
-    style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
+    colours, look, script = (
+        Markup((HERE / name).read_text(encoding="utf-8")) for name in ("charts.css", "page.css", "page.js")
+    )
+    style = colours + look
     return {
         "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
         "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "

@@ -46,7 +46,8 @@ FILES = {
     "/serve.js": (PAGE / "serve.js", "text/javascript"),
     "/serve.css": (PAGE / "serve.css", "text/css"),
     "/icon.svg": (PAGE / "icon.svg", "image/svg+xml"),
-    "/report.css": (REPORT / "page.css", "text/css"),  # the report's colours and type
+    "/charts.css": (REPORT / "charts.css", "text/css"),  # the report's colours,
+    "/report.css": (REPORT / "page.css", "text/css"),  # and its type
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body is no JSON."},
