@@ -210,6 +210,11 @@ class RunFolder:
         return self.path / "plan.json"
 
     @property
+    def progress(self) -> Path:
+        """How far the run is, for those who watch it."""
+        return self.path / "progress.json"
+
+    @property
     def base(self) -> Path:
         """The original model with its tokenizer, where the recipe builds one of random weights."""
         return self.path / "base"

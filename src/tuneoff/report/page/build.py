@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tuneoff.errors import DamagedFileError
@@ -53,10 +53,21 @@ def write_report_of_runs(folders: Sequence[RunFolder], out: Path) -> None:
     _write(out, folders, comparison, arms)
 
 
+def report_html(folder: RunFolder) -> str:
+    """The page of the run as it stands, without writing it. Raises RunFolderError where it is no run."""
+    comparison, arms = compare(folder)
+    return template("page.html.j2").render(_values([folder], comparison, arms))
+
+
+def template(name: str) -> Template:
+    """A template of this folder, which makes whatever text is put into it inert."""
+    return _environment().get_template(name)
+
+
 def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> None:
     values = _values(folders, comparison, arms)
     for name in ("html", "md"):
-        write_whole(out / f"report.{name}", _environment().get_template(f"page.{name}.j2").render(values))
+        write_whole(out / f"report.{name}", template(f"page.{name}.j2").render(values))
 
 
 def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
