@@ -275,7 +275,10 @@ def test_what_is_said_of_full_stands_once_and_pairs_of_lora_need_no_full(tmp_pat
     found, arms = compare(diagnosed(tmp_path))
     lora = next(arm for arm in arms if arm.name == "lora")
     row = next(row for row in found.arms if row.arm == "lora")
-    twice = found.model_copy(update={"arms": [*found.arms, row.model_copy(update={"arm": "other"})]})
+    (run,) = found.runs
+    both = run.model_copy(update={"arms": [*run.arms, "other"]})
+    rows = [*found.arms, row.model_copy(update={"arm": "other"})]
+    twice = found.model_copy(update={"arms": rows, "runs": [both]})
     made = claims(twice, [*arms, replace(lora, name="other")])
     assert [claim.arm for claim in made if "low rank" in claim.said] == ["full"]
     assert len([claim for claim in made if claim.said == "20 times faster"]) == 2

@@ -50,7 +50,7 @@ def test_it_shows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -> No
     text = asking(begun(tmp_path)).get("/now").text
     for shown in (
         "Trial 3 of 3: lora, seed 0: train.", "30 of 120", "2.500 nats per token", "1,234 tokens per second", "97 %",
-        "3.00 GiB", "about 1m 30s", "about 12m 34s", "<td>to do</td>", "full differs from original by ",
+        "3.00 GiB", "about 1m 30s", "about 12m 34s", "<td>to do</td>", "Training helped: ROUGE-1 rose from ",
         "Memory of a training step, by what it is for",
     ):  # fmt: skip
         assert shown in text, shown

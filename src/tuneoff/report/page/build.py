@@ -22,14 +22,14 @@ from tuneoff.report.claims import claims
 from tuneoff.report.comparison import Comparison, compare, compare_runs
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, plain
-from tuneoff.report.page.ran_section import ran_section
+from tuneoff.report.page.evidence_section import evidence_sections
+from tuneoff.report.page.ran_section import ran_sections
 from tuneoff.report.page.section import anchor
 from tuneoff.report.page.sections import sections
 from tuneoff.report.side_by_side import side_by_side
 from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
-from tuneoff.score.evidence import Evidence, PairedDifference
-from tuneoff.score.metrics import Metric, find_metric
+from tuneoff.score.metrics import find_metric
 from tuneoff.version import __version__
 from tuneoff.visible import visible
 
@@ -74,8 +74,8 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
     shown = side_by_side(
         {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
     )
-    parts = [*sections(arms, comparison), ran_section(comparison.ran)]
-    costs, said, differences = cost_rows(comparison), claims(comparison, arms), _differences(comparison.evidence)
+    parts = [*sections(arms, comparison), *evidence_sections(comparison), *ran_sections(comparison.ran)]
+    costs, said = cost_rows(comparison), claims(comparison, arms)
     colours, look, script = (
         Markup((HERE / name).read_text(encoding="utf-8")) for name in ("charts.css", "page.css", "page.js")
     )
@@ -95,7 +95,6 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "cost_rows": costs,
         "cost_notes": cost_notes(comparison),
         "sections": parts,
-        "differences": differences,
         "claims": said,
         "words": comparison.words,
         "shown": shown,
@@ -109,7 +108,6 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
             "The arms",
             *(["What they cost"] if costs else []),
             *(part.title for part in parts),
-            *(["Differences, pair by pair"] if differences else []),
             *(["Common claims, checked on this run"] if said else []),
             *(["Side by side"] if shown else []),
             "Reproduce",
@@ -138,18 +136,6 @@ def _texts(paths: Iterable[Path]) -> str:
         except DamagedFileError as error:
             texts.append(f"# {error}")
     return "\n".join(texts)
-
-
-def _differences(evidence: Evidence | None) -> list[tuple[str, ...]]:
-    if evidence is None:
-        return []
-    return [_difference(d, find_metric(d.metric)) for d in evidence.differences]
-
-
-def _difference(d: PairedDifference, metric: Metric) -> tuple[str, ...]:
-    value, low, high = (metric.shown(x, sign=True) for x in (d.difference.value, d.difference.low, d.difference.high))
-    ends = f"[{low}, {high}]"
-    return f"{d.arm} − {d.other}", metric.label, value, ends, f"{d.p_holm:.4f}", metric.shown(d.detectable)
 
 
 def _sha256(text: str) -> str:

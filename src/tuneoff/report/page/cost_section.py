@@ -9,8 +9,9 @@ from tuneoff.records import Interval
 from tuneoff.report.alike import unlike_sentence
 from tuneoff.report.chart import Chart, Choice, Table
 from tuneoff.report.charts import Cost, against_cost
-from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.comparison import Comparison
 from tuneoff.report.page.section import Section
+from tuneoff.report.rows import ArmRow
 from tuneoff.report.svg import Format
 from tuneoff.score.metrics import Metric, find_metrics
 from tuneoff.units import NONE, bytes_text, count_text, duration_text
