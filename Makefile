@@ -52,7 +52,7 @@ docs/full_vs_peft.ipynb: notebooks/full_vs_peft.ipynb $(shell find src/tuneoff -
 	rm -rf build/notebook
 	mkdir -p build/notebook
 	cp notebooks/full_vs_peft.ipynb build/notebook
-	cd build/notebook && HF_HUB_OFFLINE=1 PYTHONWARNINGS='ignore:IProgress not found' \
+	cd build/notebook && HF_HUB_OFFLINE=1 \
 		../../$(BIN)/python -m nbconvert --to notebook --execute --inplace full_vs_peft.ipynb
 	$(BIN)/python -m nbconvert --to notebook --coalesce-streams --inplace build/notebook/full_vs_peft.ipynb
 	cp build/notebook/full_vs_peft.ipynb docs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from pathlib import Path
@@ -30,6 +31,10 @@ SETTINGS = [
 ]"""
 
 
+# Cells that take seconds and ask nothing of the run's folder.
+WITHOUT_THE_RUN = ("plan", "by-hand", "by-hand-lora", "thin", "lengths", "waste", "generate")
+
+
 def parameters(notebook: NotebookNode) -> NotebookNode:
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     return cell
@@ -38,14 +43,16 @@ def parameters(notebook: NotebookNode) -> NotebookNode:
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
     """Every cell must succeed, or this raises nbclient's CellExecutionError."""
-    folder = tmp_path_factory.mktemp("notebook")
+    folder = tmp_path_factory.getbasetemp() / "notebook"
+    folder.mkdir()
     notebook = nbformat.read(STORED, as_version=4)
     parameters(notebook).source = FEW
     notebook.cells.insert(0, new_code_cell(FORKED))
-    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PYTHONWARNINGS", "ignore:IProgress not found")
-        return client.execute()
+    return _carried_out(notebook, folder)
+
+
+def _carried_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
 
 
 def table(cell: NotebookNode) -> pandas.DataFrame:
@@ -79,6 +86,29 @@ def test_its_claims_are_computed(executed: NotebookNode) -> None:
     assert 2 < products.loc["lora", "a training step"] < 3
     figures = [cell for cell in executed.cells if "<iframe" in str(cell.get("outputs"))]
     assert len(figures) == 8
+
+
+def test_it_runs_again_in_the_same_folder(executed: NotebookNode, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where all arms have finished: nothing is trained again, and each cell shows the same as before."""
+    before = {cell.id: cell for cell in executed.cells}
+    again = copy.deepcopy(executed)
+    again.cells = [cell for cell in again.cells if cell.id not in WITHOUT_THE_RUN]
+    for cell in again.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    after = {cell.id: cell for cell in _carried_out(again, tmp_path_factory.getbasetemp() / "notebook").cells}
+    for name in ("rouge-example", "full-scores", "spectrum", "lora-scores", "table"):
+        assert table(after[name]).equals(table(before[name])), name
+    assert "finished before" in str(after["run-lora"].outputs)
+
+
+def test_a_step_by_hand_lowers_the_loss(executed: NotebookNode) -> None:
+    (cell,) = (cell for cell in executed.cells if cell.id == "by-hand-lora")
+    steps = table(cell)
+    assert list(steps.index) == ["full", "lora"]
+    assert (steps["loss after 2 steps"] < steps["loss before"]).all()
+    assert steps.loc["full", "loss before"] == pytest.approx(steps.loc["lora", "loss before"], abs=0.3)  # of dropout
+    assert steps.loc["lora", "trainable"] < steps.loc["full", "trainable"] / 3
 
 
 def test_nothing_is_printed_that_a_reader_must_not_mind(executed: NotebookNode) -> None:
