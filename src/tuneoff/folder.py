@@ -21,9 +21,15 @@ def write_whole(path: Path, text: str) -> None:
     content = text.encode("utf-8", errors="surrogateescape")
     try:
         content.decode("utf-8")
-        _write_whole(path, content)
     except UnicodeDecodeError as error:
         raise WriteError(f"{path} cannot be written: it would hold {error.object[error.start]:#x}, no UTF-8") from None
+    write_bytes_whole(path, content)
+
+
+def write_bytes_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` as `write_whole` writes a text. Raises WriteError."""
+    try:
+        _write_whole(path, content)
     except OSError as error:
         raise WriteError(f"{path} cannot be written ({error.strerror or error})") from None
 

@@ -210,42 +210,22 @@ GERMAN_ROWS = [{"Anfrage": "Tür, größer", "Antwort": "schön"}, {"Anfrage": "
 
 
 @pytest.mark.parametrize(
-    ("encoding", "name", "notices"),
+    ("encoding", "name", "notice"),
     [
-        ("utf-8", "a.csv", ["a.csv has ';' between its columns"]),
-        (
-            "cp1252", "a.csv",
-            [
-                "a.csv is no UTF-8 and is read as cp1252 (as in 'Tür'; data.encoding sets another)",
-                "a.csv has ';' between its columns",
-            ],
-        ),
-        (
-            "utf-16", "a.tsv",
-            [
-                "a.tsv is no UTF-8 and is read as utf-16 (as in 'Tür'; data.encoding sets another)",
-                "a.tsv has ';' between its columns",
-            ],
-        ),
-        (
-            "utf-16-le", "a.csv",
-            [
-                "a.csv is no UTF-8 and is read as utf-16-le (as in 'Tür'; data.encoding sets another)",
-                "a.csv has ';' between its columns",
-            ],
-        ),
+        ("utf-8", "a.csv", "a.csv is read with ';' between its columns"),
+        ("cp1252", "a.csv", "a.csv is read as cp1252 (as in 'Tür') and with ';' between its columns"),
+        ("utf-16", "a.tsv", "a.tsv is read as utf-16 (as in 'Tür') and with ';' between its columns"),
+        ("utf-16-le", "a.csv", "a.csv is read as utf-16-le (as in 'Tür') and with ';' between its columns"),
     ],
-)  # fmt: skip
-def test_encoding_and_delimiter_are_found_and_named(
-    tmp_path: Path, encoding: str, name: str, notices: list[str]
-) -> None:
+)
+def test_encoding_and_delimiter_are_found_and_named(tmp_path: Path, encoding: str, name: str, notice: str) -> None:
     path = tmp_path / name
     path.write_bytes(GERMAN.encode(encoding))
     assert [row.columns for row in read_rows(path)] == GERMAN_ROWS
-    assert list(find_format(path, GivenFormat()).notices) == notices
+    assert find_format(path, GivenFormat()).notice == notice
     given = GivenFormat(delimiter=";", encoding=encoding)
     assert [row.columns for row in read_rows(path, given)] == GERMAN_ROWS
-    assert find_format(path, given).notices == ()
+    assert find_format(path, given).notice is None
 
 
 @pytest.mark.parametrize(

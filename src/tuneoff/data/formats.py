@@ -41,13 +41,13 @@ class Format:
         encoding: A codec's name.
         delimiter: The character between the columns; None where the file is no table.
         quoted: Whether fields may stand between quotation marks.
-        notices: What was found and is not what such a file usually has, for people.
+        notice: What was found and is not what such a file usually has, for people; None where it is as usual.
     """
 
     encoding: str = UTF8
     delimiter: str | None = None
     quoted: bool = True
-    notices: tuple[str, ...] = ()
+    notice: str | None = None
 
 
 def find_format(path: Path, given: GivenFormat) -> Format:
@@ -59,17 +59,18 @@ def find_format(path: Path, given: GivenFormat) -> Format:
     except DAMAGED as error:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
     encoding = given.encoding or find_encoding(start)
-    notices = []
+    found = []
     if given.encoding is None and encoding != UTF8:
-        notices.append(f"{path.name} is no UTF-8 and is read as {encoding}{_sample(start, encoding)}")
+        found.append(f"as {encoding}{_sample(start, encoding)}")
     if kind not in USUAL:
-        return Format(encoding, notices=tuple(notices))
+        return Format(encoding, notice=_notice(path, found))
     usual = USUAL[kind]
     text = start[: 1 << 20].decode(encoding, errors="replace").removeprefix("\ufeff")
     delimiter = given.delimiter or find_delimiter(text, usual)
     if given.delimiter is None and delimiter != usual:
-        notices.append(f"{path.name} has {delimiter_name(delimiter)} between its columns")
-    return Format(encoding, delimiter, kind == ".csv" or given.quoted_tsv or delimiter != "\t", tuple(notices))
+        found.append(f"with {delimiter_name(delimiter)} between its columns")
+    quoted = kind == ".csv" or given.quoted_tsv or delimiter != "\t"
+    return Format(encoding, delimiter, quoted, _notice(path, found))
 
 
 def find_encoding(start: bytes) -> str:
@@ -130,7 +131,11 @@ def delimiter_name(delimiter: str) -> str:
     return "a tab" if delimiter == "\t" else repr(delimiter)
 
 
+def _notice(path: Path, found: list[str]) -> str | None:
+    return f"{path.name} is read {' and '.join(found)}" if found else None
+
+
 def _sample(start: bytes, encoding: str) -> str:
     """A word that looks otherwise in another encoding, so that a person can judge."""
     words = re.findall(r"\w*[^\W\x00-\x7f]\w*", start[: 1 << 20].decode(encoding, errors="ignore"))
-    return f" (as in {words[0][:30]!r}; data.encoding sets another)" if words else ""
+    return f" (as in {words[0][:30]!r})" if words else ""

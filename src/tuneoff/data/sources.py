@@ -42,7 +42,8 @@ class Source:
         """What was found of the files' formats, a sentence each. Raises DataError."""
         files = dict.fromkeys(file for files in (self.files or {}).values() for file in files)
         texts = (file for file in files if inner_suffix(file) != ".parquet")
-        return [notice for file in texts for notice in find_format(file, self.given).notices]
+        found = [find_format(file, self.given).notice for file in texts]
+        return [f"{notice}. data.encoding and data.delimiter set others" for notice in found if notice is not None]
 
     def rows(self, split: str) -> Iterator[Row]:
         """Every row of `split`. Raises DataError where there is no such split, or it cannot be read."""
