@@ -32,6 +32,10 @@ class Parting:
         inputs = [self.input(row) for row in rows]
         return [part or self.of for part in part_inputs(inputs, self.names, self.seed)]
 
+    def count(self, rows: Iterable[Row]) -> int:
+        """How many distinct inputs rows have. Raises DataError."""
+        return len({_mark(text, self.seed) for row in rows if (text := self.input(row)) is not None})
+
 
 def part_inputs(
     inputs: Sequence[str | None],
