@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tuneoff.builtin import located
-from tuneoff.data.compression import inner_suffix
+from tuneoff.data.compression import OPENERS, inner_suffix
 from tuneoff.data.formats import AS_FOUND, GivenFormat, find_format
 from tuneoff.data.parting import Parting
-from tuneoff.data.rows import Row, read_rows
+from tuneoff.data.rows import SUFFIXES, Row, read_rows
 from tuneoff.errors import DataError, first_line, nearest
 from tuneoff.recipe.data import DataSpec
 
@@ -107,7 +108,15 @@ def open_source(spec: DataSpec) -> Source:
         return Source({spec.splits.train: [path]}, given=given)
     if path.is_absolute() or spec.source.startswith(".") or spec.source.count("/") > 1:
         raise DataError(f"no such folder or file: {path}")
+    if path.suffix.lower() in (*SUFFIXES, *OPENERS):
+        here = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"no such file: {path}{_near(path.name, here)}")
     return Source(None, spec.source, spec.config, _pinned(spec.source, spec.revision))
+
+
+def _near(name: str, others: list[str]) -> str:
+    found = get_close_matches(name, others, n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _split_name(spec: DataSpec, key: str) -> str:

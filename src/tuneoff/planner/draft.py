@@ -34,7 +34,7 @@ LOOKED_AT = 1000  # rows that columns are guessed from
 FEWEST = 10  # distinct inputs of data that have no test split of their own
 PARTS = ("validation", "test")
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-LETTERS_PER_TOKEN = 3  # where no tokenizer is at hand: more in English, fewer in other languages
+LETTERS_PER_TOKEN = 3  # of English, at least, where no tokenizer is at hand; of other languages 1
 # Of full fine-tuning's and LoRA's learning rate: of the models of the demos, and of others.
 RATES = {"builtin:dialog-t5-nano": (5e-4, 1e-3), DEFAULT_MODEL: (1e-4, 1e-3)}
 OTHER_RATES = (5e-5, 5e-4)
@@ -193,12 +193,14 @@ class _Lengths:
     def __init__(self, found: dict[Split, Examples], columns: Columns, model: str) -> None:
         every = [example for examples in found.values() for example in examples.examples]
         tokenizer = _tokenizer(model)
-        self.unit = f"tokens of {model}" if tokenizer is not None else "characters"
-        letters = 1 if tokenizer is not None else LETTERS_PER_TOKEN
+        unit = f"tokens of {model}" if tokenizer is not None else "characters"
+        english = sum(example.prompt.isascii() for example in every) > 0.9 * len(every)
+        letters = LETTERS_PER_TOKEN if tokenizer is None and english else 1
+        self.estimated = tokenizer is None
         inputs = _measure([e.input if columns.layout else e.prompt for e in every], tokenizer)
         targets = _measure([text for e in every for text in e.references], tokenizer)
         self.findings = [
-            f"{what}: {_spread(one)} {self.unit}" for what, one in (("inputs", inputs), ("targets", targets))
+            f"{what}, in {unit}: {_spread(one)}" for what, one in (("inputs", inputs), ("targets", targets))
         ]
         self.source_limit = _limit(inputs, letters, 64, 128, 1024)
         self.target_limit = _limit(targets, letters, 16, 16, 512)
@@ -212,7 +214,7 @@ def _limit(lengths: list[int], letters: int, step: int, least: int, most: int) -
 
 
 def _spread(lengths: list[int]) -> str:
-    return f"{lengths[0]:,} to {lengths[-1]:,}, half of them at most {lengths[(len(lengths) - 1) // 2]:,},"
+    return f"{lengths[0]:,} to {lengths[-1]:,}, half of them at most {lengths[(len(lengths) - 1) // 2]:,}"
 
 
 def _measure(texts: list[str], tokenizer: Tokenizer | None) -> list[int]:
@@ -249,20 +251,17 @@ def _machine() -> tuple[str, str]:
     name = f"no GPU, {cores} CPU cores" if kind == "cpu" else device.name if kind == "cuda" else "a GPU of Apple's"
     full, lora = (FOR_WEIGHTS * device.capacity / size for size in (FULL_BYTES, LORA_BYTES))
     usable = min(full, SLOW_ABOVE) if kind == "cpu" else full
-    largest = max((name for name, size in MODELS.items() if size <= usable), key=MODELS.__getitem__, default=None)
-    slow = f" (on a CPU more than {count_text(SLOW_ABOVE)} is slow)" if kind == "cpu" else ""
-    such = f", such as {largest}" if largest is not None else ""
-    advice = (
-        f"About enough to train all weights of a model of {count_text(full)} parameters{such}{slow}, or LoRA on one of "
-        f"{count_text(lora)}"
-    )
+    start = max((name for name, size in MODELS.items() if size <= usable), key=MODELS.__getitem__, default=None)
+    advice = f"Room for full fine-tuning of about {count_text(full)} parameters, for LoRA on about {count_text(lora)}"
+    advice += f"; on a CPU more than {count_text(SLOW_ABOVE)} are slow" if kind == "cpu" else ""
+    advice += f". One that fits: {start}" if start is not None else ""
     return f"{name}, {bytes_text(device.capacity)} memory", advice
 
 
 def _comments(machine: str, advice: str, columns: Columns, lengths: _Lengths, told: str) -> dict[str, str]:
     comments = {
         "model": f"This machine has {machine}.\n{advice}; `tuneoff plan` computes it.\n"
-        "Any encoder-decoder or chat model of the hub, a folder, or builtin:dialog-t5-nano (tiny, offline: for a trial).",
+        "An encoder-decoder or chat model of the hub, a folder, or builtin:dialog-t5-nano (tiny, offline: for trials).",
         "split": f"shares of the distinct inputs, or numbers: {told} examples; split_seed: 1 gives others",
         "encoding": "found, as was the delimiter where one is given",
         "on_bad_row": "leaves out rows that cannot be read or lack an input or target; `error` stops at the first",
@@ -275,5 +274,5 @@ def _comments(machine: str, advice: str, columns: Columns, lengths: _Lengths, to
 
 
 def _longer(lengths: _Lengths) -> str:
-    estimated = "" if lengths.unit != "characters" else f", at {LETTERS_PER_TOKEN} characters a token"
+    estimated = ", as estimated from their characters" if lengths.estimated else ""
     return f"{lengths.longer:,} inputs are longer{estimated}"
