@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from tests.cli.commands import tuneoff
@@ -59,21 +60,18 @@ def test_a_csv_of_european_excel_goes_from_init_to_a_report(tmp_path: Path) -> N
     assert (recipe.prompt, recipe.evaluation.metrics[0]) == ("{Anfrage}\n\nLösung:", "chrf")
     out, _ = tuneoff("data", "recipe.yaml", "--n", "1")
     assert "24 rows, 24 examples, 24 references" in out and "warning" not in out
-    short = ["training.max_steps=2", "training.precision=fp32", "diagnose=off", "evaluation.max_new_tokens=8"]
+    short = ["training.max_steps=1", "training.precision=fp32", "diagnose=off", "evaluation.max_new_tokens=4"]
+    values = yaml.safe_load(Path("recipe.yaml").read_text(encoding="utf-8"))
+    short.append(f"arms={json.dumps({'lora': values['arms']['lora']})}")  # one arm is quicker than three
     tuneoff("run", "recipe.yaml", "--out", "run", *(part for one in short for part in ("--set", one)))
-    comparison = json.loads(Path("run/comparison.json").read_text())
-    assert [arm["name"] for arm in comparison["arms"]] == ["original", "full", "lora"]
-    tuneoff("generate", "run", "--arm", "lora", "tickets.csv", "--out", "written.csv")
-    written = pandas.read_csv("written.csv")
-    assert list(written) == ["Nr", "Anfrage", "Lösung", "prediction"] and len(written) == 40
+    lines = Path("run/trials/lora/seed-0/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 8 and all(json.loads(line)["input"].startswith("Mein ") for line in lines)
+    assert Path("run/report.html").is_file()
 
 
 def test_conversations_have_no_prompt() -> None:
-    rows = [
-        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"{n}!"}]}
-        for n in range(20)
-    ]
-    write_jsonl(Path("chats.jsonl"), rows)
+    turns = [({"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"{n}!"}) for n in range(20)]
+    write_jsonl(Path("chats.jsonl"), [{"messages": both} for both in turns])
     recipe, said = init("chats.jsonl", "--model", NANO)
     assert "conversations: OpenAI (messages: role, content)" in said
     assert recipe.data.has_conversations and recipe.prompt is None
