@@ -96,8 +96,9 @@ def recipe_values(data_folder: Path, model_class: str = "seq2seq", layers: int =
 
 LONG = (
     "cli/test_interrupted", "use/test_export", "test_notebook", "runner/test_damaged_runs", "runner/test_kills",
-    "planner/test_planner", "runner/test_rehearsal", "cli/test_init", "use/serve/test_api", "cli/test_run", "test_api", "cli/test_plan",
+    "planner/test_planner", "runner/test_rehearsal", "use/serve/test_api", "cli/test_run", "test_api", "cli/test_plan",
     "runner/test_child", "train/test_processes", "train/test_loop", "train/test_checks", "train/test_split",
+    "cli/test_init",
 )  # fmt: skip
 
 
