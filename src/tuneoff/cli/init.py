@@ -41,9 +41,7 @@ def init(
     console = Terminal()
     for finding in draft.findings:
         console.print(finding, markup=False, soft_wrap=True)
-    console.print(
-        f"\n{out} is written. Read it, change what should be otherwise, and go on:", markup=False, soft_wrap=True
-    )
+    console.print(f"\n{out} is written. Read it, change what you like, and go on:", markup=False, soft_wrap=True)
     name = shlex.quote(str(out))
     for command, does in (
         ("data", "what the model will see"),
