@@ -12,10 +12,10 @@ import yaml
 
 from tuneoff.builtin import PREFIX, located
 from tuneoff.builtin.packages import FETCHED
-from tuneoff.data.columns import Columns, guess_columns
 from tuneoff.data.compression import inner_suffix
 from tuneoff.data.examples import Examples
 from tuneoff.data.formats import USUAL, UTF8, GivenFormat, find_format
+from tuneoff.data.guess import Columns, guess_columns
 from tuneoff.data.sources import open_source
 from tuneoff.data.splits import Split, open_splits, read_splits
 from tuneoff.errors import DataError

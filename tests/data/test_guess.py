@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tuneoff.data.columns import guess_columns
+from tuneoff.data.guess import guess_columns
 from tuneoff.errors import DataError
 
 LONG = "A text of several words that goes on for a while, number {n}, so that it is long."
