@@ -15,21 +15,16 @@ from typing import Any
 from tuneoff.errors import RunBusyError, RunFolderError, WriteError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader, or a crash, sees the old file or the new one. Raises WriteError."""
-    # A path that is no text in this process's encoding is written as the bytes that it is, if these are text in UTF-8.
-    content = text.encode("utf-8", errors="surrogateescape")
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one. Raises WriteError."""
     try:
-        content.decode("utf-8")
+        if isinstance(content, str):
+            # A path that is no text in this process's encoding is written as the bytes that it is, if these are UTF-8.
+            content = content.encode("utf-8", errors="surrogateescape")
+            content.decode("utf-8")
+        _write_whole(path, content)
     except UnicodeDecodeError as error:
         raise WriteError(f"{path} cannot be written: it would hold {error.object[error.start]:#x}, no UTF-8") from None
-    write_bytes_whole(path, content)
-
-
-def write_bytes_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` as `write_whole` writes a text. Raises WriteError."""
-    try:
-        _write_whole(path, content)
     except OSError as error:
         raise WriteError(f"{path} cannot be written ({error.strerror or error})") from None
 
@@ -213,6 +208,11 @@ class RunFolder:
     def plan(self) -> Path:
         """What the run was predicted to take."""
         return self.path / "plan.json"
+
+    @property
+    def progress(self) -> Path:
+        """How far the run is, for those who watch it."""
+        return self.path / "progress.json"
 
     @property
     def base(self) -> Path:

@@ -70,7 +70,7 @@ def test_a_ratio_between_engines_says_so_wherever_it_stands(tmp_path: Path) -> N
     unlike, arms = compare(folder)
     said = "not all arms ran alike: engine (original and full: t5; lora: plain)"
     assert any(note.startswith(said) for note in cost_notes(unlike))
-    assert "the training time (unlike in engine (plain and t5))" in verdict(unlike)[0]
+    assert "the training time (unlike in engine (plain and t5))" in verdict(unlike)[1]
     assert {tuple(cost.unlike) for cost in unlike.costs if cost.arm == "lora"} == {("engine",)}
     assert sum("unlike in engine (plain and t5)" in claim.measured for claim in claims(unlike, arms)) == 2
     write_report(folder)
@@ -85,7 +85,7 @@ def test_threads_versions_and_devices_that_differ_are_named(tmp_path: Path) -> N
     change(folder, "lora", environment={**here, "threads": 1, "packages": {"torch": "2.12.0"}})
     found, _ = compare(folder)
     assert {tuple(cost.unlike) for cost in found.costs if cost.arm == "lora"} == {("threads", "torch")}
-    assert "(unlike in threads (1 and 2), torch (2.12.0 and 2.13.0))" in verdict(found)[0]
+    assert "(unlike in threads (1 and 2), torch (2.12.0 and 2.13.0))" in verdict(found)[1]
 
 
 def test_scores_of_unlike_precision_are_told_apart_in_words(tmp_path: Path) -> None:

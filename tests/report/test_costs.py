@@ -41,7 +41,7 @@ def test_the_ratio_of_times_is_of_the_same_steps(tmp_path: Path) -> None:
     assert (found.baseline, found.pairs, found.disturbed, found.unlike) == ("full", 58, 0, [])
     assert round(found.ratio.value, 6) == 1.5  # the sums over the clock are equal
     assert found.ratio.low is not None and found.ratio.high is not None
-    assert "1.50× [1.50, 1.50] the training time" in verdict(compare(folder)[0])[0]
+    assert "1.50× [1.50, 1.50] the training time" in verdict(compare(folder)[0])[1]
 
 
 def early(folder: RunFolder, arm: str, steps: int, planned: int) -> None:
@@ -71,7 +71,7 @@ def test_where_one_stopped_early_the_ratio_is_of_the_steps_that_both_did(tmp_pat
     comparison = compare(folder)[0]
     told = "lora ÷ full, training: 2.00× by the clock over the whole trainings, which are of 60 and 30 steps"
     assert told in cost_notes(comparison)
-    assert "1.50× [1.50, 1.50] the training time of the same steps" in verdict(comparison)[0]
+    assert "1.50× [1.50, 1.50] the training time of the same steps" in verdict(comparison)[1]
 
 
 def test_without_times_of_steps_different_numbers_of_them_have_no_ratio(tmp_path: Path) -> None:

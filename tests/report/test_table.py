@@ -10,8 +10,10 @@ from rich.console import Console
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Words
 from tuneoff.records import Parameters
-from tuneoff.report.comparison import ArmRow, Comparison, Sample
+from tuneoff.report.comparison import Comparison, Sample
 from tuneoff.report.costs import Cost
+from tuneoff.report.rows import ArmRow
+from tuneoff.report.runs import RunArms
 from tuneoff.report.table import notes, print_comparison
 from tuneoff.score.evidence import Evidence, Figures, weigh
 from tuneoff.score.ratios import Ratio
@@ -66,6 +68,12 @@ COMPARISON = Comparison(
             arm="a-rather-long-name-of-an-arm", baseline="full", quantity="train_seconds",
             ratio=Ratio(value=0.1834, low=0.178, high=0.189), pairs=700, disturbed=12, unlike=[],
             evened=True,
+        ),
+    ],
+    runs=[
+        RunArms(
+            run="x", arms=["original", "full", "a-rather-long-name-of-an-arm", "ia3"], original="original",
+            baseline="full",
         ),
     ],
     same_outputs=[],

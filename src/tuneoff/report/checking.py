@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tuneoff.records import Agreement, Checks
-from tuneoff.report.comparison import ArmRow
+from tuneoff.report.rows import ArmRow
 
 
 def checks_text(rows: Sequence[ArmRow]) -> str | None:

@@ -9,7 +9,9 @@ from typing import Literal
 from tuneoff.records import Record
 from tuneoff.report.alike import pair_text
 from tuneoff.report.arms import Arm
-from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.comparison import Comparison
+from tuneoff.report.rows import ArmRow
+from tuneoff.report.runs import RunArms
 from tuneoff.report.tuning import interval_text
 from tuneoff.score.evidence import PairedDifference
 from tuneoff.score.metrics import find_metric
@@ -64,13 +66,22 @@ def claims(comparison: Comparison, arms: Sequence[Arm]) -> list[Claim]:
 
     Of finished arms alone.
     """
-    finished = [row for row in comparison.arms if row.seeds]
-    full = next((row for row in finished if row.method == "full"), None)
     by_name = {arm.name: arm for arm in arms}
-    others = [row for row in finished if row.method not in ("none", "full")]
-    made = [_low_rank(comparison, full.arm)] if full is not None and others else []
-    for other in others if full is not None else []:
-        assert full is not None
+    return [
+        *(claim for run in comparison.runs for claim in _of_run(comparison, by_name, run)),
+        *_all_linear(comparison, by_name),
+    ]
+
+
+def _of_run(comparison: Comparison, by_name: dict[str, Arm], run: RunArms) -> list[Claim]:
+    """What is said of full fine-tuning of one run, and of its other arms beside it."""
+    rows = {row.arm: row for row in comparison.arms if row.seeds and row.arm in run.arms}
+    full = rows.get(run.baseline or "")
+    others = [row for row in rows.values() if row.method not in ("none", "full")]
+    if full is None or not others:
+        return []
+    made = [_low_rank(comparison, full.arm)]
+    for other in others:
         tested = Tested(comparison, by_name, full, other)
         made += [
             _cost("20 times faster", 20, "train_seconds", ("faster", "slower"), tested),
@@ -80,7 +91,7 @@ def claims(comparison: Comparison, arms: Sequence[Arm]) -> list[Claim]:
             _intruders(tested),
             _rate(tested),
         ]
-    return [*made, *_all_linear(comparison, by_name)]
+    return made
 
 
 def _cost(said: str, times: float, quantity: str, words: tuple[str, str], tested: Tested) -> Claim:

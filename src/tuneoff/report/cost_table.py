@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tuneoff.report.alike import unlike_text
-from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.comparison import Comparison
 from tuneoff.report.costs import Cost, Quantity
+from tuneoff.report.rows import ArmRow
 from tuneoff.units import NONE, bytes_text, duration_text, range_text
 
 COST_COLUMNS = ("arm", "training", "generating", "training peak", "generating peak", "process peak")

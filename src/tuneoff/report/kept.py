@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneoff.records import KeptStep
-from tuneoff.report.comparison import ArmRow
+from tuneoff.report.rows import ArmRow
 from tuneoff.units import duration_text
 
 

@@ -12,10 +12,12 @@ from rich.text import Text
 
 from tuneoff.folder import RunFolder
 from tuneoff.report.checking import checks_text
-from tuneoff.report.comparison import ArmRow, Comparison, Sample
+from tuneoff.report.comparison import Comparison, Sample
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.forgotten import texts_words
 from tuneoff.report.kept import kept_notes
+from tuneoff.report.kept_table import KEPT_COLUMNS, kept_note, kept_rows
+from tuneoff.report.rows import ArmRow
 from tuneoff.report.tuning import optima_texts, tuning_text
 from tuneoff.report.verdict import verdict
 from tuneoff.score.metrics import Metric, find_metric, find_metrics
@@ -23,6 +25,7 @@ from tuneoff.units import NONE, count_text
 
 INPUT_LINES = 8
 FORGOT = "forgot"
+AGAIN = 2  # sentences of the verdict that are the last lines, too
 
 
 def print_comparison(comparison: Comparison, folder: RunFolder, console: Console) -> None:
@@ -33,6 +36,11 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
         console.print()
         console.print(_cost_table(comparison))
         _print_notes(cost_notes(comparison), console)
+    kept = kept_rows(comparison.evidence)
+    if kept and comparison.evidence is not None:
+        console.print()
+        console.print(_kept_table(kept))
+        _print_notes([kept_note(comparison.evidence)], console)
     sentences = verdict(comparison)
     for sentence in sentences:
         console.print()
@@ -42,8 +50,8 @@ def print_comparison(comparison: Comparison, folder: RunFolder, console: Console
         console.print(_sample(sample, comparison.words.example, number))
     console.print()
     console.print(_places(comparison, folder), soft_wrap=True)
-    if sentences:  # again, since it has scrolled away
-        console.print(Text(f"\n{sentences[0]}", style="bold"))
+    for sentence in sentences[:AGAIN]:  # since they have scrolled away
+        console.print(Text(f"\n{sentence}", style="bold"))
 
 
 def _print_notes(lines: list[str], console: Console) -> None:
@@ -62,6 +70,13 @@ def _empty(headers: Sequence[str]) -> Table:
 def _cost_table(comparison: Comparison) -> Table:
     table = _empty([header.replace(" peak", "\npeak") for header in COST_COLUMNS])
     for cells in cost_rows(comparison):
+        table.add_row(*cells)
+    return table
+
+
+def _kept_table(rows: list[list[str]]) -> Table:
+    table = _empty(KEPT_COLUMNS)
+    for cells in rows:
         table.add_row(*cells)
     return table
 

@@ -22,11 +22,19 @@ class Optima(Record):
     ratios: list[RateRatio] = Field(default_factory=list)
 
 
-def optima(arms: Sequence[Arm], warnings: list[str]) -> Optima:
-    """What the searches of `arms` tell: nothing of those with fewer than four rates, or made by an older tuneoff.
+def optima(runs: Sequence[Sequence[Arm]], warnings: list[str]) -> Optima:
+    """What the searches of the arms of each run tell; ratios are to full fine-tuning of the same run.
 
     A file of a try that cannot be read is told in a line that is added to `warnings`.
     """
+    found = [_optima(arms, warnings) for arms in runs]
+    return Optima(
+        arms=[one for run in found for one in run.arms], ratios=[ratio for run in found for ratio in run.ratios]
+    )
+
+
+def _optima(arms: Sequence[Arm], warnings: list[str]) -> Optima:
+    """Nothing of searches with fewer than four rates, or made by an older tuneoff."""
     found: list[FoundOptimum] = []
     for arm in arms:
         try:

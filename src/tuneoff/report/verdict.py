@@ -2,74 +2,197 @@
 
 from __future__ import annotations
 
-from tuneoff.records import Interval
+from collections.abc import Sequence
+
 from tuneoff.report.alike import pair_text
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.cost_table import busy_text, disturbed_text
 from tuneoff.report.forgotten import forgotten_sentences
+from tuneoff.report.helped import failure_sentences, helped, helped_sentence
+from tuneoff.report.runs import RunArms
+from tuneoff.report.wording import SURE, listed, p_text, percent_text, points_text, turned
 from tuneoff.score.evidence import Evidence, NonInferiority, PairedDifference
 from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.score.ratios import Ratio
 
-SURE = 0.05
-
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Sentences, the most important first; empty where nothing can be judged yet."""
+    """Sentences, the most important first; empty where nothing can be judged yet.
+
+    For each run: whether training helped, why not where it did not, what the cheaper arms keep of full fine-tuning's
+    score and at what cost, and whether an arm is best of all. Then what was forgotten, and what all of it speaks of.
+    """
     if comparison.scored_differently is not None:
         return [f"No verdict: {comparison.scored_differently}."]
     evidence = comparison.evidence
     if evidence is None or len(evidence.means) < 2:
         return []
-    rows = {row.arm: row for row in comparison.arms}
-    original = next((row.arm for row in comparison.arms if row.method == "none" and row.arm in evidence.means), None)
     metric = find_metric(comparison.metrics[0])
     blind = _one_score(evidence, metric)
     if blind is not None:
         shown, examples = metric.shown(blind), comparison.words.example
         return [f"No verdict: {metric.label} is {shown} for every {examples} of every arm, and tells none apart."]
     same = comparison.same_outputs if metric.by_text else []  # models differ, though they may write the same
-    said = [_same(group, original, f"{evidence.examples:,} {comparison.words.examples}") for group in same]
-    judged = [j for j in evidence.non_inferiority if j.metric == metric.name and not _among(same, j.arm, j.baseline)]
-    idle = {arm for group in same if original in group for arm in group}
-    said += [_kept(j, metric, comparison, evidence) for j in judged if j.arm not in idle]
-    if judged and original is not None:
-        said += _gain(judged[0].baseline, original, metric, evidence)
-    elif not judged:
-        pairs = (d for d in evidence.differences if d.metric == metric.name)
-        said += [_compared(d, metric) for d in pairs if not _among(same, d.arm, d.other)]
-    if judged:
-        said += _busy(comparison)
+    trained = {row.arm for row in comparison.arms if row.method != "none"}
+    examples = f"{evidence.examples:,} {comparison.words.examples}"
+    said = [sentence for group in same if (sentence := _same(group, trained, examples)) is not None]
+    judged = [_Judged(comparison, evidence, metric, run, same) for run in comparison.runs]
+    said = [one for run in judged for one in run.lead()] + said + [one for run in judged for one in run.rest()]
+    if len(judged) > 1:
+        said += _across(comparison, evidence, metric)
+    said += _busy(comparison)
     if said and comparison.forgotten is not None:
-        said += forgotten_sentences(comparison.forgotten, judged[0].baseline if judged else None)
-    if said and any(rows[arm].method != "none" for arm in evidence.means):
+        baseline = next((run.baseline for run in comparison.runs if run.baseline is not None), None)
+        said += forgotten_sentences(comparison.forgotten, baseline)
+    if said and trained & set(evidence.means):
         said.append(_scope(evidence, comparison.words.examples))
     return said
 
 
+class _Judged:
+    """What is said of one run. Arms that wrote the same are not judged against each other: they are told as such."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        evidence: Evidence,
+        metric: Metric,
+        run: RunArms,
+        same: Sequence[Sequence[str]],
+    ) -> None:
+        self._comparison, self._evidence, self._metric, self._run = comparison, evidence, metric, run
+        self._same = same
+        self._rows = {row.arm: row for row in comparison.arms}
+        idle = {arm for group in same if run.original in group for arm in group}
+        self._trained = [
+            arm for arm in run.arms if arm in evidence.means and self._rows[arm].method != "none" and arm not in idle
+        ]
+        self._helped = helped(evidence, metric, self._trained, run.original) if run.original is not None else []
+
+    def lead(self) -> list[str]:
+        """Whether training helped, and why not where it did not."""
+        if not self._helped or self._run.original is None:
+            return []
+        first = helped_sentence(self._helped, self._metric, self._run.original, self._evidence)
+        return [first, *failure_sentences(self._helped, self._rows)]
+
+    def rest(self) -> list[str]:
+        """What is kept of full fine-tuning's score and at what cost, and how the other pairs compare."""
+        kept = [j for j in self._evidence.non_inferiority if j.metric == self._metric.name and self._worth(j)]
+        said = [_kept(j, self._metric, self._comparison, self._evidence) for j in kept]
+        gained = [j for j in kept if j.gained is not None]
+        if gained and self._run.original is not None:
+            shares = listed([f"{j.arm} has {percent_text(j.gained)}" for j in gained if j.gained is not None])
+            said.append(f"Of what {gained[0].baseline} gained over {self._run.original}, {shares}.")
+        told = {frozenset((j.arm, j.baseline)) for j in kept}
+        pairs = [d for d in self._pairs() if frozenset((d.arm, d.other)) not in told]
+        said += [self._compared(d) for d in pairs] if len(self._trained) <= 3 else []  # more stand in the table
+        return said + self._best()
+
+    def _worth(self, judged: NonInferiority) -> bool:
+        """Whether keeping the baseline's score means anything: both are better than the original, if there is one."""
+        if (
+            judged.arm not in self._trained
+            or judged.baseline not in self._trained
+            or self._among(judged.arm, judged.baseline)
+        ):
+            return False
+        outcomes = {one.arm: one.outcome for one in self._helped}
+        return not self._helped or outcomes.get(judged.arm) == outcomes.get(judged.baseline) == "better"
+
+    def _among(self, arm: str, other: str) -> bool:
+        return any(arm in group and other in group for group in self._same)
+
+    def _pairs(self) -> list[PairedDifference]:
+        """The differences of trained arms by the judged metric, but of those that wrote the same."""
+        return [
+            d
+            for d in self._evidence.differences
+            if d.metric == self._metric.name
+            and d.arm in self._trained
+            and d.other in self._trained
+            and not self._among(d.arm, d.other)
+        ]
+
+    def _compared(self, d: PairedDifference) -> str:
+        """A pair in words, with what the later arm costs beside the earlier where that was measured."""
+        costs = _costs(self._comparison, d.arm, d.other)
+        return compared_text(d, self._metric) + (f" It takes {costs}." if costs else "")
+
+    def _best(self) -> list[str]:
+        """Whether one of three or more trained arms is better than all others."""
+        if len(self._trained) < 3:
+            return []
+        sign = 1 if self._metric.better == "higher" else -1
+        means = {arm: sign * self._evidence.means[arm][self._metric.name].value for arm in self._trained}
+        best = max(means, key=lambda arm: means[arm])
+        rivals = [d for d in self._pairs() if best in (d.arm, d.other) and d.p_holm > SURE]
+        value = self._metric.shown(self._evidence.means[best][self._metric.name].value, fewer=1)
+        if not rivals:
+            return [f"{best} has the best {self._metric.label}, {value}: it is shown to be better than each other arm."]
+        names = listed([d.other if d.arm == best else d.arm for d in rivals])
+        label = self._metric.label
+        return [f"No arm is shown to be the best: {best} has the best {label}, {value}, but {names} may equal it."]
+
+
+def _across(comparison: Comparison, evidence: Evidence, metric: Metric) -> list[str]:
+    """How arms of the same name in several runs compare."""
+    runs = {arm: run.run for run in comparison.runs for arm in run.arms}
+    return [
+        compared_text(d, metric)
+        for d in evidence.differences
+        if d.metric == metric.name
+        and runs.get(d.arm) != runs.get(d.other)
+        and not any({d.arm, d.other} <= set(group) for group in comparison.same_outputs)
+        and all(run.original not in (d.arm, d.other) for run in comparison.runs)
+    ]
+
+
 def _kept(judged: NonInferiority, metric: Metric, comparison: Comparison, evidence: Evidence) -> str:
-    margin, examples = _margin(judged, metric), comparison.words.examples
+    margin, examples = margin_text(judged, metric), comparison.words.examples
+    test = f"one-sided test of non-inferiority, {p_text(judged.p_holm)}"
     if judged.holds:
-        shown = f"shown to be within the {margin} (p {_p(judged.p_holm)})"
+        shown = f"shown to be within the {margin} ({test})"
     elif judged.misses:
         shown = f"it loses more than the {margin}" if judged.keep is None else f"it {_misses(judged.keep, metric)}"
     else:
-        needed = (
-            f"{judged.examples_needed:,} would be needed"
-            if judged.examples_needed is not None
-            else f"more {examples} would not be enough with {len(evidence.seeds)} seeds: more seeds would be needed"
-        )
-        shown = (
-            f"not shown to be within the {margin}: {evidence.examples:,} {examples} could show "
-            f"{metric.shown(judged.provable, fewer=1)} {metric.unit}, and {needed}"
-        )
+        shown = f"not shown to be within the {margin} ({test})" + _power(judged, metric, evidence, examples)
     costs = _costs(comparison, judged.arm, judged.baseline)
     at = f" at {costs}" if costs else ""
     has = "keeps" if metric.better == "higher" else "has"
-    return f"{judged.arm} {has} {_percent(judged.kept)} of {judged.baseline}'s {metric.label}{at}; {shown}."
+    first = f"{judged.arm} {has} {percent_text(judged.kept)} of {judged.baseline}'s {metric.label}{at}; {shown}."
+    return " ".join([first, *_other_metrics(judged, evidence)])
 
 
-def _margin(judged: NonInferiority, metric: Metric) -> str:
+def _power(judged: NonInferiority, metric: Metric, evidence: Evidence, examples: str) -> str:
+    """What this test set could have shown; nothing where scores do not vary."""
+    if judged.provable <= 0:
+        return ""
+    needed = (
+        f"for this margin about {judged.examples_needed:,} are needed"
+        if judged.examples_needed is not None
+        else f"more {examples} would not be enough with {len(evidence.seeds)} seeds: more seeds are needed"
+    )
+    provable = f"{metric.shown(judged.provable, fewer=1)} {metric.unit}"
+    return f": with {evidence.examples:,} {examples} only a loss above {provable} can be ruled out; {needed}"
+
+
+def _other_metrics(judged: NonInferiority, evidence: Evidence) -> list[str]:
+    """What the same test says by the metrics that are not judged."""
+    others = [
+        j
+        for j in evidence.non_inferiority
+        if (j.arm, j.baseline) == (judged.arm, judged.baseline) and j.metric != judged.metric
+    ]
+    said = []
+    for holds, words in ((True, "The same holds by {}."), (False, "It is not shown by {}.")):
+        told = [f"{find_metric(j.metric).label} ({p_text(j.p_holm)})" for j in others if j.holds == holds]
+        said += [words.format(listed(told))] if told else []
+    return said
+
+
+def margin_text(judged: NonInferiority, metric: Metric) -> str:
+    """`3 % margin`, or `margin of 2 points`."""
     if judged.keep is not None:
         share = 1 - judged.keep if metric.better == "higher" else 1 / judged.keep - 1
         return f"{100 * share:.3g} % margin"
@@ -87,11 +210,13 @@ def _costs(comparison: Comparison, arm: str, baseline: str) -> str:
     """Parameters, memory and time as shares of the baseline's; what was not measured is left out."""
     rows = {row.arm: row for row in comparison.arms}
     row, full = rows[arm], rows[baseline]
+    found = {c.quantity: c for c in comparison.costs if c.arm == arm and c.baseline == baseline}
+    if not found and full.method != "full":
+        return ""
     parts = []
     if row.parameters and full.parameters:
         share = 100 * row.parameters.trainable / full.parameters.trainable
         parts.append(f"{share:.{1 if share < 10 else 0}f} % of the trainable parameters")
-    found = {c.quantity: c for c in comparison.costs if c.arm == arm and c.baseline == baseline}
     if "train_peak_bytes" in found:
         parts.append(f"{found['train_peak_bytes'].ratio.value:.2f}× the memory of a training step")
     if "train_seconds" in found:
@@ -99,7 +224,7 @@ def _costs(comparison: Comparison, arm: str, baseline: str) -> str:
         parts.append(f"{_times(found['train_seconds'].ratio)} the training time{same}")
     if found and len(parts) > 1:
         parts[-1] += pair_text(next(iter(found.values())).unlike, comparison.unlike, arm, baseline)
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return listed(parts) if parts else ""
 
 
 def _times(ratio: Ratio) -> str:
@@ -117,34 +242,17 @@ def _busy(comparison: Comparison) -> list[str]:
     return [*said, *(f"The ratio of {c.arm} to {c.baseline}: {disturbed_text(c, 'steps')}." for c in disturbed)]
 
 
-def _gain(baseline: str, original: str, metric: Metric, evidence: Evidence) -> list[str]:
-    """What full fine-tuning gained itself, and the others' shares; where it has not, to keep its score is no merit."""
-    gain = next(d for d in evidence.differences if d.metric == metric.name and {d.arm, d.other} == {baseline, original})
-    points = gain.difference if gain.arm == baseline else _turned(gain.difference)
-    if gain.p_holm > SURE:
-        shown = _points(points, metric)
-        return [f"{baseline} is not shown to be better than {original} ({shown}): keeping its score says little."]
-    if (points.value < 0) == (metric.better == "higher"):
-        shown = _points(points, metric)
-        return [f"{baseline} is worse than {original} ({shown}): keeping its score is no merit."]
-    gained = [
-        f"{j.arm} has {_percent(j.gained)}"
-        for j in evidence.non_inferiority
-        if j.metric == metric.name and j.gained is not None
-    ]
-    of_it = f" Of this gain {', '.join(gained)}." if gained else ""
-    if metric.better == "lower":
-        return [f"{baseline} changes {metric.label} by {_points(points, metric)} from {original}'s.{of_it}"]
-    return [f"{baseline} gains {_points(points, metric)} {metric.label} over {original}.{of_it}"]
-
-
-def _compared(d: PairedDifference, metric: Metric) -> str:
+def compared_text(d: PairedDifference, metric: Metric) -> str:
+    """A pair of arms in words: which is better, or that it is not shown and what would have been found."""
     if d.p_holm <= SURE:
-        return f"{d.arm} differs from {d.other} by {_points(d.difference, metric)} {metric.label} (p {_p(d.p_holm)})."
+        better = (d.difference.value > 0) == (metric.better == "higher")
+        one, other = (d.arm, d.other) if better else (d.other, d.arm)
+        points = points_text(d.difference if better else turned(d.difference), metric)
+        return f"{one} is better than {other} in {metric.label}: {points} (two-sided test, {p_text(d.p_holm)})."
     found = f"; a difference of {metric.shown(d.detectable, fewer=1)} {metric.unit} would be found in 80 % of cases"
     return (
-        f"{d.arm} and {d.other} are not shown to differ in {metric.label} ({_points(d.difference, metric)}, "
-        f"p {_p(d.p_holm)}{found if d.detectable > 0 else ''})."
+        f"{d.arm} and {d.other} are not shown to differ in {metric.label}: {points_text(d.difference, metric)} "
+        f"(two-sided test, {p_text(d.p_holm)}{found if d.detectable > 0 else ''})."
     )
 
 
@@ -155,42 +263,17 @@ def _one_score(evidence: Evidence, metric: Metric) -> float | None:
     return ends.pop() if len(ends) == 1 and evidence.examples > 1 else None
 
 
-def _same(group: list[str], original: str | None, examples: str) -> str:
-    others = [arm for arm in group if arm != original]
-    if original in group:
-        return (
-            f"{' and '.join(others)} wrote exactly what {original} wrote on all {examples}: "
-            "what was trained changes nothing."
-        )
-    names = " and ".join(others)
-    return f"{names} wrote the same on all {examples}: there is no difference to judge."
-
-
-def _among(groups: list[list[str]], arm: str, other: str) -> bool:
-    """Whether one of the groups has both arms."""
-    return any(arm in group and other in group for group in groups)
+def _same(group: Sequence[str], trained: set[str], examples: str) -> str | None:
+    """That arms wrote the same; nothing of models none of which was trained."""
+    moved, still = [arm for arm in group if arm in trained], [arm for arm in group if arm not in trained]
+    if not moved:
+        return None
+    if still:
+        return f"{listed(moved)} wrote exactly what {still[0]} wrote on all {examples}: training changed nothing."
+    return f"{listed(moved)} wrote the same on all {examples}: there is no difference to judge."
 
 
 def _scope(evidence: Evidence, examples: str) -> str:
     if len(evidence.seeds) == 1:
-        return "One seed: this speaks of these checkpoints, not of the methods."
-    return f"Over {len(evidence.seeds)} seeds; intervals hold the spread over seeds and over {examples}."
-
-
-def _turned(interval: Interval) -> Interval:
-    return Interval(value=-interval.value, low=-interval.high, high=-interval.low)
-
-
-def _percent(share: Interval) -> str:
-    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
-
-
-def _points(difference: Interval, metric: Metric) -> str:
-    value, low, high = (
-        metric.shown(x, fewer=1, sign=True) for x in (difference.value, difference.low, difference.high)
-    )
-    return f"{value} {metric.unit} [{low}, {high}]"
-
-
-def _p(p: float) -> str:
-    return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
+        return "One seed: this compares these checkpoints, not the methods in general."
+    return f"Over {len(evidence.seeds)} seeds: the intervals include the spread over seeds and over {examples}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuneoff.errors import DataError, WriteError, nearest
-from tuneoff.folder import write_bytes_whole, write_whole
+from tuneoff.folder import write_whole
 from tuneoff.use.rows import Given
 
 KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".txt")
@@ -34,6 +34,6 @@ def write_predictions(path: Path, given: Sequence[Given], predictions: Sequence[
 
     table = pandas.DataFrame(rows)
     if path.suffix.lower() == ".parquet":
-        write_bytes_whole(path, table.to_parquet(index=False))
+        write_whole(path, table.to_parquet(index=False))
     else:
         write_whole(path, table.to_csv(index=False, sep="," if path.suffix.lower() == ".csv" else "\t"))

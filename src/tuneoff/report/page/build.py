@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tuneoff.errors import DamagedFileError
@@ -22,14 +22,14 @@ from tuneoff.report.claims import claims
 from tuneoff.report.comparison import Comparison, compare, compare_runs
 from tuneoff.report.cost_table import COST_COLUMNS, cost_notes, cost_rows
 from tuneoff.report.markdown import code, plain
-from tuneoff.report.page.ran_section import ran_section
+from tuneoff.report.page.evidence_section import evidence_sections
+from tuneoff.report.page.ran_section import ran_sections
 from tuneoff.report.page.section import anchor
 from tuneoff.report.page.sections import sections
 from tuneoff.report.side_by_side import side_by_side
 from tuneoff.report.table import floor_cells, notes, table_cells, table_columns
 from tuneoff.report.verdict import verdict
-from tuneoff.score.evidence import Evidence, PairedDifference
-from tuneoff.score.metrics import Metric, find_metric
+from tuneoff.score.metrics import find_metric
 from tuneoff.version import __version__
 from tuneoff.visible import visible
 
@@ -53,19 +53,33 @@ def write_report_of_runs(folders: Sequence[RunFolder], out: Path) -> None:
     _write(out, folders, comparison, arms)
 
 
+def report_html(folder: RunFolder) -> str:
+    """The page of the run as it stands, without writing it. Raises RunFolderError where it is no run."""
+    comparison, arms = compare(folder)
+    return template("page.html.j2").render(_values([folder], comparison, arms))
+
+
+def template(name: str) -> Template:
+    """A template of this folder, which makes whatever text is put into it inert."""
+    return _environment().get_template(name)
+
+
 def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> None:
     values = _values(folders, comparison, arms)
     for name in ("html", "md"):
-        write_whole(out / f"report.{name}", _environment().get_template(f"page.{name}.j2").render(values))
+        write_whole(out / f"report.{name}", template(f"page.{name}.j2").render(values))
 
 
 def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
     shown = side_by_side(
         {arm.name: arm.predictions[arm.first.seed] for arm in arms if arm.first}, find_metric(comparison.metrics[0])
     )
-    parts = [*sections(arms, comparison), ran_section(comparison.ran)]
-    costs, said, differences = cost_rows(comparison), claims(comparison, arms), _differences(comparison.evidence)
-    style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
+    parts = [*sections(arms, comparison), *evidence_sections(comparison), *ran_sections(comparison.ran)]
+    costs, said = cost_rows(comparison), claims(comparison, arms)
+    colours, look, script = (
+        Markup((HERE / name).read_text(encoding="utf-8")) for name in ("charts.css", "page.css", "page.js")
+    )
+    style = colours + look
     return {
         "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
         "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "
@@ -81,7 +95,6 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
         "cost_rows": costs,
         "cost_notes": cost_notes(comparison),
         "sections": parts,
-        "differences": differences,
         "claims": said,
         "words": comparison.words,
         "shown": shown,
@@ -95,7 +108,6 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
             "The arms",
             *(["What they cost"] if costs else []),
             *(part.title for part in parts),
-            *(["Differences, pair by pair"] if differences else []),
             *(["Common claims, checked on this run"] if said else []),
             *(["Side by side"] if shown else []),
             "Reproduce",
@@ -124,18 +136,6 @@ def _texts(paths: Iterable[Path]) -> str:
         except DamagedFileError as error:
             texts.append(f"# {error}")
     return "\n".join(texts)
-
-
-def _differences(evidence: Evidence | None) -> list[tuple[str, ...]]:
-    if evidence is None:
-        return []
-    return [_difference(d, find_metric(d.metric)) for d in evidence.differences]
-
-
-def _difference(d: PairedDifference, metric: Metric) -> tuple[str, ...]:
-    value, low, high = (metric.shown(x, sign=True) for x in (d.difference.value, d.difference.low, d.difference.high))
-    ends = f"[{low}, {high}]"
-    return f"{d.arm} − {d.other}", metric.label, value, ends, f"{d.p_holm:.4f}", metric.shown(d.detectable)
 
 
 def _sha256(text: str) -> str:

@@ -9,6 +9,7 @@ from tuneoff.records import SplitStatistics
 from tuneoff.report.chart import Table
 from tuneoff.report.page.section import Section
 from tuneoff.report.provenance import ArmRan, Provenance
+from tuneoff.report.run_differences import run_differences
 from tuneoff.units import NONE, bytes_text, count_text
 
 SPLIT_COLUMNS = [
@@ -19,7 +20,24 @@ ARM_COLUMNS = ["arm", "method", "settings", "trainable", "engine", "steps", "exa
 DIGITS = 12  # of a hash
 
 
-def ran_section(ran: Sequence[Provenance]) -> Section:
+def ran_sections(ran: Sequence[Provenance]) -> list[Section]:
+    """What each run ran on; before it, of several runs, what differs between them."""
+    return [*([_unlike_runs(ran)] if len(ran) > 1 else []), _ran(ran)]
+
+
+def _unlike_runs(ran: Sequence[Provenance]) -> Section:
+    names = [one.run for one in ran]
+    rows = [(place, *values) for place, values in run_differences(ran).items()]
+    words = (
+        "Where the runs differ: settings of the recipes as resolved, content of the data, engines, machines, versions."
+        if rows
+        else "The runs have the same recipe, data, engines, machine and versions."
+    )
+    tables = [Table("By run", ["what", *names], rows, open=True, prose=True)] if rows else []
+    return Section("What differs between the runs", words, [], tables)
+
+
+def _ran(ran: Sequence[Provenance]) -> Section:
     """A table of facts, one of the data's splits and one of the arms for each run."""
     tables = []
     for one in ran:
