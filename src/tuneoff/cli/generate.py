@@ -17,6 +17,7 @@ from tuneoff.visible import visible
 if TYPE_CHECKING:
     from tuneoff.data.tokens import Tokenization
     from tuneoff.runner.finished import Finished
+    from tuneoff.use.writer import Writer
 
 
 def generate(
@@ -37,10 +38,8 @@ def generate(
     is jsonl or text. With --out all inputs are checked before the first is written for.
     """
     from tuneoff.folder import RunFolder
-    from tuneoff.model.quiet import quiet
     from tuneoff.runner.finished import Finished
     from tuneoff.use.output import require_writable
-    from tuneoff.use.writer import Writer
 
     if out is not None:
         require_writable(out)
@@ -52,33 +51,40 @@ def generate(
     if out is not None:
         _write_file(given, finished, out)
         return
-    with quiet():
-        writer = Writer(finished)
+    writer = None
     while True:
         batch, bad = _take(given, finished.recipe.evaluation.batch_size, finished.tokenization)
-        for one, written in zip(batch, writer.write([one.asked for one in batch]), strict=True):
-            line = one.line(written.text)
-            typer.echo(visible(line) if sys.stdout.isatty() else line)
-        sys.stdout.flush()
+        if batch:
+            writer = writer or _writer(finished)
+            for one, written in zip(batch, writer.write([one.asked for one in batch]), strict=True):
+                line = one.line(written.text)
+                typer.echo(visible(line) if sys.stdout.isatty() else line)
+            sys.stdout.flush()
         if bad is not None:
             raise bad
         if not batch:
             return
 
 
+def _writer(finished: Finished) -> Writer:
+    """Loads the arm's model, which takes seconds: after the first inputs have been read, and their mistakes told."""
+    from tuneoff.model.quiet import quiet
+    from tuneoff.use.writer import Writer
+
+    with quiet():
+        return Writer(finished)
+
+
 def _write_file(given: Iterator[Given], finished: Finished, out: Path) -> None:
     from tuneoff.cli.progress import telling
-    from tuneoff.model.quiet import quiet
     from tuneoff.use.output import write_predictions
-    from tuneoff.use.writer import Writer
 
     all_given, bad = _take(given, None, finished.tokenization)
     if bad is not None:
         raise bad
     with telling() as tell:
         tell.phase("load model")
-        with quiet():
-            writer = Writer(finished)
+        writer = _writer(finished)
         tell.phase("generate")
         written = writer.write([one.asked for one in all_given], tell.progress)
     write_predictions(out, all_given, [one.text for one in written])
