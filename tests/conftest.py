@@ -98,6 +98,7 @@ LONG = (
     "cli/test_interrupted", "use/test_export", "test_notebook", "runner/test_damaged_runs", "runner/test_kills",
     "planner/test_planner", "runner/test_rehearsal", "use/serve/test_api", "cli/test_run", "test_api", "cli/test_plan",
     "runner/test_child", "train/test_processes", "train/test_loop", "train/test_checks", "train/test_split",
+    "cli/test_init",
 )  # fmt: skip
 
 

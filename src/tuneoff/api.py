@@ -121,15 +121,14 @@ def examples(
     """
     import pandas
 
-    from tuneoff.data.sources import open_source
-    from tuneoff.data.splits import read_split
+    from tuneoff.data.splits import open_splits, read_split
     from tuneoff.errors import DataError, nearest
 
     loaded = _loaded(recipe, set).recipe
     names = {key: name for key, name in loaded.data.splits.model_dump().items() if name is not None}
     if split not in names:
         raise DataError(f"the recipe's data have no split {split!r}; {nearest(split, names)}")
-    found = read_split(loaded, open_source(loaded.data), split, names[split]).examples
+    found = read_split(loaded, open_splits(loaded), split, names[split]).examples
     return pandas.DataFrame(
         [{"id": e.id, "input": e.input, "prompt": e.prompt, "references": list(e.references)} for e in found]
     )

@@ -29,7 +29,7 @@ def test_the_commands_and_flags_are_these() -> None:
         "report": {"runs", "--out", "--export"}, "watch": {"run", "--port"},
         "score": {"run", "--metric", "--json"}, "fetch": {"name"},
         "diagnose": {"run", "--json"},
-        "generate": {"run", "file", "--arm", "--seed"},
+        "generate": {"run", "file", "--arm", "--seed", "--out"}, "init": {"data", "--out", "--model"},
         "serve": {"run", "--arm", "--port"}, "data": {"recipe", "--split", "--n", "--set"},
         "export": {"run", "--arm", "--to", "--format", "--seed", "--push"},
         "plan": {"recipe", "--set", "--device", "--sweep", "--calibrate", "--json"},

@@ -142,7 +142,7 @@ def test_such_an_architecture_is_refused_before_the_data_are_read_only_where_an_
     def unread(*_: Any) -> None:
         raise _UnreadError
 
-    monkeypatch.setattr("tuneoff.data.inputs.open_source", unread)
+    monkeypatch.setattr("tuneoff.data.inputs.open_splits", unread)
     values = recipe_values(data_folder)
     values["model"]["config"] = {
         "model_type": "prophetnet", "hidden_size": 16, "num_encoder_layers": 1, "num_decoder_layers": 1,

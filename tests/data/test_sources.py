@@ -41,6 +41,8 @@ def test_files_by_split_under_the_recipe_s_own_names(tmp_path: Path) -> None:
     [
         ("/no/such/folder", "no such folder"),
         ("./no-such", "no such folder"),
+        ("no-such.csv", "no such file: no-such.csv"),
+        ("no-such.jsonl.gz", "no such file: no-such.jsonl.gz"),
         ("builtin:everydya", "nothing called 'builtin:everydya' ships"),
         ({"train": "/no/a.jsonl", "test": "/no/b.jsonl"}, "no such file: /no/a.jsonl"),
     ],

@@ -13,6 +13,7 @@ from tuneoff.cli.diagnose import diagnose
 from tuneoff.cli.export import export
 from tuneoff.cli.fetch import fetch
 from tuneoff.cli.generate import generate
+from tuneoff.cli.init import init
 from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
 from tuneoff.cli.report import report
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(init)
 app.command()(run)
 app.command()(watch)
 app.command()(plan)

@@ -27,9 +27,8 @@ from tuneoff.data.pretrained import Pins, original_commit, original_place, read_
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.quality import check_overlap, data_warnings
 from tuneoff.data.rendering import Rendering, rendering_of
-from tuneoff.data.sources import open_source
 from tuneoff.data.specials import check_prompt, special_token_warnings
-from tuneoff.data.splits import Split, read_splits
+from tuneoff.data.splits import Split, open_splits, read_splits
 from tuneoff.data.tokens import Tokenization
 from tuneoff.errors import DataError, ModelError, Problem, RecipeError
 from tuneoff.model.base import ModelClass, fit_config, model_class
@@ -86,7 +85,7 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     kind = model_class(config)
     _refuse(_check_arms(recipe, config))
     tell.phase("read data")
-    source = open_source(recipe.data.model_copy(update={"revision": pins.data or recipe.data.revision}))
+    source = open_splits(recipe, pins.data)
     splits = read_splits(recipe, source)
     _refuse(check_overlap(splits, recipe.evaluation.split, recipe.data.allow_overlap))
     tell.phase("tokenise")
@@ -107,7 +106,9 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
         longest = Tokenization.of(recipe, tokenizer, kind, chat).longest_target(splits[recipe.evaluation.split])
         extent = extent.with_references(longest, kind)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
-    warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
+    warnings = source.notices + _warnings(
+        splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics)
+    )
     plain = Prompt(recipe.prompt) if chat is None and recipe.prompt is not None else None
     warnings += original.gguf.warnings if original is not None and original.gguf is not None else []
     warnings += special_token_warnings(tokenizer, plain, splits)

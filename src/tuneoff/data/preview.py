@@ -8,8 +8,7 @@ from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.data.inputs import Inputs, askable
-from tuneoff.data.sources import open_source
-from tuneoff.data.splits import Split, read_split
+from tuneoff.data.splits import Split, open_splits, read_split
 from tuneoff.data.tokens import IGNORED, Tokenization, count_targets, load_tokens
 from tuneoff.errors import DataError, nearest
 from tuneoff.recipe.schema import Recipe
@@ -78,7 +77,7 @@ def preview(recipe: Recipe, inputs: Inputs, split: Split, count: int) -> SplitPr
     name = getattr(recipe.data.splits, split)
     rows = load_tokens(inputs.tokens[split])
     tokenization = Tokenization.of(recipe, inputs.tokenizer, inputs.model_class, inputs.chat)
-    found = askable(recipe, read_split(recipe, open_source(recipe.data), split, name), tokenization.rendering).examples
+    found = askable(recipe, read_split(recipe, open_splits(recipe), split, name), tokenization.rendering).examples
     trained = "labels" in rows.column_names
     counts = [count_targets(labels) for labels in rows["labels"]] if len(rows) < len(found) else [1] * len(rows)
     ends = list(accumulate(counts))

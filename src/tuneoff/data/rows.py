@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import sys
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
+from tuneoff.data.compression import DAMAGED, OPENERS, inner_suffix, open_bytes
+from tuneoff.data.formats import (
+    AS_FOUND,
+    DELIMITERS,
+    EXCEL_MARK,
+    UTF8,
+    Format,
+    GivenFormat,
+    delimiter_name,
+    find_format,
+)
 from tuneoff.errors import DataError, first_line
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -34,48 +43,47 @@ class Row:
     again: bool = False
 
 
-def read_rows(path: Path, *, quoted_tsv: bool = False) -> Iterator[Row]:
-    """The rows of one file (jsonl, json, csv, tsv or parquet; text files also as .gz).
+def read_rows(path: Path, given: GivenFormat = AS_FOUND) -> Iterator[Row]:
+    """The rows of one file (jsonl, json, csv, tsv or parquet), which may be compressed.
 
-    A line of a tsv file is a row, whose fields are what stands between its tabs; a quotation mark is a character like
-    any other, unless `quoted_tsv`. In csv files, and then in tsv files, a field between quotation marks may hold
-    delimiters and ends of lines (RFC 4180).
+    Encoding and delimiter are those `given`, or what the file seems to have (`formats.find_format`). A line of a table
+    with tabs in a .tsv file is a row, whose fields are what stands between its tabs; a quotation mark is a character
+    like any other, unless `given.quoted_tsv`. In all other tables a field between quotation marks may hold delimiters
+    and ends of lines (RFC 4180).
 
     A row that cannot be read is yielded as `unreadable`; a file that cannot be read, or that has two columns of one
     name, raises DataError.
     """
-    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    kind = inner_suffix(path)
     if kind not in SUFFIXES:
         raise DataError(
             f"{path}: no reader for {kind or 'a file without suffix'!r}; the choices are {', '.join(SUFFIXES)}"
         )
+    if kind == ".parquet":
+        yield from _parquet(path)
+        return
+    form = find_format(path, given)
     try:
-        if kind == ".parquet":
-            yield from _parquet(path)
-            return
-        with _open(path) as file:
-            _require_utf8(file, path.name)
-            if kind == ".jsonl":
-                yield from read_jsonl(file, path.name)
-            elif kind == ".json":
-                yield from _json(file, path.name)
+        with open_bytes(path) as file:
+            if form.delimiter is not None:
+                yield from _separated(file, path.name, form)
+            elif kind == ".jsonl":
+                yield from read_jsonl(utf8_lines(file, form.encoding), path.name)
             else:
-                quoted = kind == ".csv" or quoted_tsv
-                yield from _separated(file, path.name, "\t" if kind == ".tsv" else ",", quoted)
-    except (OSError, EOFError) as error:
+                yield from _json(b"".join(utf8_lines(file, form.encoding)), path.name)
+    except UnicodeError as error:
+        raise DataError(f"{path} is not {form.encoding}: {error}") from None
+    except DAMAGED as error:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-def _require_utf8(file: IO[bytes], name: str) -> None:
-    """Raise DataError for a file that begins as UTF-16 does."""
-    mark = file.read(2)
-    file.seek(0)
-    if mark in (BOM_UTF16_LE, BOM_UTF16_BE):
-        raise DataError(f"{name} is UTF-16: save it as UTF-8")
+def utf8_lines(file: IO[bytes], encoding: str) -> Iterator[bytes]:
+    """The lines of a file in UTF-8, whatever its encoding. Raises UnicodeError for another than its own."""
+    if encoding == UTF8:
+        yield from file
+        return
+    for line in io.TextIOWrapper(file, encoding=encoding, newline="\n"):
+        yield line.encode("utf-8", "surrogatepass")
 
 
 def read_jsonl(file: Iterable[bytes], name: str) -> Iterator[Row]:
@@ -94,9 +102,11 @@ def read_jsonl(file: Iterable[bytes], name: str) -> Iterator[Row]:
             yield _object(value, where)
 
 
-def _json(file: IO[bytes], name: str) -> Iterator[Row]:
+def _json(content: bytes, name: str) -> Iterator[Row]:
+    if not content.strip():
+        raise DataError(f"{name} is empty")
     try:
-        values = _parsed(file.read().decode("utf-8-sig"))
+        values = _parsed(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not JSON ({error}). For one object a line, name it .jsonl") from None
     if isinstance(values, dict) and isinstance(values.get("data"), list):
@@ -131,54 +141,59 @@ def _object(value: Any, where: str) -> Row:
     return Row(value, where)
 
 
-def _separated(file: IO[bytes], name: str, delimiter: str, quoted: bool) -> Iterator[Row]:
+def _separated(file: IO[bytes], name: str, form: Format) -> Iterator[Row]:
+    assert form.delimiter is not None
     csv.field_size_limit(sys.maxsize)
-    # Bytes that are no UTF-8 become surrogates, so that the row they stand in can be named.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    # Bytes that are no text in this encoding become surrogates, so that the row they stand in can be named.
+    text = io.TextIOWrapper(file, encoding=form.encoding, errors="surrogateescape", newline="")
     head = text.readline()
-    _require_delimiter(head, name, delimiter)
+    before = 0
+    while EXCEL_MARK.match(head) or (head and not head.strip()):
+        head, before = text.readline(), before + 1
+    if not head:
+        raise DataError(f"{name} is empty: its first line names the columns")
+    _require_delimiter(head, name, form.delimiter)
     lines = chain([head], text)
-    if quoted:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    if form.quoted:
+        reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
     else:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        reader = csv.reader(lines, delimiter=form.delimiter, quoting=csv.QUOTE_NONE, strict=True)
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise DataError(f"{name}:1: not CSV ({error})") from None
+        raise DataError(f"{name}:{1 + before}: not CSV ({error})") from None
     twice = _repeated(header)
     if twice is not None:
         raise DataError(f"{name}: the header has the column {twice!r} twice")
     while True:
-        begun = reader.line_num + 1
+        begun = reader.line_num + before + 1
         try:
             values = next(reader, None)
         except csv.Error as error:
             if "unexpected end of data" in str(error):
                 raise DataError(f"{name}:{begun}: a quotation mark that begins there is never closed") from None
-            yield Row({}, f"{name}:{reader.line_num}", f"is not CSV ({error})")
+            yield Row({}, f"{name}:{reader.line_num + before}", f"is not CSV ({error})")
             continue
         if values is None:
             return
         if values:
-            yield _fields(values, header, f"{name}:{reader.line_num}", 1 + sum(value.count("\n") for value in values))
+            taken = 1 + sum(value.count("\n") for value in values)
+            yield _fields(values, header, f"{name}:{reader.line_num + before}", taken, form.encoding)
 
 
 def _require_delimiter(head: str, name: str, delimiter: str) -> None:
-    """Raise DataError where a header has another separator than its file's name says."""
-    other = next((mark for mark in (";", "\t", ",") if mark in head), None)
+    """Raise DataError where a header has another delimiter than the recipe says."""
+    other = next((mark for mark in DELIMITERS if mark in head), None)
     if delimiter not in head and other is not None:
-        called, found = ("a tab" if mark == "\t" else repr(mark) for mark in (delimiter, other))
-        raise DataError(
-            f"{name}: its header has {found} where {called} belongs: save it with {called} between the columns"
-        )
+        called, found = delimiter_name(delimiter), delimiter_name(other)
+        raise DataError(f"{name}: its header has {found} between the columns, and data.delimiter is {called}")
 
 
-def _fields(values: list[str], header: list[str], where: str, lines: int) -> Row:
+def _fields(values: list[str], header: list[str], where: str, lines: int, encoding: str) -> Row:
     if len(values) > len(header):
         return Row({}, where, f"has more fields than the header's {len(header)}")
     if any("\udc80" <= character <= "\udcff" for value in values for character in value):
-        return Row({}, where, "is not UTF-8")
+        return Row({}, where, f"is not {'UTF-8' if encoding == UTF8 else encoding}")
     return Row(dict(zip_longest(header, values)), where, lines=lines)
 
 
@@ -188,7 +203,9 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     number = 0
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        with open_bytes(path) as opened:
+            content = pyarrow.BufferReader(opened.read()) if path.suffix.lower() in OPENERS else path
+        file = pyarrow.parquet.ParquetFile(content)
         twice = _repeated(file.schema_arrow.names)
         if twice is not None:
             raise DataError(f"{path}: the column {twice!r} is there twice")
@@ -198,3 +215,5 @@ def _parquet(path: Path) -> Iterator[Row]:
                 number += 1
     except pyarrow.ArrowException as error:
         raise DataError(f"{path}: not parquet ({first_line(error)})") from None
+    except DAMAGED as error:
+        raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None

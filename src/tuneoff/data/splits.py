@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from tuneoff.data.conversations import MESSAGES, TARGET, as_rows
+from tuneoff.data.conversations import MESSAGES, TARGET, Layout, as_rows, as_turns, find_layout, question_of
 from tuneoff.data.examples import Examples, read_examples
+from tuneoff.data.parting import Parting
 from tuneoff.data.prompt import Prompt
-from tuneoff.data.sources import Source
-from tuneoff.errors import DataError, Problem, RecipeError
+from tuneoff.data.rows import Row
+from tuneoff.data.sources import Source, open_source
+from tuneoff.errors import DataError, Problem, RecipeError, nearest
 from tuneoff.recipe.data import Splits
 from tuneoff.recipe.schema import Recipe, TokenizerSpec
 
 Split = Literal["train", "validation", "test"]
+
+
+def open_splits(recipe: Recipe, revision: str | None = None) -> Source:
+    """The source of a recipe's data, with the parts that `data.split` takes out of its training split.
+
+    A data set of the hub is read at `revision` where it is given. Raises DataError.
+    """
+    data = recipe.data.model_copy(update={"revision": revision or recipe.data.revision})
+    source = open_source(data)
+    if data.split is None:
+        return source
+    names = {str(getattr(data.splits, part)): share for part, share in data.split.parts.items()}
+    asked = _asked_of_conversations(recipe) if data.has_conversations else _asked_of_texts(recipe)
+    return replace(source, parting=Parting(data.splits.train, names, data.split_seed, asked))
+
+
+def _asked_of_texts(recipe: Recipe) -> Callable[[Row], str | None]:
+    """A row → its texts in the prompt."""
+    assert recipe.prompt is not None and recipe.data.input is not None
+    columns = dict.fromkeys([recipe.data.input, *Prompt(recipe.prompt).columns])
+
+    def asked(row: Row) -> str | None:
+        if row.unreadable is not None:
+            return None
+        if recipe.data.input not in row.columns:
+            raise DataError(
+                f"the data has no column {recipe.data.input!r}; {nearest(str(recipe.data.input), row.columns)}"
+            )
+        texts = [row.columns.get(name) or "" for name in columns]
+        return "\0".join(texts) if all(isinstance(text, str) for text in texts) and texts[0].strip() else None
+
+    return asked
+
+
+def _asked_of_conversations(recipe: Recipe) -> Callable[[Row], str | None]:
+    """A row → what its last turn of the user asks with all before it; where every answer is learnt, its first."""
+    layout: Layout | None = None
+
+    def asked(row: Row) -> str | None:
+        nonlocal layout
+        if row.unreadable is not None:
+            return None
+        layout = layout or find_layout(row.columns, recipe.data.messages)
+        try:
+            question = question_of(row.columns, layout)
+        except ValueError:
+            return None
+        if recipe.data.train_on == "last":
+            return question
+        return next(turn.content for turn in as_turns(question) if turn.role == "user")
+
+    return asked
 
 
 def read_split(recipe: Recipe, source: Source, split: Split, name: str) -> Examples:
