@@ -333,8 +333,8 @@ class Results:
 
 def _loaded(recipe: RecipeLike, set: Sequence[str]) -> LoadedRecipe:
     from tuneoff.recipe import load_recipe
-    from tuneoff.recipe.load import make_recipe
+    from tuneoff.recipe.load import make_recipe, placed
 
     if isinstance(recipe, Mapping):
-        return make_recipe(copy.deepcopy(dict(recipe)), set)
+        return placed(make_recipe(copy.deepcopy(dict(recipe)), set), Path.cwd())
     return load_recipe(str(recipe), set)

@@ -61,7 +61,7 @@ def test_a_mistake_is_one_line_and_status_2(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith(f"tuneoff: {tmp_path} is not the folder of a run")
+    assert capsys.readouterr().err.startswith(f"tuneoff: {tmp_path} holds no run")
 
 
 def in_locale(settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -80,7 +80,7 @@ def test_paths_and_what_machines_read_are_utf8_in_every_locale(settings: dict[st
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout.decode())["run"] == str(folder)
     gone = in_locale(settings, "show", str(tmp_path / "nö"))
-    assert gone.stderr.decode().startswith(f"tuneoff: {tmp_path}/nö is not the folder of a run")
+    assert gone.stderr.decode().startswith(f"tuneoff: {tmp_path}/nö holds no run")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a file name that is no text in UTF-8")

@@ -99,7 +99,7 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+    with pytest.raises(RunFolderError, match="holds no run"):
         write_report(RunFolder(tmp_path))
 
 

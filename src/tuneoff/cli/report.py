@@ -11,7 +11,7 @@ import typer
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="Where the report of several runs goes.", show_default="this folder")
+        Path | None, typer.Option(help="Where the report of several runs goes.", show_default="report")
     ] = None,
 ) -> None:
     """Write report.html and report.md. Into the folder of one run, or of several together into --out."""
@@ -26,6 +26,6 @@ def report(
         except WriteError as error:
             raise WriteError(f"{error}. `tuneoff report {out} --out FOLDER` writes it elsewhere.") from None
     else:
-        out = out or Path()
+        out = out or Path("report")
         write_report_of_runs([RunFolder(run) for run in runs], out)
     typer.echo(out / "report.html")

@@ -103,11 +103,13 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     splits = {split: askable(recipe, found, rendering_of(recipe, tokenizer, chat)) for split, found in splits.items()}
     tokens, statistics = _tokenise(recipe, kind, tokenizer, chat, splits, tell)
     extent = _extent(recipe, tokens)
-    if not all(metric.by_text for metric in find_metrics(recipe.evaluation.metrics)):
+    if not all(metric.by_text for metric in find_metrics(recipe.evaluation.metrics, recipe.evaluation.modules)):
         longest = Tokenization.of(recipe, tokenizer, kind, chat).longest_target(splits[recipe.evaluation.split])
         extent = extent.with_references(longest, kind)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
-    warnings = _warnings(splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics))
+    warnings = _warnings(
+        splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics, recipe.evaluation.modules)
+    )
     plain = Prompt(recipe.prompt) if chat is None and recipe.prompt is not None else None
     warnings += original.gguf.warnings if original is not None and original.gguf is not None else []
     warnings += special_token_warnings(tokenizer, plain, splits)

@@ -82,10 +82,11 @@ class Run:
     def carry_out(self) -> bool:
         """Run or resume; True where every trial of these arms is done.
 
-        Raises RunBusyError, RecipeChangedError, InterruptedRunError, PrepareFailedError and the mistakes that preparing
-        finds (an arm that does not fit among them, or a disk without room, unless `force`). A mistake that only a trial
-        meets is its failure.
+        Raises RunFolderError where the folder holds files of others, RunBusyError, RecipeChangedError,
+        InterruptedRunError, PrepareFailedError and the mistakes that preparing finds (an arm that does not fit among
+        them, or a disk without room, unless `force`). A mistake that only a trial meets is its failure.
         """
+        self._folder.require_own_or_empty()
         with self._folder.lock(), self._signals():
             claim(self._folder, self._recipe)
             todo = [trial for trial in self._trials if self._finished(trial) is None]

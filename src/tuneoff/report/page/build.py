@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tuneoff.errors import DamagedFileError
+from tuneoff.errors import DamagedFileError, RunFolderError
 from tuneoff.folder import RunFolder, write_whole
 from tuneoff.recipe import recipe_of
 from tuneoff.records import read_text
@@ -48,9 +48,27 @@ def write_report(folder: RunFolder) -> Comparison:
 
 
 def write_report_of_runs(folders: Sequence[RunFolder], out: Path) -> None:
-    """Both files into `out`, for the arms of several runs together. Raises RunFolderError as `compare_runs` does."""
+    """Both files into `out`, for the arms of several runs together.
+
+    Raises RunFolderError as `compare_runs` does, and where `out` holds files that are neither a run's nor a report's.
+    """
+    _require_room(out)
     comparison, arms = compare_runs(folders)
     _write(out, folders, comparison, arms)
+
+
+def _require_room(out: Path) -> None:
+    if not out.exists() or RunFolder(out).is_run:
+        return
+    if not out.is_dir():
+        raise RunFolderError(f"{out} is a file: choose another folder with --out")
+    names = [path.name for path in sorted(out.iterdir()) if not path.name.startswith(".")]
+    page = out / "report.html"
+    ours = page.is_file() and "tuneoff" in page.read_text(encoding="utf-8", errors="replace")
+    strangers = [name for name in names if not (ours and name in ("report.html", "report.md"))]
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+        raise RunFolderError(f"{out} holds other files ({shown}). Choose a new or an empty folder with --out.")
 
 
 def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> None:

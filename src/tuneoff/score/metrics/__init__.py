@@ -39,20 +39,23 @@ def shipped_metrics() -> dict[str, Metric]:
     return {metric.name: metric for module in modules for metric in getattr(module, "METRICS", ())}
 
 
-def find_metric(name: str) -> Metric:
-    """The metric of that name, or the user's own `module:function`. Raises MetricError."""
+def find_metric(name: str, modules: str | None = None) -> Metric:
+    """The metric of that name, or the user's own `module:function`, a module in the folder `modules`.
+
+    Raises MetricError.
+    """
     found = shipped_metrics().get(name)
     if found is not None:
         return found
     if _OWN.fullmatch(name):
-        return own_metric(name)
+        return own_metric(name, modules)
     hint = f"{nearest(name, shipped_metrics())} A function of your own is named as module:function"
     raise MetricError(f"there is no metric {name!r}; {hint}")
 
 
-def find_metrics(names: Iterable[str]) -> list[Metric]:
+def find_metrics(names: Iterable[str], modules: str | None = None) -> list[Metric]:
     """Those of several names, in their order. Raises MetricError."""
-    return [find_metric(name) for name in names]
+    return [find_metric(name, modules) for name in names]
 
 
 def metric_of_texts(metrics: Sequence[Metric]) -> Metric:

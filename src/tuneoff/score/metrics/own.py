@@ -16,17 +16,18 @@ from tuneoff.errors import MetricError, first_line
 from tuneoff.score.metrics.base import Metric, Scorer
 
 
-def own_metric(name: str) -> Metric:
+def own_metric(name: str, modules: str | None) -> Metric:
     """The metric of `module:function`: called with a text and one reference, it returns a figure in 0…1.
 
-    The module is looked for in the working folder, too. Nothing of it is loaded before the metric is prepared.
+    The module is looked for in the folder `modules`, too (in the working directory, if it is None). Nothing of it is
+    loaded before the metric is prepared.
     """
     _, _, function = name.partition(":")
-    return Metric(name, function, function[:10], f"{function} × 100", "best", lambda _: _prepare(name))
+    return Metric(name, function, function[:10], f"{function} × 100", "best", lambda _: _prepare(name, modules))
 
 
-def _prepare(name: str) -> Scorer:
-    function = _load(name)
+def _prepare(name: str, modules: str | None) -> Scorer:
+    function = _load(name, modules)
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):  # written in C, say
@@ -39,9 +40,9 @@ def _prepare(name: str) -> Scorer:
     return Scorer(score, signature={name.replace(":", "."): digest})
 
 
-def _load(name: str) -> Callable[[str, str], Any]:
+def _load(name: str, modules: str | None) -> Callable[[str, str], Any]:
     module, _, function = name.partition(":")
-    here = str(Path.cwd())
+    here = modules or str(Path.cwd())
     added = here not in sys.path and os.pathsep not in here
     if added:
         sys.path.append(here)
