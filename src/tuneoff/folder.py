@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,13 @@ from tuneoff.errors import RunBusyError, RunFolderError, WriteError, nearest
 RECIPE_MARK = "# The recipe of this run, with every default filled in and local paths absolute.\n"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader, or a crash, sees the old file or the new one. Raises WriteError."""
-    # A path that is no text in this process's encoding is written as the bytes that it is, if these are text in UTF-8.
-    content = text.encode("utf-8", errors="surrogateescape")
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one. Raises WriteError."""
     try:
-        content.decode("utf-8")
+        if isinstance(content, str):
+            # A path that is no text in this process's encoding is written as the bytes that it is, if these are UTF-8.
+            content = content.encode("utf-8", errors="surrogateescape")
+            content.decode("utf-8")
         _write_whole(path, content)
     except UnicodeDecodeError as error:
         raise WriteError(f"{path} cannot be written: it would hold {error.object[error.start]:#x}, no UTF-8") from None
@@ -103,6 +104,17 @@ def has_mark(recipe: Path) -> bool:
             return file.read(len(RECIPE_MARK)) == RECIPE_MARK.encode()
     except OSError:
         return False
+
+
+def require_no_strangers(folder: Path, is_own: Callable[[str], bool]) -> None:
+    """Raise RunFolderError where `folder` holds files by other names than `is_own` knows. Hidden ones do not count."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file: choose another folder with --out")
+    names = [path.name for path in _inside(folder) if not path.name.startswith(".")]
+    strangers = [name for name in names if not is_own(name)]
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+        raise RunFolderError(f"{folder} holds other files ({shown}). Choose a new or an empty folder with --out.")
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -229,6 +241,11 @@ class RunFolder:
         return self.path / "plan.json"
 
     @property
+    def progress(self) -> Path:
+        """How far the run is, for those who watch it."""
+        return self.path / "progress.json"
+
+    @property
     def base(self) -> Path:
         """The original model with its tokenizer, where the recipe builds one of random weights."""
         return self.path / "base"
@@ -281,22 +298,11 @@ class RunFolder:
 
     def require_own_or_empty(self) -> None:
         """Raise RunFolderError where the folder holds files that are no run's, beside which none is to be written."""
-        if self.resolved.is_file() or not self.path.exists():
+        if self.resolved.is_file():
             return
-        if not self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a file: choose another folder with --out")
         left = {self.recipe.name, self.prepare_log.name, self.plan.name, self.base.name, "trials"}
         own = self.prepare_log.is_file() or has_mark(self.recipe)
-        strangers = [
-            path.name
-            for path in _inside(self.path)
-            if not path.name.startswith(".") and not (own and path.name in left)
-        ]
-        if strangers:
-            shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
-            raise RunFolderError(
-                f"{self.path} holds other files ({shown}) and no run. Choose a new or an empty folder with --out."
-            )
+        require_no_strangers(self.path, lambda name: own and name in left)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -26,7 +26,8 @@ def test_the_commands_and_flags_are_these() -> None:
     flags = {name: {o for p in c.params for o in p.opts} for name, c in commands().items()}
     assert flags == {
         "run": {"recipe", "--out", "--set", "--arm", "--force", "--json"}, "show": {"run", "--json"}, "recipes": set(),
-        "report": {"runs", "--out"}, "score": {"run", "--metric", "--json"}, "fetch": {"name"},
+        "report": {"runs", "--out", "--export"}, "watch": {"run", "--port"},
+        "score": {"run", "--metric", "--json"}, "fetch": {"name"},
         "diagnose": {"run", "--json"},
         "generate": {"run", "file", "--arm", "--seed"},
         "serve": {"run", "--arm", "--port"}, "data": {"recipe", "--split", "--n", "--set"},

@@ -32,7 +32,7 @@ class Machine:
         self.now, self.busy, self.own = 100.0, 0.0, 0.0
         times = type(psutil.cpu_times())
         rest = dict.fromkeys(times._fields, 0.0)
-        monkeypatch.setattr(module, "_own_cpus", lambda: [0, 1])
+        monkeypatch.setattr(module, "own_cpus", lambda: [0, 1])
         monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(module.time, "process_time", lambda: self.own)
         monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [times(**{**rest, "user": self.busy / 2})] * 2)

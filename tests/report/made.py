@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import recipe_values
 from tuneoff.folder import RunFolder, write_json, write_lines
@@ -56,11 +57,13 @@ def made_run(
         learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()}, warnings=[],
     ).write(folder.resolved)  # fmt: skip
     for arm in LEVELS:
-        _trial(folder, arm, dialogues, extra or [], failed=arm == failed)
+        _trial(folder, arm, recipe.arms[arm].settings, dialogues, extra or [], failed=arm == failed)
     return folder
 
 
-def _trial(folder: RunFolder, arm: str, dialogues: int, extra: list[str], failed: bool) -> None:
+def _trial(
+    folder: RunFolder, arm: str, settings: dict[str, Any], dialogues: int, extra: list[str], failed: bool
+) -> None:
     own = folder.trial(arm, 0)
     method = {"original": "none"}.get(arm, arm)
     if failed:
@@ -81,7 +84,7 @@ def _trial(folder: RunFolder, arm: str, dialogues: int, extra: list[str], failed
         seed=0,
         status="done",
         method=method,
-        settings={},
+        settings=settings,
         parameters=Parameters(trainable=PARAMETERS[arm], total=251_116_800),
         seconds={"load": 2.0, "tokenise": 0.1, "train": 100.0 if trains else 0.0, "evaluate": 10.0, "save": 0.5},
         memory=Memory(train=memory if trains else None, evaluate=memory),

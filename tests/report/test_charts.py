@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from tuneoff.records import Interval
+from tuneoff.report.chart import Table
 from tuneoff.report.charts import Cost, against_cost
 from tuneoff.report.side_by_side import marked
 from tuneoff.report.svg import Axis, Drawing, around
@@ -50,7 +51,7 @@ def test_names_of_neighbours_do_not_meet(costs: list[float], sides: str) -> None
     drawn = against_cost(
         [Cost(f"arm {n}", n, cost, score) for n, cost in enumerate(costs)], find_metric("rouge1"), "memory", str, 1.0
     )
-    assert "".join(re.findall(r'text-anchor="(\w)\w*">arm \d</text>', drawn)) == sides
+    assert "".join(re.findall(r'text-anchor="(\w)\w*">arm \d</text>', drawn.drawing)) == sides
 
 
 def test_an_axis_of_one_value_has_room() -> None:
@@ -75,3 +76,23 @@ def test_shared_words_are_marked_in_runs() -> None:
 @given(st.text(), st.text())
 def test_marks_change_nothing_but_marks(text: str, reference: str) -> None:
     assert str(marked(text, [reference])).replace("<mark>", "").replace("</mark>", "") == str(escape(text))
+
+
+def test_a_chart_tells_its_figures_and_has_them_as_a_table() -> None:
+    points = [
+        Cost("full", 0, 300.0, Interval(value=0.4, low=0.35, high=0.45)),
+        Cost("lora", 1, 100.0, Interval(value=0.39, low=0.34, high=0.44)),
+    ]
+    chart = against_cost(points, find_metric("rouge1"), "training time", "{:.0f} s".format, 1.0)
+    assert chart.table.rows == [
+        ("full", "300 s", "40.00", "[35.00, 45.00]"), ("lora", "100 s", "39.00", "[34.00, 44.00]"),
+    ]  # fmt: skip
+    assert (
+        'aria-label="ROUGE-1 against training time. full: training time 300 s, ROUGE-1 40.00, 95 % interval '
+        '[35.00, 45.00]; lora: training time 100 s, ROUGE-1 39.00, 95 % interval [34.00, 44.00]"'
+    ) in chart.drawing
+
+
+def test_of_a_long_table_the_first_rows_are_told() -> None:
+    table = Table("t", ["arm", "x"], [(f"a{n}", str(n)) for n in range(14)])
+    assert table.told.endswith("a11: x 11; and 2 more rows in the table")

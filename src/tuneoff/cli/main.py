@@ -20,6 +20,7 @@ from tuneoff.cli.run import run
 from tuneoff.cli.score import score
 from tuneoff.cli.serve import serve
 from tuneoff.cli.show import show
+from tuneoff.cli.watch import watch
 from tuneoff.errors import TuneoffError, disk_trouble
 from tuneoff.version import __version__
 from tuneoff.visible import visible
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
+app.command()(watch)
 app.command()(plan)
 app.command()(data)
 app.command()(show)

@@ -6,14 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich import progress as bars
+from rich.console import Console, Group
+from rich.live import Live
 from rich.status import Status
+from rich.text import Text
 
 from tuneoff.cli.terminal import Terminal
 from tuneoff.folder import RunFolder
 from tuneoff.recipe import Trial
-from tuneoff.records import Plan, Resolved, SplitStatistics, TrialResult, Tuning
+from tuneoff.records import Plan, Progress, Resolved, SplitStatistics, TrialResult, Tuning
 from tuneoff.report.plan import planned_lines
 from tuneoff.report.tuning import tuning_text
 from tuneoff.runner.events import Event
@@ -65,7 +67,7 @@ class Phases:
 
 
 class Lines:
-    """A line when a phase begins, one every few seconds while it lasts, one at the end."""
+    """A line when a phase begins, one every few seconds while it lasts, one at the end of a trial."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -79,14 +81,15 @@ class Lines:
     def begins(self, trial: Trial | None, rate: float | None = None) -> None:
         self._label = _label(trial, rate)
 
-    def tells(self, event: Event) -> None:
+    def tells(self, event: Event, progress: Progress) -> None:
         if event.kind == "phase":
             self._phase = event.text
             self._spoke = time.monotonic()
-            self.say(f"[{self._label}] {event.text}")
+            self.say(f"[{self._label}] {event.text}{_of_trials(progress)}")
         elif event.kind == "progress" and time.monotonic() - self._spoke >= PLAIN_INTERVAL:
             self._spoke = time.monotonic()
-            self.say(f"[{self._label}] {self._phase} {event.done}/{event.total}{_loss(event)}")
+            told = "  ".join([f"{event.done}/{event.total}", *progress_details(progress)])
+            self.say(f"[{self._label}] {self._phase} {told}")
 
     def resolved(self, resolved: Resolved) -> None:
         for line in _summary(resolved):
@@ -110,21 +113,21 @@ class Lines:
 
 
 class Bars:
-    """A bar for the phase at work, and a line for each trial that has ended."""
+    """A bar for the phase at work with a line of details below, and a line for each trial that has ended."""
 
     def __init__(self, console: Console) -> None:
-        self.live = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<12}", markup=False),
-            TextColumn("{task.fields[phase]:<9}", style="dim", markup=False),
-            BarColumn(bar_width=18),
-            TextColumn("{task.fields[state]:>18}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-            console=console,
+        self._bars = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description:<12}", markup=False),
+            bars.TextColumn("{task.fields[phase]:<9}", style="dim", markup=False),
+            bars.BarColumn(bar_width=18),
+            bars.TextColumn("{task.fields[state]:>12}", markup=False),
+            bars.TimeElapsedColumn(),
         )
+        self._details = Text(no_wrap=True, overflow="ellipsis", style="dim")
+        self.live = Live(Group(self._bars, self._details), console=console)
         self._label = ""
-        self._task: TaskID | None = None
+        self._task: bars.TaskID | None = None
 
     def say(self, text: str) -> None:
         self.live.console.print(text, markup=False, soft_wrap=True)
@@ -132,13 +135,14 @@ class Bars:
     def begins(self, trial: Trial | None, rate: float | None = None) -> None:
         self._label = _label(trial, rate)
 
-    def tells(self, event: Event) -> None:
+    def tells(self, event: Event, progress: Progress) -> None:
         if event.kind == "phase":
             self._clear()
-            self._task = self.live.add_task(self._label, total=None, phase=event.text, state="")
+            self._task = self._bars.add_task(self._label, total=None, phase=event.text, state="")
         elif event.kind == "progress" and self._task is not None:
-            state = f"{event.done}/{event.total}{_loss(event)}"
-            self.live.update(self._task, completed=event.done, total=event.total, state=state)
+            state = f"{event.done}/{event.total}"
+            self._bars.update(self._task, completed=event.done, total=event.total, state=state)
+        self._details.plain = "  ".join([f" {_of_trials(progress)}", *progress_details(progress)])
 
     def resolved(self, resolved: Resolved) -> None:
         self._clear()
@@ -166,8 +170,9 @@ class Bars:
 
     def _clear(self) -> None:
         if self._task is not None:
-            self.live.remove_task(self._task)
+            self._bars.remove_task(self._task)
             self._task = None
+        self._details.plain = ""
 
 
 def _label(trial: Trial | None, rate: float | None = None) -> str:
@@ -178,8 +183,25 @@ def _label(trial: Trial | None, rate: float | None = None) -> str:
     return trial.arm if trial.seed == 0 else str(trial)
 
 
-def _loss(event: Event) -> str:
-    return "" if event.loss is None else f"  loss {event.loss:.3f}"
+def _of_trials(progress: Progress) -> str:
+    return f" (trial {progress.trial} of {progress.trials})" if progress.trial else ""
+
+
+def progress_details(progress: Progress) -> list[str]:
+    """Loss, pace, use of the device and time left, as far as they are known."""
+    found = []
+    if progress.loss is not None:
+        found.append(f"loss {progress.loss:.3f}")
+    if progress.tokens_per_second is not None:
+        found.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+    if progress.device_share is not None:
+        found.append(f"{progress.device} {100 * progress.device_share:.0f} %")
+    left = [
+        f"{duration_text(seconds)} of the {what}"
+        for what, seconds in (("phase", progress.phase_seconds_left), ("run", progress.run_seconds_left))
+        if seconds is not None
+    ]
+    return [*found, f"left: {', '.join(left)}"] if left else found
 
 
 def _summary(resolved: Resolved) -> list[str]:

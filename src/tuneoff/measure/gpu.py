@@ -55,6 +55,11 @@ class Gpu:
                 used.setdefault(sample.pid, []).append(sample.smUtil)
         return min(1.0, sum(sum(values) / len(values) for values in used.values()) / 100)
 
+    def busy_share(self) -> float | None:
+        """The share of the last second, 0…1, in which the GPU worked, for whichever process."""
+        rates = self._ask("nvmlDeviceGetUtilizationRates")
+        return rates.gpu / 100 if rates is not None else None
+
     def _ask(self, question: str, *arguments: Any) -> Any:
         """What NVML answers; None where it cannot."""
         if self._nvml is None:

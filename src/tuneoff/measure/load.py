@@ -50,7 +50,7 @@ class LoadMeter:
     """Measures spans of time of this process, which works on `device`."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cpus = _own_cpus()
+        self._cpus = own_cpus()
         self._throttles = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
         self._gpu = Gpu(device) if device.type == "cuda" else None
         self._gpu_known = self._gpu is not None
@@ -90,7 +90,7 @@ class LoadMeter:
         )
 
 
-def _own_cpus() -> list[int]:
+def own_cpus() -> list[int]:
     """The numbers of the CPUs that this process may use; all where the system does not tell."""
     import psutil
 

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from tuneoff.recipe.spec import Spec, Text
 
+SEARCH_PART = 4
+
 
 class TrainingSpec(Spec):
     """How every arm that trains is trained: the same for all. Names and defaults follow transformers' arguments.
@@ -34,6 +36,13 @@ class TrainingSpec(Spec):
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     keep: Literal["last", "best"] = "last"
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+
+    def search_steps(self, count: int) -> int:
+        """Optimizer steps that a search takes for each of its learning rates, the same for every arm.
+
+        `count` are the steps of an arm's training. A search takes a part of them where the recipe has no `tune_steps`.
+        """
+        return self.tune_steps or max(1, count // SEARCH_PART)
 
     @model_validator(mode="after")
     def _stopped_where_the_best_is_kept(self) -> Self:

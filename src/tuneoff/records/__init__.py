@@ -9,6 +9,7 @@ from tuneoff.records.interval import Interval
 from tuneoff.records.losses import RetainedMark, UpdateLosses, VariantLosses
 from tuneoff.records.plan import Advice, Fit, Plan, PlannedArm, PlannedStep, Range
 from tuneoff.records.predictions import Prediction, read_predictions
+from tuneoff.records.progress import Progress
 from tuneoff.records.run import FREE_OF_TRAINING, ChatFrame, ChosenEngine, Floor, Resolved, RunMark, SplitStatistics
 from tuneoff.records.times import BUSY, PartTime, read_times
 from tuneoff.records.trial import (
@@ -55,6 +56,7 @@ __all__ = [
     "PlannedArm",
     "PlannedStep",
     "Prediction",
+    "Progress",
     "Range",
     "Record",
     "Resolved",

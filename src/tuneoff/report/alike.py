@@ -61,6 +61,12 @@ def unlike_text(unlike: Sequence[Unlike]) -> str | None:
     return f"not all arms ran alike: {shown}: ratios of time and memory between them are not of the methods alone"
 
 
+def unlike_sentence(unlike: Sequence[Unlike]) -> str:
+    """`unlike_text` as a sentence to follow others; empty where all trials are alike."""
+    text = unlike_text(unlike)
+    return f" {text[0].upper()}{text[1:]}." if text is not None else ""
+
+
 def pair_text(fields: Sequence[str], unlike: Sequence[Unlike], arm: str, other: str) -> str:
     """What differs between two arms, in brackets to follow a ratio; empty where nothing does."""
     values = {one.field: one.values for one in unlike}

@@ -14,7 +14,8 @@ TOLD = 12  # rows that a drawing's alternative text has, at most
 class Table:
     """A caption, and cells under heads; the first cell of a row is its header.
 
-    `open` where it is seen at once; `prose` where cells are words that may be broken into lines.
+    `open` where it is seen at once; `prose` where cells are words that may be broken into lines. `keys` are the numbers
+    that the cells after the first are sorted by, where a reader may sort the table.
     """
 
     caption: str
@@ -22,6 +23,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     open: bool = False
     prose: bool = False
+    keys: Sequence[Sequence[float | None]] = ()
 
     @property
     def told(self) -> str:
@@ -32,8 +34,17 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a chart has on its axes, where the reader chooses among several charts by their axes."""
+
+    across: str
+    up: str
+
+
+@dataclass(frozen=True)
 class Chart:
     """An SVG whose alternative text has its figures, and the table that it is drawn from."""
 
     drawing: Markup
     table: Table
+    choice: Choice | None = None

@@ -9,11 +9,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from tuneoff.report.arms import Arm
+from tuneoff.report.chart import Chart
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.page.section import Section
 from tuneoff.report.page.sections import sections
 
-STYLE = Path(__file__).parent / "page" / "page.css"
+PAGE = Path(__file__).parent / "page"
 # As high as what it shows, where the page around lets a frame say so.
 FIT = "this.style.height = this.contentDocument.body.offsetHeight + 'px'"
 
@@ -27,7 +28,8 @@ class Figure(Section):
     """
 
     def _repr_html_(self) -> str:
-        style = STYLE.read_text(encoding="utf-8") + "body { padding: 0; } h3 { margin: .5rem 0; }"
+        style = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("charts.css", "page.css"))
+        style += "body { padding: 0; } h3 { margin: .5rem 0; }"
         charts = "".join(f"<figure>{chart.drawing}</figure>" for chart in self.charts)
         # A frame of its own: the page's style must not reach the notebook.
         page = (
@@ -43,5 +45,9 @@ class Figure(Section):
 
 
 def figures(arms: Sequence[Arm], comparison: Comparison) -> dict[str, Figure]:
-    """Every section that the run has charts in, by its title."""
-    return {s.title: Figure(s.title, s.words, s.charts, wide=s.wide) for s in sections(arms, comparison) if s.charts}
+    """Every section that the run has charts in, by its title; of charts to choose from, those of the first metric."""
+    return {s.title: Figure(s.title, s.words, _first(s), wide=s.wide) for s in sections(arms, comparison) if s.charts}
+
+
+def _first(section: Section) -> Sequence[Chart]:
+    return [chart for chart in section.charts if chart.choice is None or chart.choice.up == section.up[0]]

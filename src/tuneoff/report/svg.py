@@ -1,7 +1,7 @@
 """Drawings as inline SVG: no script, colours from the page's style sheet, sharp in print.
 
 Coordinates are in pixels of the drawing's own size; classes (`c0` … of the arms, `axis`, `grid`) are defined in
-page.css, so that one drawing serves light, dark and paper.
+page/charts.css, so that one drawing serves light, dark and paper.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TextIO
 
 from tuneoff.errors import Problem, RecipeError, TuneoffError, error_classes
+from tuneoff.measure.use import DeviceUse, UseMeter
 from tuneoff.records import FailureKind
 
 INTERVAL = 0.2  # seconds between two reports of progress
@@ -15,7 +16,11 @@ INTERVAL = 0.2  # seconds between two reports of progress
 
 @dataclass(frozen=True)
 class Event:
-    """A phase that begins, progress in it, an error of `tuneoff.errors` by its class, or how the child died."""
+    """A phase that begins, progress in it, an error of `tuneoff.errors` by its class, or how the child died.
+
+    Progress has the `tokens` that have gone through the model in this phase, where they are counted, and the use of the
+    device as `DeviceUse` has it.
+    """
 
     kind: Literal["phase", "progress", "error", "failure"]
     text: str = ""
@@ -23,6 +28,10 @@ class Event:
     done: int = 0
     total: int = 0
     loss: float | None = None
+    tokens: int | None = None
+    device: str = ""
+    device_share: float | None = None
+    memory_bytes: int | None = None
     error: str = ""
     problems: tuple[tuple[tuple[str, ...], str], ...] = ()
 
@@ -33,15 +42,32 @@ class Reporter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._last = 0.0
+        self._use: UseMeter | None = None
+
+    def measure(self, use: UseMeter) -> None:
+        """Progress tells the use of the device from now on."""
+        self._use = use
 
     def phase(self, name: str) -> None:
         self._send(Event("phase", name))
 
-    def progress(self, done: int, total: int, loss: float | None = None) -> None:
+    def progress(self, done: int, total: int, loss: float | None = None, tokens: int | None = None) -> None:
         now = time.monotonic()
         if done >= total or now - self._last >= INTERVAL:
             self._last = now
-            self._send(Event("progress", done=done, total=total, loss=loss))
+            use = self._use.read() if self._use is not None else DeviceUse("", None, None)
+            self._send(
+                Event(
+                    "progress",
+                    done=done,
+                    total=total,
+                    loss=loss,
+                    tokens=tokens,
+                    device=use.device,
+                    device_share=use.share,
+                    memory_bytes=use.memory_bytes,
+                )
+            )
 
     def error(self, error: TuneoffError) -> None:
         problems = error.problems if isinstance(error, RecipeError) else ()

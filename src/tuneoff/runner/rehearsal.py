@@ -36,7 +36,7 @@ from tuneoff.progress import ProgressListener
 from tuneoff.recipe.arm import ArmSpec
 from tuneoff.recipe.schema import Recipe
 from tuneoff.records import ChosenEngine
-from tuneoff.runner.trying import try_steps, tune_steps
+from tuneoff.runner.trying import try_steps
 from tuneoff.train.checks import MOVING, TrialChecks
 from tuneoff.train.loop import Training
 from tuneoff.train.steps import Steps, count_steps, row_lengths
@@ -133,7 +133,8 @@ def _set_stage(recipe: Recipe, inputs: Inputs, precision: Precision, base: Path)
         rows = load_tokens(inputs.tokens["train"])
         lengths = row_lengths(rows)
         train = rows.select(sorted(range(len(rows)), key=lambda i: sum(lengths[i]))[-EXAMPLES:])
-        count, tune_count = count_steps(len(rows), recipe.training), tune_steps(recipe, len(rows))
+        count = count_steps(len(rows), recipe.training)
+        tune_count = recipe.training.search_steps(count)
     prompts = sorted(load_tokens(inputs.tokens[recipe.evaluation.split])["input_ids"], key=len)[-2:]
     return Stage(recipe, inputs, precision, base, whole, train, prompts, count, tune_count)
 

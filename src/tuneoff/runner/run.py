@@ -25,11 +25,12 @@ from tuneoff.errors import (
 from tuneoff.folder import RunFolder, TrialFolder
 from tuneoff.recipe import Recipe, Trial, resolved_recipe, trials
 from tuneoff.recipe.arm import TuneSpec
-from tuneoff.records import Failure, Plan, Resolved, RunMark, Trained, TrialResult, Try, Tuning
+from tuneoff.records import Failure, Plan, Progress, Resolved, RunMark, Trained, TrialResult, Try, Tuning
 from tuneoff.runner.claim import claim
 from tuneoff.runner.diagnosed import finished_trials, is_diagnosed
 from tuneoff.runner.events import Event
 from tuneoff.runner.halving import better_half, finite, rung_sizes, without_finite_loss
+from tuneoff.runner.pace import Pace
 from tuneoff.runner.process import Child
 from tuneoff.runner.space import require_space
 
@@ -43,7 +44,7 @@ class Listener(Protocol):
 
     def begins(self, trial: Trial | None, rate: float | None = None) -> None: ...
 
-    def tells(self, event: Event) -> None: ...
+    def tells(self, event: Event, progress: Progress) -> None: ...
 
     def resolved(self, resolved: Resolved) -> None: ...
 
@@ -76,6 +77,7 @@ class Run:
             raise RecipeError(problems)
         self._recipe, self._folder, self._listener, self._force = recipe, folder, listener, force
         self._trials = [trial for trial in trials(recipe) if not arms or trial.arm in arms]
+        self._pace = Pace(folder, recipe, self._trials)
         self._child: Child | None = None
         self._stop_asked = False
 
@@ -90,11 +92,14 @@ class Run:
         with self._folder.lock(), self._signals():
             claim(self._folder, self._recipe)
             todo = [trial for trial in self._trials if self._finished(trial) is None]
-            if todo:
-                self._prepare(todo)
-            results = [self._result(trial) for trial in self._trials]
-            if self._recipe.diagnose is not None:
-                self._diagnose(self._recipe)
+            try:
+                if todo:
+                    self._prepare(todo)
+                results = [self._result(trial) for trial in self._trials]
+                if self._recipe.diagnose is not None:
+                    self._diagnose(self._recipe)
+            finally:
+                self._pace.stops()
         return all(result.status == "done" for result in results)
 
     def _diagnose(self, recipe: Recipe) -> None:
@@ -103,6 +108,7 @@ class Run:
         try:
             if not finished_trials(self._folder, recipe) or is_diagnosed(self._folder, recipe):
                 return
+            self._pace.diagnoses()
             self._listener.diagnoses()
             failure = self._launch(["diagnose"], self._folder.diagnose_log)
         except InterruptedRunError:
@@ -116,6 +122,7 @@ class Run:
     def _result(self, trial: Trial) -> TrialResult:
         finished = self._finished(trial)
         result = finished or self._carry_out_trial(trial)
+        self._pace.ends(trial)
         self._listener.ends(trial, result, kept=finished is not None)
         return result
 
@@ -153,11 +160,12 @@ class Run:
 
     def _prepare(self, todo: list[Trial]) -> None:
         """Prepare the run for the trials that are about to run; refuse what does not fit, unless `force`."""
-        self._listener.begins(None)
+        self._begins(None)
         arms = ",".join(dict.fromkeys(trial.arm for trial in todo))
         self._launch(["prepare", arms, *(["--force"] if self._force else [])], self._folder.prepare_log)
         self._listener.resolved(Resolved.read(self._folder.resolved))
         plan = Plan.read(self._folder.plan)
+        self._pace.planned(plan, todo)
         self._listener.planned(plan)
         if not self._force:
             require_space(self._folder, self._recipe, plan, todo)
@@ -168,7 +176,7 @@ class Run:
             old.unlink(missing_ok=True)
         failure = self._tune(trial, arm.tune) if arm.tune is not None else None
         if failure is None:
-            self._listener.begins(trial)
+            self._begins(trial)
             for part in self._parts(trial):
                 failure = self._launch([part, trial.arm, str(trial.seed)], folder.log)
                 if failure is not None:
@@ -240,7 +248,7 @@ class Run:
         folder = self._folder.rate(trial.arm, rate, rung)
         kept = self._kept(Try, folder.tried, f"the rate {rate:g} of {trial.arm} is tried again")
         if kept is None:
-            self._listener.begins(trial, rate)
+            self._begins(trial, rate)
             of_rung = [] if rung is None else [str(rung)]
             failure = self._launch(["try", trial.arm, str(trial.seed), repr(rate), *of_rung], folder.log)
             if failure is not None:
@@ -261,7 +269,7 @@ class Run:
         if self._stop_asked:  # while it was being started
             self._child.stop()
         try:
-            ended = self._child.listen(self._listener.tells)
+            ended = self._child.listen(lambda event: self._listener.tells(event, self._pace.note(event)))
         finally:
             self._child = None
         if ended.stopped:
@@ -275,6 +283,10 @@ class Run:
             told = f"{ended.failure.kind}: {ended.failure.message}"
             raise PrepareFailedError(told if known else f"{ended.failure.message}\n{ended.failure.log}")
         return ended.failure
+
+    def _begins(self, trial: Trial | None, rate: float | None = None) -> None:
+        self._pace.begins(trial, rate)
+        self._listener.begins(trial, rate)
 
     def _trial_folder(self, trial: Trial) -> TrialFolder:
         return self._folder.trial(trial.arm, trial.seed)

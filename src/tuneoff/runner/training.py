@@ -41,6 +41,7 @@ class TrialTraining(TrialProcess):
         self._probe: StepProbe | None = None
         self._seconds = 0.0  # of training, at the end of the last step
         self._steps = 0  # done by this process
+        self._tokens = 0  # of the examples of these steps
 
     def run(self) -> Trained:
         """Carry the training out and write `trained.json`. Raises StoppedError where it was asked to stop."""
@@ -154,7 +155,10 @@ class TrialTraining(TrialProcess):
             with self._clock.phase("measure"):
                 self._probe.end().write(self._folder.step_memory)
                 self._meter.start_phase()
-        self._report.progress(done, training.steps.count, loss)
+        self._tokens += training.steps.tokens(
+            training.steps.examples(done - 1), causal=self._resolved.model_class == "causal"
+        )
+        self._report.progress(done, training.steps.count, loss, self._tokens)
         assert self._checks is not None
         if self._checks.watching:
             with self._clock.phase("check"):

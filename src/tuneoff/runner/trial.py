@@ -18,6 +18,7 @@ from tuneoff.measure.clock import Clock
 from tuneoff.measure.load import LoadMeter
 from tuneoff.measure.memory import MemoryMeter
 from tuneoff.measure.times import PartTimes
+from tuneoff.measure.use import UseMeter
 from tuneoff.measure.yardstick import Yardstick
 from tuneoff.model.device import pick_device, settled_precision, synchronize
 from tuneoff.model.tokenizer import load_tokenizer
@@ -46,6 +47,7 @@ class TrialProcess:
         self._device = pick_device()
         self._precision = settled_precision(resolved.precision, resolved.precision_reason, self._device)
         self._load = LoadMeter(self._device)
+        report.measure(UseMeter(self._device))
         self._clock = Clock(lambda: synchronize(self._device), self._load)
         self._yardstick = Yardstick(self._device)
         allocator.tidy()

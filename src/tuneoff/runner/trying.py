@@ -12,11 +12,12 @@ from tuneoff.data.tokens import IGNORED, load_tokens
 from tuneoff.decode.likelihood import AT_ONCE, row_losses
 from tuneoff.folder import TrialFolder, write_lines
 from tuneoff.measure.clock import Clock
+from tuneoff.measure.use import UseMeter
 from tuneoff.model.base import model_class
 from tuneoff.model.device import pick_device, settled_precision, synchronize
 from tuneoff.model.engines import Engine
 from tuneoff.model.tokenizer import load_tokenizer
-from tuneoff.recipe import Recipe, Trial, resolved_recipe
+from tuneoff.recipe import Trial, resolved_recipe
 from tuneoff.recipe.arm import TuneSpec
 from tuneoff.records import Resolved, Try, ValidationLoss
 from tuneoff.runner.beginning import load_steps, make_ready
@@ -28,8 +29,6 @@ from tuneoff.train.steps import Steps, count_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SHARE = 4  # a try takes this part of the arm's steps, where the recipe does not say how many
 
 
 def try_rate(
@@ -53,7 +52,8 @@ def try_rate(
     recipe = resolved_recipe(resolved)
     tune = recipe.arms[trial.arm].tune
     assert tune is not None  # or nothing would be tried
-    count = try_steps(tune, tune_steps(recipe, len(load_tokens(resolved.tokens["train"]))), rung)
+    whole = count_steps(len(load_tokens(resolved.tokens["train"])), recipe.training)
+    count = try_steps(tune, recipe.training.search_steps(whole), rung)
     steps = load_steps(resolved, trial.seed, count)
     tokenizer = load_tokenizer(resolved.tokenizer_path, resolved.tokenizer_revision)
     report.phase("load")
@@ -67,10 +67,14 @@ def try_rate(
         folder=folder,
         clock=clock,
     )
+    report.measure(UseMeter(device))
     report.phase("try")
+    tokens = 0
 
     def progress(done: int, loss: float, _rate: float) -> None:
-        report.progress(done, steps.count, loss)
+        nonlocal tokens
+        tokens += steps.tokens(steps.examples(done - 1), causal=resolved.model_class == "causal")
+        report.progress(done, steps.count, loss, tokens)
 
     with stop.kept_for_safe_points():
         outcome = ready.training.run(lambda _: None, progress, lambda: stop.asked)
@@ -112,8 +116,3 @@ def validation_losses(
 def try_steps(tune: TuneSpec, count: int, rung: int | None) -> int:
     """Optimizer steps of a try where each rate has `count` for itself, in a rung of a halving (None: there is none)."""
     return count if rung is None else rung_steps(len(tune.learning_rate), count)[rung - 1]
-
-
-def tune_steps(recipe: Recipe, examples: int) -> int:
-    """Optimizer steps that a search takes for each of its rates: the same for every arm."""
-    return recipe.training.tune_steps or max(1, count_steps(examples, recipe.training) // SHARE)

@@ -48,6 +48,10 @@ class Steps:
         """How many target tokens the loss of these examples sees."""
         return sum(self.lengths[i][1] for i in examples)
 
+    def tokens(self, examples: list[int], *, causal: bool) -> int:
+        """How many tokens of these examples go through the model; a causal one has the target in its `input_ids`."""
+        return sum(self.lengths[i][0] + (0 if causal else self.lengths[i][1]) for i in examples)
+
     def taken(self, done: int | None = None) -> list[int]:
         """The indices of all examples trained on in the first `done` steps, or in all, in order."""
         return [i for step in range(self.count if done is None else done) for i in self.examples(step)]

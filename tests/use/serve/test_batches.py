@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from tests.use.serve.conftest import running
 from tuneoff.folder import RunFolder
@@ -113,9 +112,9 @@ def slow() -> Slow:
 @contextmanager
 def serving(run: RunFolder, slow: Slow, limits: Limits) -> Iterator[httpx.Client]:
     made = Batches(slow.writer, ["lora"], 1, limits.waiting)
-    config = uvicorn.Config(create_app(choose_arms(run, ["lora"]), 0, made, limits), log_level="critical")
+    app = create_app(choose_arms(run, ["lora"]), 0, made, limits)
     with ExitStack() as stack:
-        client = stack.enter_context(running(Server(config, made)))
+        client = stack.enter_context(running(Server(app, made, limits.connections)))
         stack.callback(slow.go.set)
         yield client
 

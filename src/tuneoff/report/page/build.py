@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from tuneoff.errors import DamagedFileError, RunFolderError
-from tuneoff.folder import RunFolder, write_whole
+from tuneoff.errors import DamagedFileError
+from tuneoff.folder import RunFolder, require_no_strangers, write_whole
 from tuneoff.recipe import recipe_of
 from tuneoff.records import read_text
 from tuneoff.report.arms import Arm
@@ -58,23 +58,28 @@ def write_report_of_runs(folders: Sequence[RunFolder], out: Path) -> None:
 
 
 def _require_room(out: Path) -> None:
-    if not out.exists() or RunFolder(out).is_run:
+    if RunFolder(out).is_run:
         return
-    if not out.is_dir():
-        raise RunFolderError(f"{out} is a file: choose another folder with --out")
-    names = [path.name for path in sorted(out.iterdir()) if not path.name.startswith(".")]
     page = out / "report.html"
     ours = page.is_file() and "tuneoff" in page.read_text(encoding="utf-8", errors="replace")
-    strangers = [name for name in names if not (ours and name in ("report.html", "report.md"))]
-    if strangers:
-        shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
-        raise RunFolderError(f"{out} holds other files ({shown}). Choose a new or an empty folder with --out.")
+    require_no_strangers(out, lambda name: ours and name in ("report.html", "report.md"))
+
+
+def report_html(folder: RunFolder) -> str:
+    """The page of the run as it stands, without writing it. Raises RunFolderError where it is no run."""
+    comparison, arms = compare(folder)
+    return template("page.html.j2").render(_values([folder], comparison, arms))
+
+
+def template(name: str) -> Template:
+    """A template of this folder, which makes whatever text is put into it inert."""
+    return _environment().get_template(name)
 
 
 def _write(out: Path, folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> None:
     values = _values(folders, comparison, arms)
     for name in ("html", "md"):
-        write_whole(out / f"report.{name}", _environment().get_template(f"page.{name}.j2").render(values))
+        write_whole(out / f"report.{name}", template(f"page.{name}.j2").render(values))
 
 
 def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence[Arm]) -> dict[str, Any]:
@@ -83,7 +88,10 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
     )
     parts = [*sections(arms, comparison), ran_section(comparison.ran)]
     costs, said, differences = cost_rows(comparison), claims(comparison, arms), _differences(comparison.evidence)
-    style, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
+    colours, look, script = (
+        Markup((HERE / name).read_text(encoding="utf-8")) for name in ("charts.css", "page.css", "page.js")
+    )
+    style = colours + look
     return {
         "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
         "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "

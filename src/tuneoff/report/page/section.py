@@ -13,7 +13,8 @@ from tuneoff.report.chart import Chart, Table
 class Section:
     """A heading, what to see in it, charts and tables. Charts that are `wide` are placed below each other.
 
-    `key` names the arms that the charts show by colour alone, each with the number of its colour.
+    `key` names the arms that the charts show by colour alone, each with the number of its colour. Where charts have a
+    `choice`, the reader chooses among them by their axes, and one of `tables` has the figures of them all.
     """
 
     title: str
@@ -22,6 +23,16 @@ class Section:
     tables: Sequence[Table] = ()
     wide: bool = False
     key: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def across(self) -> list[str]:
+        """The horizontal axes that the reader chooses from."""
+        return list(dict.fromkeys(chart.choice.across for chart in self.charts if chart.choice))
+
+    @property
+    def up(self) -> list[str]:
+        """The vertical axes that the reader chooses from; only the charts of the first are shown at the beginning."""
+        return list(dict.fromkeys(chart.choice.up for chart in self.charts if chart.choice))
 
     @property
     def anchor(self) -> str:

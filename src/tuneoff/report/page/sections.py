@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tuneoff.recipe import Words
 from tuneoff.records import TrialResult, read_history
-from tuneoff.report.alike import unlike_text
+from tuneoff.report.alike import unlike_sentence
 from tuneoff.report.arms import Arm
-from tuneoff.report.charts import Cost, Curve, against_cost, distributions, learning, paired, stacked
-from tuneoff.report.comparison import ArmRow, Comparison
+from tuneoff.report.charts import Curve, distributions, learning, paired, stacked
+from tuneoff.report.comparison import Comparison
+from tuneoff.report.page.cost_section import cost_section
 from tuneoff.report.page.section import Section
 from tuneoff.report.page.update_sections import update_sections
-from tuneoff.report.svg import Format
 from tuneoff.score.metrics import Metric, find_metric
 from tuneoff.units import bytes_text, count_text, duration_text
 
@@ -32,7 +32,7 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
         if arm.first
     }
     made = [
-        _costs(comparison, metric, colours),
+        cost_section(comparison, colours),
         _learning(arms, colours),
         _memory(arms),
         _time(finished, comparison),
@@ -40,40 +40,6 @@ def sections(arms: Sequence[Arm], comparison: Comparison) -> list[Section]:
         _pairs(scores, metric, comparison, colours),
     ]
     return [section for section in made if section.charts] + update_sections(arms, comparison)
-
-
-def _costs(comparison: Comparison, metric: Metric, colours: Mapping[str, int]) -> Section:
-    memory = max(row.train_peak_bytes or 0 for row in comparison.arms)
-    seconds = max(row.train_seconds or 0 for row in comparison.arms)
-    axes: list[tuple[str, Format, float | None, Callable[[ArmRow], float | None]]] = [
-        ("trainable parameters", count_text, None, lambda row: row.parameters.trainable if row.parameters else None),
-        ("peak memory of training", bytes_text, 2.0**30 if memory >= 2**31 else 2.0**20, lambda r: r.train_peak_bytes),
-        ("training time", duration_text, 60.0 if seconds >= 120 else 1.0, lambda row: row.train_seconds),
-    ]
-    charts = []
-    for label, form, unit, cost in axes:
-        points = list(_points(comparison, metric, colours, cost))
-        if points:
-            charts.append(against_cost(points, metric, label, form, unit))
-    better = "Up" if metric.better == "higher" else "Down"
-    words = f"{better} is better, left is cheaper. Lines: 95 % intervals. The original model costs no training."
-    return Section("Quality against cost", words + _unlike(comparison), charts)
-
-
-def _unlike(comparison: Comparison) -> str:
-    """A sentence on what differs between the arms besides their methods, to follow others."""
-    text = unlike_text(comparison.unlike)
-    return f" {text[0].upper()}{text[1:]}." if text is not None else ""
-
-
-def _points(
-    comparison: Comparison, metric: Metric, colours: Mapping[str, int], cost: Callable[[ArmRow], float | None]
-) -> Iterator[Cost]:
-    means = comparison.evidence.means if comparison.evidence else {}
-    for row in comparison.arms:
-        value = cost(row)
-        if row.arm in means and row.method != "none" and value:
-            yield Cost(row.arm, colours[row.arm], value, means[row.arm][metric.name])
 
 
 def _learning(arms: Sequence[Arm], colours: Mapping[str, int]) -> Section:
@@ -134,7 +100,7 @@ def _memory(arms: Sequence[Arm]) -> Section:
         "At the peak of a step on the largest batch: the tensors alive, by what they are for, and what the process "
         "holds besides. (plan): predicted before anything was trained."
     )
-    charts = [stacked(bars, PARTS, words, bytes_text)] if bars else []
+    charts = [stacked(bars, PARTS, "Memory of a training step, by what it is for", bytes_text)] if bars else []
     return Section("Memory of a training step", words, charts, wide=True)
 
 
@@ -149,8 +115,8 @@ def _time(results: Mapping[str, TrialResult], comparison: Comparison) -> Section
         if result.seconds
     }
     words = "Wall-clock time of each phase of the first seed. Measuring memory and checking the trial are left out."
-    charts = [stacked(bars, PHASES, words, duration_text)] if bars else []
-    return Section("Time by phase", words + _unlike(comparison), charts, wide=True)
+    charts = [stacked(bars, PHASES, "Time by phase", duration_text)] if bars else []
+    return Section("Time by phase", words + unlike_sentence(comparison.unlike), charts, wide=True)
 
 
 def _spread(scores: Mapping[str, list[float]], metric: Metric, words: Words) -> Section:

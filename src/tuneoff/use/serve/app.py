@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -18,11 +18,11 @@ from starlette.exceptions import HTTPException
 from tuneoff.data.conversations import MESSAGES
 from tuneoff.errors import TuneoffError
 from tuneoff.report.card.build import model_origin
-from tuneoff.report.page.build import HERE as REPORT
 from tuneoff.runner.finished import Finished
+from tuneoff.use.local.files import add_files
+from tuneoff.use.local.guard import Guard
 from tuneoff.use.serve.arms import Served
 from tuneoff.use.serve.batches import Batches, ClosedError, FailedError, Finding, FullError
-from tuneoff.use.serve.guard import Guard
 from tuneoff.use.serve.messages import (
     About,
     Answer,
@@ -41,13 +41,7 @@ from tuneoff.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 TOLD = 10  # problems of a body
-FILES = {
-    "/": (PAGE / "index.html", "text/html"),
-    "/serve.js": (PAGE / "serve.js", "text/javascript"),
-    "/serve.css": (PAGE / "serve.css", "text/css"),
-    "/icon.svg": (PAGE / "icon.svg", "image/svg+xml"),
-    "/report.css": (REPORT / "page.css", "text/css"),  # the report's colours and type
-}
+FILES = {"/": PAGE / "index.html", "/serve.js": PAGE / "serve.js", "/serve.css": PAGE / "serve.css"}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body is no JSON."},
     403: {"model": Refusal, "description": "Asked by a page of another site."},
@@ -86,7 +80,7 @@ def create_app(served: Served, weights_bytes: int, batches: Batches, limits: Lim
         redoc_url=None,
         responses=MISDIRECTED,
     )
-    app.add_middleware(Guard, limits=limits)
+    app.add_middleware(Guard, body_bytes=limits.body_bytes, body_seconds=limits.body_seconds)
     _answer_in_words(app, about)
     _add_generate(app, served, batches, about, limits)
 
@@ -105,8 +99,7 @@ def create_app(served: Served, weights_bytes: int, batches: Batches, limits: Lim
     async def health() -> Health:
         return Health(waiting=batches.waiting)
 
-    for path, (file, kind) in FILES.items():
-        app.add_api_route(path, _fixed(file.read_bytes(), kind), include_in_schema=False)
+    add_files(app, FILES)
     return app
 
 
@@ -249,10 +242,3 @@ def _answer_in_words(app: FastAPI, about: About) -> None:
         elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             words = f"{request.url.path} does not take {request.method}"
         return refuse(error.status_code, words, headers=error.headers)
-
-
-def _fixed(content: bytes, kind: str) -> Callable[[], Any]:
-    async def send() -> Response:
-        return Response(content, media_type=kind)
-
-    return send

@@ -12,8 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tuneoff.use.serve.messages import Limits, Refusal
-
 HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 # The page needs its own files and this server's answers; nothing else is ever loaded, and nobody may frame it.
 POLICY = (
@@ -30,14 +28,15 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: refuses foreign names and pages, and large or slow bodies; sets the headers of all answers.
+    """ASGI middleware: refuses foreign names and pages, and large or slow bodies; sets headers that an answer lacks.
 
     A page of another site may let its own name point to 127.0.0.1 (DNS rebinding): its requests then name that host.
-    Where it asks 127.0.0.1 itself, the browser names the page's origin.
+    Where it asks 127.0.0.1 itself, the browser names the page's origin. A body has at most `body_bytes`, and must be
+    there after `body_seconds`.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self._app, self._limits = app, limits
+    def __init__(self, app: ASGIApp, body_bytes: int = 0, body_seconds: float = 10.0) -> None:
+        self._app, self._body_bytes, self._body_seconds = app, body_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,13 +45,15 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
             self._check(scope["method"], Headers(scope=scope))
         except HTTPException as refused:
-            response = JSONResponse(Refusal(error=refused.detail).model_dump(), refused.status_code)
+            response = JSONResponse({"error": refused.detail, "problems": []}, refused.status_code)
             await response(scope, receive, send_guarded)
             return
         await self._app(scope, self._bounded(receive), send_guarded)
@@ -69,7 +70,7 @@ class Guard:
         if origin is not None and origin.lower() != f"http://{host.lower()}":
             raise HTTPException(HTTPStatus.FORBIDDEN, f"a page of {origin!r} may not ask here")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._limits.body_bytes:
+        if length.isdecimal() and int(length) > self._body_bytes:
             raise self._too_large()
         kind = headers.get("content-type", "")
         if method == "POST" and kind.partition(";")[0].strip().lower() != "application/json":
@@ -80,7 +81,7 @@ class Guard:
     def _bounded(self, receive: Receive) -> Receive:
         """`receive` that raises HTTPException while the body comes, where that is too large or too slow."""
         size, whole = 0, False
-        end = time.monotonic() + self._limits.body_seconds
+        end = time.monotonic() + self._body_seconds
 
         async def receive_bounded() -> Message:
             nonlocal size, whole
@@ -90,10 +91,10 @@ class Guard:
                 message = await asyncio.wait_for(receive(), end - time.monotonic())
             except TimeoutError:
                 raise HTTPException(
-                    HTTPStatus.REQUEST_TIMEOUT, f"the body was not there after {self._limits.body_seconds:g} s"
+                    HTTPStatus.REQUEST_TIMEOUT, f"the body was not there after {self._body_seconds:g} s"
                 ) from None
             size += len(message.get("body", b""))
-            if size > self._limits.body_bytes:
+            if size > self._body_bytes:
                 raise self._too_large()
             whole = not message.get("more_body", False)
             return message
@@ -103,5 +104,5 @@ class Guard:
     def _too_large(self) -> HTTPException:
         return HTTPException(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the body may have {self._limits.body_bytes:,} bytes: ask for fewer at once",
+            f"the body may have {self._body_bytes:,} bytes: ask for fewer at once",
         )

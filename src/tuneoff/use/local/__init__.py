@@ -1,0 +1,1 @@
+"""Pages that this machine alone can ask for: what `tuneoff serve` and `tuneoff watch` share."""
