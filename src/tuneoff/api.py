@@ -92,9 +92,12 @@ def plan(
         TuneoffError: A mistake in the recipe, the data or these arguments.
     """
     from tuneoff.cli.progress import telling
-    from tuneoff.planner.plan import plan_recipe
+    from tuneoff.data.early import require_early
 
     loaded = _loaded(recipe, set)
+    require_early(loaded.recipe)
+    from tuneoff.planner.plan import plan_recipe  # loads torch, which takes seconds
+
     with telling() as tell:
         return plan_recipe(loaded.recipe, tell, devices=devices, sweep=sweep, calibrate=calibrate)
 

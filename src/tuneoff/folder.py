@@ -106,7 +106,7 @@ def has_mark(recipe: Path) -> bool:
         return False
 
 
-def require_no_strangers(folder: Path, is_own: Callable[[str], bool]) -> None:
+def require_no_strangers(folder: Path, is_own: Callable[[str], bool] = lambda _: False) -> None:
     """Raise RunFolderError where `folder` holds files by other names than `is_own` knows. Hidden ones do not count."""
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file: choose another folder with --out")
@@ -298,11 +298,8 @@ class RunFolder:
 
     def require_own_or_empty(self) -> None:
         """Raise RunFolderError where the folder holds files that are no run's, beside which none is to be written."""
-        if self.resolved.is_file():
-            return
-        left = {self.recipe.name, self.prepare_log.name, self.plan.name, self.base.name, "trials"}
-        own = self.prepare_log.is_file() or has_mark(self.recipe)
-        require_no_strangers(self.path, lambda name: own and name in left)
+        if not self.resolved.is_file() and not self.prepare_log.is_file() and not has_mark(self.recipe):
+            require_no_strangers(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

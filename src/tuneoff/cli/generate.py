@@ -31,7 +31,6 @@ def generate(
     from tuneoff.folder import RunFolder
     from tuneoff.model.quiet import quiet
     from tuneoff.runner.finished import Finished
-    from tuneoff.use.writer import Writer
     from tuneoff.visible import visible
 
     finished = Finished(RunFolder(run), arm, seed)
@@ -39,6 +38,8 @@ def generate(
         lines: Iterable[bytes] = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
     except OSError as error:
         raise DataError(f"{file}: cannot read: {error.strerror}") from None
+    from tuneoff.use.writer import Writer  # loads torch, which takes seconds
+
     with quiet():
         writer = Writer(finished)
     given = read_given(lines, "standard input" if file == "-" else file, finished.recipe)

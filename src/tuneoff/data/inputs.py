@@ -13,7 +13,6 @@ from tuneoff.data.checks import (
     Extent,
     check_architecture,
     check_lengths,
-    check_model_folder,
     check_room,
     check_start_token,
     check_training,
@@ -22,6 +21,7 @@ from tuneoff.data.checks import (
     measure_tokens,
 )
 from tuneoff.data.examples import Examples
+from tuneoff.data.model_folder import check_model_folder
 from tuneoff.data.positions import VirtualTokens, virtual_tokens
 from tuneoff.data.pretrained import Pins, original_commit, original_place, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
@@ -173,7 +173,7 @@ def _check_names(recipe: Recipe, pins: Pins, tell: ProgressListener) -> list[Pro
     problems = [p for name, arm in recipe.arms.items() for p in check_method(name, arm.method, arm.settings)]
     for name, arm in recipe.arms.items():
         problems += check_params(name, arm.method) if arm.params is not None else []
-    problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics)]
+    problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics, recipe.evaluation.modules)]
     if recipe.model.name is not None and recipe.model.gguf is None:
         problems += check_model_folder(located(recipe.model.name, tell), pins.model or recipe.model.revision)
     return problems

@@ -198,11 +198,18 @@ def _located(
         if path[:1] == ("arms",) and len(path) > 1 and path[1] in swept:
             path = swept[path[1]].path(path)
             shown = path if len(path) > 2 else shown  # what concerns an arm as a whole is told by its own name
-        line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+        of = path or _named(problem.message)
+        line = next((lines[of[:n]] for n in range(len(of), 0, -1) if of[:n] in lines), None)
         place = f"{source}:{line}" if line else source
         told = Problem((), f"{place}: {Problem(shown, problem.message)}")
         placed.setdefault((path, problem.message), told)
     return RecipeError(placed.values())
+
+
+def _named(message: str) -> tuple[str, ...]:
+    """The key that a message on the recipe as a whole begins with, such as `training.keep: best needs …`."""
+    found = re.match(r"(?:the )?`?([A-Za-z_]\w*(?:\.[\w-]+)*)", message)
+    return tuple(found[1].split(".")) if found is not None else ()
 
 
 def _problems(error: ValidationError) -> list[Problem]:

@@ -10,7 +10,7 @@ from functools import cache
 
 from tuneoff.errors import MetricError, Problem, nearest
 from tuneoff.score.metrics.base import Loss, Metric, References, Scorer
-from tuneoff.score.metrics.own import own_metric
+from tuneoff.score.metrics.own import own_metric, require_function
 from tuneoff.score.metrics.squad import token_f1
 from tuneoff.signature import signature_fields
 
@@ -68,12 +68,15 @@ def agreement(text: str, other: str) -> float:
     return token_f1(text, other)
 
 
-def check_metrics(names: Iterable[str]) -> list[Problem]:
-    """What is wrong with the names of metrics in a recipe."""
+def check_metrics(names: Iterable[str], modules: str | None = None) -> list[Problem]:
+    """What is wrong with the names of metrics in a recipe. A user's own module is found and read, and not loaded."""
     problems = []
     for place, name in enumerate(names):
         try:
-            find_metric(name)
+            if name not in shipped_metrics() and _OWN.fullmatch(name):
+                require_function(name, modules)
+            else:
+                find_metric(name)
         except MetricError as error:
             problems.append(Problem(("evaluation", "metrics", str(place)), str(error)))
     return problems
