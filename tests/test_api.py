@@ -88,5 +88,5 @@ def test_mistakes_are_tuneoffs_own_errors(data_folder: Path, tmp_path: Path) -> 
     values["trainin"] = {}
     with pytest.raises(RecipeError, match="did you mean 'training'"):
         tuneoff.plan(values)
-    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+    with pytest.raises(RunFolderError, match="holds no run"):
         tuneoff.load(tmp_path)

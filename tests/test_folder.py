@@ -64,5 +64,5 @@ with RunFolder(Path({str(folder.path)!r})).lock():
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+    with pytest.raises(RunFolderError, match="holds no run"):
         RunFolder(tmp_path).require()

@@ -92,9 +92,12 @@ def plan(
         TuneoffError: A mistake in the recipe, the data or these arguments.
     """
     from tuneoff.cli.progress import telling
-    from tuneoff.planner.plan import plan_recipe
+    from tuneoff.data.early import require_early
 
     loaded = _loaded(recipe, set)
+    require_early(loaded.recipe)
+    from tuneoff.planner.plan import plan_recipe  # loads torch, which takes seconds
+
     with telling() as tell:
         return plan_recipe(loaded.recipe, tell, devices=devices, sweep=sweep, calibrate=calibrate)
 
@@ -332,8 +335,8 @@ class Results:
 
 def _loaded(recipe: RecipeLike, set: Sequence[str]) -> LoadedRecipe:
     from tuneoff.recipe import load_recipe
-    from tuneoff.recipe.load import make_recipe
+    from tuneoff.recipe.load import make_recipe, placed
 
     if isinstance(recipe, Mapping):
-        return make_recipe(copy.deepcopy(dict(recipe)), set)
+        return placed(make_recipe(copy.deepcopy(dict(recipe)), set), Path.cwd())
     return load_recipe(str(recipe), set)

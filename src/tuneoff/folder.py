@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneoff.errors import RunBusyError, RunFolderError, WriteError
+from tuneoff.errors import RunBusyError, RunFolderError, WriteError, nearest
+
+# The first line of a run's recipe.yaml, by which it is told from a user's own file of that name.
+RECIPE_MARK = "# The recipe of this run, with every default filled in and local paths absolute.\n"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -92,6 +95,34 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def has_mark(recipe: Path) -> bool:
+    """Whether tuneoff has written this recipe.yaml. One of an older tuneoff has no mark."""
+    try:
+        with recipe.open("rb") as file:
+            return file.read(len(RECIPE_MARK)) == RECIPE_MARK.encode()
+    except OSError:
+        return False
+
+
+def require_no_strangers(folder: Path, is_own: Callable[[str], bool] = lambda _: False) -> None:
+    """Raise RunFolderError where `folder` holds files by other names than `is_own` knows. Hidden ones do not count."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file: choose another folder with --out")
+    names = [path.name for path in _inside(folder) if not path.name.startswith(".")]
+    strangers = [name for name in names if not is_own(name)]
+    if strangers:
+        shown = ", ".join(strangers[:3]) + (", …" if len(strangers) > 3 else "")
+        raise RunFolderError(f"{folder} holds other files ({shown}). Choose a new or an empty folder with --out.")
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 @dataclass(frozen=True)
@@ -247,13 +278,28 @@ class RunFolder:
     def trial(self, arm: str, seed: int) -> TrialFolder:
         return TrialFolder(self.path / "trials" / arm / f"seed-{seed}")
 
+    @property
+    def is_run(self) -> bool:
+        return self.recipe.is_file() or self.resolved.is_file()
+
     def require(self) -> None:
-        """Raise RunFolderError unless this is the folder of a run."""
-        if not self.recipe.is_file() and not self.resolved.is_file():
-            raise RunFolderError(
-                f"{self.path} is not the folder of a run: it has neither recipe.yaml nor resolved.json. "
-                "`tuneoff run RECIPE --out FOLDER` makes one."
-            )
+        """Raise RunFolderError unless this is the folder of a run. Names the runs that lie beside it."""
+        if not self.is_run:
+            raise RunFolderError(f"{self.path} holds no run; {self._near()}")
+
+    def _near(self) -> str:
+        """The run in or beside this folder whose name is nearest, or those that there are."""
+        runs = [
+            str(path) for folder in (self.path, self.path.parent) for path in _inside(folder) if RunFolder(path).is_run
+        ]
+        if not runs:
+            return "there is none beside it, either."
+        return nearest(str(self.path), runs)
+
+    def require_own_or_empty(self) -> None:
+        """Raise RunFolderError where the folder holds files that are no run's, beside which none is to be written."""
+        if not self.resolved.is_file() and not self.prepare_log.is_file() and not has_mark(self.recipe):
+            require_no_strangers(self.path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -130,7 +130,7 @@ def test_other_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((run, "--arm", "loro"), "has no arm 'loro'; did you mean 'lora'?"),
         ((run, "--arm", "lora", "--seed", "7"), "has no seed 7; the choices are: 0"),
-        ((tmp_path, "--arm", "lora"), "is not the folder of a run"),
+        ((tmp_path, "--arm", "lora"), "holds no run"),
         ((run, tmp_path / "nowhere.txt", "--arm", "lora"), "cannot read: No such file or directory"),
         ((run, "--arm", "lora"), "is empty: an input as text, or jsonl with dialogue"),
     ):

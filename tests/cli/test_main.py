@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.report.made import made_run
 from tuneoff import __version__
+from tuneoff.cli.export import ExportFormat
 from tuneoff.cli.main import app, main
 from tuneoff.recipe import shipped_recipes
 
@@ -32,6 +34,7 @@ def test_the_commands_and_flags_are_these() -> None:
         "generate": {"run", "file", "--arm", "--seed", "--out"}, "init": {"data", "--out", "--model"},
         "serve": {"run", "--arm", "--port"}, "data": {"recipe", "--split", "--n", "--set"},
         "export": {"run", "--arm", "--to", "--format", "--seed", "--push"},
+        "help": {"command"},
         "plan": {"recipe", "--set", "--device", "--sweep", "--calibrate", "--json"},
     }  # fmt: skip
 
@@ -40,6 +43,35 @@ def commands() -> dict[str, object]:
     import typer.main
 
     return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", [None, "run", "export"])
+def test_help_is_asked_for_in_three_ways(command: str | None) -> None:
+    own = [command] if command else []
+    printed = invoke(*own, "--help")
+    assert invoke(*own, "-h") == invoke("help", *own).rstrip("\n") + "\n" == printed
+    assert f"Usage: {' '.join(['tuneoff', *own])} " in printed
+
+
+def test_help_of_a_command_that_is_not_there_names_the_near_one() -> None:
+    result = CliRunner().invoke(app, ["help", "plam"])
+    assert str(result.exception) == "there is no command 'plam'; did you mean 'plan'?"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("tuneoff ex", ["export"]), ("tuneoff export run --format me", ["merged"]), ("tuneoff data --sp", ["--split"])],
+)
+def test_the_shell_completes(line: str, expected: list[str]) -> None:
+    asked = {"_TUNEOFF_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    result = CliRunner().invoke(app, [], prog_name="tuneoff", env=asked)
+    assert result.stdout.split() == expected
+
+
+def test_the_formats_that_are_offered_are_those_that_there_are() -> None:
+    from tuneoff.use.export.exporting import FORMATS
+
+    assert list(get_args(ExportFormat)) == list(FORMATS)
 
 
 def test_version_and_recipes() -> None:
@@ -62,7 +94,7 @@ def test_a_mistake_is_one_line_and_status_2(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith(f"tuneoff: {tmp_path} is not the folder of a run")
+    assert capsys.readouterr().err.startswith(f"tuneoff: {tmp_path} holds no run")
 
 
 def in_locale(settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -81,7 +113,7 @@ def test_paths_and_what_machines_read_are_utf8_in_every_locale(settings: dict[st
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout.decode())["run"] == str(folder)
     gone = in_locale(settings, "show", str(tmp_path / "nö"))
-    assert gone.stderr.decode().startswith(f"tuneoff: {tmp_path}/nö is not the folder of a run")
+    assert gone.stderr.decode().startswith(f"tuneoff: {tmp_path}/nö holds no run")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a file name that is no text in UTF-8")

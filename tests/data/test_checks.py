@@ -16,7 +16,6 @@ from tuneoff.data.checks import (
     Extent,
     check_architecture,
     check_lengths,
-    check_model_folder,
     check_start_token,
     check_training,
     check_vocabulary,
@@ -24,6 +23,7 @@ from tuneoff.data.checks import (
     measure_tokens,
 )
 from tuneoff.data.inputs import read_inputs
+from tuneoff.data.model_folder import check_model_folder
 from tuneoff.data.positions import VirtualTokens, virtual_tokens
 from tuneoff.errors import RecipeError
 from tuneoff.model.base import build_model, make_config, model_class

@@ -70,7 +70,7 @@ def test_what_does_not_fit_the_architecture_is_found_without_weights(
 ) -> None:
     config = make_config({**MODELS["seq2seq"], "vocab_size": 50})
     problems = check_applies("x", method, settings, config)
-    assert [".".join(p.path) for p in problems] == ["arms.x"] * found
+    assert [p.path[:2] for p in problems] == [("arms", "x")] * found
     assert check_applies("x", "lora", LORA, config) == []
 
 
@@ -78,3 +78,13 @@ def test_what_peft_refuses_is_one_line() -> None:
     with pytest.raises(ModelError, match="peft cannot apply 'lora' to this model") as caught:
         adapt(tiny(), "lora", {"target_modules": ["nowhere"]}, "seq2seq", 1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("asked", "near"), [(["q_prj"], "did you mean 'q_proj'? "), (["zzz"], ""), (".*zzz", "")])
+def test_target_modules_that_a_model_lacks_are_told_with_those_that_it_has(asked: Any, near: str) -> None:
+    config = make_config({**MODELS["causal"], "vocab_size": 50})
+    (problem,) = check_applies("x", "lora", {**LORA, "target_modules": asked}, config)
+    assert problem.path == ("arms", "x", "target_modules")
+    shown = repr(asked) if isinstance(asked, str) else repr(asked[0])
+    layers = "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
+    assert problem.message == f"this model has no module {shown}; {near}Its linear layers are called {layers}"

@@ -137,7 +137,7 @@ TUNED = {"x": {"method": "full", "tune": {"learning_rate": [1, 2]}}}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompt": "{dialog}"}, "the prompt must contain the input column: {dialogue}"),
+        ({"prompt": "{dialog}"}, "the prompt must contain the input column {dialogue}, and has {dialog}"),
         ({"data": {"source": "x", "input": "dialogue"}}, "give both `input` and `target`"),
         ({"data": {"source": "x", "input": "a", "target": "b", "messages": "m"}}, "not both"),
         ({"data": {"source": "x", "input": "dialogue", "target": "b", "train_on": "all"}}, "`train_on` is for conv"),

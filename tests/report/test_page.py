@@ -99,14 +99,14 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+    with pytest.raises(RunFolderError, match="holds no run"):
         write_report(RunFolder(tmp_path))
 
 
 def test_several_runs_on_one_page(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / name) for name in ("monday", "tuesday")]
-    write_report_of_runs(runs, tmp_path)
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    write_report_of_runs(runs, tmp_path / "both")
+    html = (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
     assert Tags(html).open == []
     assert "<title>monday, tuesday: full fine-tuning or a few weights?</title>" in html
     assert "monday/lora keeps " in html
@@ -120,8 +120,8 @@ def test_runs_that_were_scored_differently_are_refused_with_the_reason(tmp_path:
     path = runs[1].trial("full", 0).result
     path.write_text(path.read_text().replace("|n:60|", "|n:61|"), encoding="utf-8")
     with pytest.raises(RunFolderError, match=r"original and b/full were scored differently, in n \(60 and 61\)"):
-        write_report_of_runs(runs, tmp_path)
-    assert not (tmp_path / "report.html").exists()
+        write_report_of_runs(runs, tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_the_step_that_was_kept_is_told_with_what_came_after(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_comparison_json_says_all_that_a_reviewer_asks_for(tmp_path: Path) -> No
     assert by_arm["lora"].settings["r"] == ran.recipe["arms"]["lora"]["r"]
     assert by_arm["lora"].engine_reason == "the fastest that all arms share"
     assert {arm: one.trainable for arm, one in by_arm.items()} == PARAMETERS
-    assert ran.command.startswith("tuneoff run recipe.yaml")
+    assert ran.command.startswith(f"tuneoff run {tmp_path}/run/recipe.yaml --out {tmp_path}/run-again")
 
 
 def test_the_page_and_the_markdown_have_the_same_facts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import recipe_values
+from tests.conftest import recipe_values, write_jsonl
 from tests.runner.resolving import resolved_for
 from tests.runner.test_child import write_plan
 from tuneoff.errors import DataError, InterruptedRunError, ModelError, PrepareFailedError, RunFolderError, TuneoffError
@@ -207,9 +207,16 @@ def test_a_diagnosis_that_fails_is_a_warning_and_one_that_is_stopped_ends_the_ru
 def test_texts_that_are_gone_by_then_are_a_warning(
     children: dict[str, Ended], asked: list[str], data_folder: Path, tmp_path: Path
 ) -> None:
+    texts = tmp_path / "gone.jsonl"
+    write_jsonl(texts, [{"text": "one"}, {"text": "two"}])
     recipe = diagnosing(data_folder)
-    evaluation = recipe.evaluation.model_copy(update={"retain": str(tmp_path / "gone.jsonl")})
-    listener = Silent()
+    evaluation = recipe.evaluation.model_copy(update={"retain": str(texts)})
+
+    class Until(Silent):
+        def ends(self, *_: Any, **__: Any) -> None:
+            texts.unlink(missing_ok=True)
+
+    listener = Until()
     assert Run(recipe.model_copy(update={"evaluation": evaluation}), RunFolder(tmp_path / "run"), listener).carry_out()
     assert asked == [] and "gone.jsonl: cannot read" in listener.warned[0]
 

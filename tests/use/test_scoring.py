@@ -76,7 +76,7 @@ def test_what_cannot_be_scored_is_refused_and_nothing_is_written(tmp_path: Path)
         again(folder, "exact_match", "json:loads")
     with folder.lock(), pytest.raises(RunBusyError):
         again(folder, "exact_match")
-    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+    with pytest.raises(RunFolderError, match="holds no run"):
         again(RunFolder(tmp_path), "exact_match")
     assert files(folder) == whole
     for arm in ("original", "full", "lora"):

@@ -33,6 +33,7 @@ def data(
     """
     from tuneoff.cli.progress import telling
     from tuneoff.cli.terminal import Terminal
+    from tuneoff.data.early import require_early
     from tuneoff.data.inputs import read_inputs
     from tuneoff.data.preview import preview
     from tuneoff.errors import RecipeError
@@ -40,6 +41,7 @@ def data(
 
     loaded = load_recipe(recipe, set or [])
     try:
+        require_early(loaded.recipe)
         with telling() as tell:
             inputs = read_inputs(loaded.recipe, None, tell)
             split = split or ("train" if "train" in inputs.tokens else loaded.recipe.evaluation.split)

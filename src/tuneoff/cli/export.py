@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+ExportFormat = Literal["adapter", "merged", "ctranslate2", "onnx", "gguf", "gguf-q8_0"]
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     arm: Annotated[str, typer.Option(help="Which arm.")] = ...,  # type: ignore[assignment]
     to: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")] = ...,  # type: ignore[assignment]
-    format: Annotated[str, typer.Option(help="adapter, merged, ctranslate2, onnx, gguf or gguf-q8_0.")] = ...,  # type: ignore[assignment]
+    format: Annotated[ExportFormat, typer.Option(help="What to write.")] = ...,  # type: ignore[assignment]
     seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
     push: Annotated[
         str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, too: private where it is new.")
@@ -24,7 +26,10 @@ def export(
     """
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
+    from tuneoff.runner.finished import Finished
     from tuneoff.units import bytes_text
+
+    Finished(RunFolder(run), arm, seed)  # a wrong name is told before the libraries are loaded
     from tuneoff.use.export import export as export_arm
     from tuneoff.use.export.push import check_push
     from tuneoff.use.export.push import push as upload

@@ -13,6 +13,7 @@ from tuneoff.cli.diagnose import diagnose
 from tuneoff.cli.export import export
 from tuneoff.cli.fetch import fetch
 from tuneoff.cli.generate import generate
+from tuneoff.cli.help import help
 from tuneoff.cli.init import init
 from tuneoff.cli.plan import plan
 from tuneoff.cli.recipes import recipes
@@ -32,7 +33,7 @@ app = typer.Typer(
     name="tuneoff",
     help="Should you fine-tune all of a model's weights, or only a few? Measured on your model, data and machine.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -50,6 +51,7 @@ app.command()(export)
 app.command()(serve)
 app.command()(recipes)
 app.command()(fetch)
+app.command()(help)
 
 
 def _version(asked: bool) -> None:

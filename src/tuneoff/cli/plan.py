@@ -26,13 +26,19 @@ def plan(
     """Predict every arm's memory and time. From the model's config and the data alone."""
     from tuneoff.cli.progress import telling
     from tuneoff.cli.terminal import Terminal
+    from tuneoff.data.early import require_early
     from tuneoff.errors import RecipeError
-    from tuneoff.planner.plan import plan_recipe
+    from tuneoff.planner.fit import parse_device
     from tuneoff.recipe import load_recipe
     from tuneoff.report.plan import print_plan
 
     loaded = load_recipe(recipe, set or [])
+    for memory in device or []:
+        parse_device(memory)
     try:
+        require_early(loaded.recipe)
+        from tuneoff.planner.plan import plan_recipe  # loads torch, which takes seconds
+
         with telling() as tell:
             made = plan_recipe(loaded.recipe, tell, devices=device or [], sweep=sweep, calibrate=calibrate)
     except RecipeError as error:

@@ -63,13 +63,18 @@ def _loaded_from(folder: RunFolder, overrides: list[str]) -> LoadedRecipe:
     """The recipe of the run in `folder`, to go on with it. Raises RunFolderError where there is none."""
     from tuneoff.errors import RunFolderError
     from tuneoff.recipe import read_recipe
-    from tuneoff.recipe.load import make_recipe
+    from tuneoff.recipe.load import make_recipe, placed
     from tuneoff.records import Resolved
 
+    try:
+        folder.require()
+    except RunFolderError as error:
+        raise RunFolderError(f"{error} To start one, name a recipe: tuneoff run RECIPE --out {folder.path}") from None
+    resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
     if folder.recipe.is_file():
-        return read_recipe(folder.recipe, overrides)
-    if folder.resolved.is_file():
-        return make_recipe(Resolved.read(folder.resolved).recipe, overrides)
-    raise RunFolderError(
-        f"{folder.path} holds no run to go on with. `tuneoff run demo --out {folder.path}` begins one of the demo."
-    )
+        loaded = read_recipe(folder.recipe, overrides)
+    else:
+        assert resolved is not None
+        loaded = make_recipe(resolved.recipe, overrides)
+    # Relative paths in the recipe.yaml of a run of an older tuneoff start from where it began.
+    return placed(loaded, Path(resolved.directory) if resolved is not None else folder.path, overrides)

@@ -27,6 +27,10 @@ def serve(
     from tuneoff.cli.progress import telling
     from tuneoff.folder import RunFolder
     from tuneoff.model.quiet import quiet
+    from tuneoff.runner.finished import Finished
+
+    for name in arm or []:
+        Finished(RunFolder(run), name)  # a wrong name is told before the libraries are loaded
     from tuneoff.use.serve import Limits, choose_arms, listen, load_server
 
     served = choose_arms(RunFolder(run), arm or [])

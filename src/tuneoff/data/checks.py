@@ -2,7 +2,7 @@
 
 `data.inputs.read_inputs` calls them in this order, and raises RecipeError with all problems of a stage at once:
 
-1. `check_training` and `check_model_folder`, before anything is loaded;
+1. `check_training` and `model_folder.check_model_folder`, before anything is loaded;
 2. `check_architecture` where an arm trains, when the model's config is there, and `check_start_token`, when the
    config also fits the tokenizer (`model.base.fit_config`);
 3. `check_vocabulary` and `check_lengths`, when the data are tokenised (`measure_tokens` gives what they compare
@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,41 +139,6 @@ def _check_trackers(names: list[str]) -> list[Problem]:
         elif name not in installed:
             messages.append(f"the tracker {name!r} is not installed: pip install {name}")
     return [Problem(("training", "report_to"), message) for message in messages]
-
-
-def check_model_folder(name: str, revision: str | None = None) -> list[Problem]:
-    """Refuses a model folder, or a repository of the hub, that holds an adapter of peft.
-
-    transformers would load the adapter onto the model by itself; full fine-tuning would then train the model and
-    save the adapter alone.
-    """
-    found = _adapter_config(name, revision)
-    if found is None:
-        return []
-    try:
-        base = json.loads(found.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
-        base = None
-    other = f"name the adapter's base model ({base})" if base else "name the adapter's base model"
-    message = (
-        f"{name} holds an adapter (adapter_config.json), which transformers would load together with the model. "
-        f"To begin with the adapter's weights, merge them first (peft's merge_and_unload) and save the model to "
-        f"another folder; to begin without them, {other} or move the adapter's files away"
-    )
-    return [Problem(("model",), message)]
-
-
-def _adapter_config(name: str, revision: str | None) -> Path | None:
-    from transformers.utils.peft_utils import find_adapter_config_file
-
-    if Path(name).is_dir():
-        file = Path(name) / "adapter_config.json"
-        return file if file.is_file() else None
-    try:
-        found = find_adapter_config_file(name, revision=revision)
-    except (OSError, ValueError):  # no such repository, or no way to it: loading the config says so
-        return None
-    return Path(found) if found is not None else None
 
 
 def check_room(tokenization: Tokenization) -> list[Problem]:

@@ -13,7 +13,6 @@ from tuneoff.data.checks import (
     Extent,
     check_architecture,
     check_lengths,
-    check_model_folder,
     check_room,
     check_start_token,
     check_training,
@@ -22,6 +21,7 @@ from tuneoff.data.checks import (
     measure_tokens,
 )
 from tuneoff.data.examples import Examples
+from tuneoff.data.model_folder import check_model_folder
 from tuneoff.data.positions import VirtualTokens, virtual_tokens
 from tuneoff.data.pretrained import Pins, original_commit, original_place, read_config, read_tokenizer
 from tuneoff.data.prompt import Prompt
@@ -102,12 +102,12 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
     splits = {split: askable(recipe, found, rendering_of(recipe, tokenizer, chat)) for split, found in splits.items()}
     tokens, statistics = _tokenise(recipe, kind, tokenizer, chat, splits, tell)
     extent = _extent(recipe, tokens)
-    if not all(metric.by_text for metric in find_metrics(recipe.evaluation.metrics)):
+    if not all(metric.by_text for metric in find_metrics(recipe.evaluation.metrics, recipe.evaluation.modules)):
         longest = Tokenization.of(recipe, tokenizer, kind, chat).longest_target(splits[recipe.evaluation.split])
         extent = extent.with_references(longest, kind)
     _refuse([*check_vocabulary(config, tokenizer, extent.highest_id), *_check_lengths(recipe, config, extent)])
     warnings = source.notices + _warnings(
-        splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics)
+        splits, statistics, recipe.evaluation.split, find_metrics(recipe.evaluation.metrics, recipe.evaluation.modules)
     )
     plain = Prompt(recipe.prompt) if chat is None and recipe.prompt is not None else None
     warnings += original.gguf.warnings if original is not None and original.gguf is not None else []
@@ -172,7 +172,7 @@ def _check_names(recipe: Recipe, pins: Pins, tell: ProgressListener) -> list[Pro
     problems = [p for name, arm in recipe.arms.items() for p in check_method(name, arm.method, arm.settings)]
     for name, arm in recipe.arms.items():
         problems += check_params(name, arm.method) if arm.params is not None else []
-    problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics)]
+    problems += [*check_training(recipe.training), *check_metrics(recipe.evaluation.metrics, recipe.evaluation.modules)]
     if recipe.model.name is not None and recipe.model.gguf is None:
         problems += check_model_folder(located(recipe.model.name, tell), pins.model or recipe.model.revision)
     return problems

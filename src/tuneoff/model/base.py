@@ -185,5 +185,5 @@ def _untie_output(model: PreTrainedModel) -> None:
 
 def _cannot_load(name: str, error: Exception) -> ModelError:
     first = first_line(error)
-    hint = "" if "/" not in name else " Is it the name of a model on the hub, or of a folder here?"
+    hint = "" if Path(name).is_dir() else " Is it the name of a model on the hub, or of a folder beside the recipe?"
     return ModelError(f"cannot load the model {name!r}: {first}{hint}")

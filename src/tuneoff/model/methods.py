@@ -55,6 +55,7 @@ NOT_OFFERED = {
 }
 OTHER_INPUTS = ("vision", "visual", "image", "audio", "speech", "multi_modal", "mm_projector")  # names of modules
 AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's rank allocator
+TARGETS = "target_modules"
 STEPS = 10**6  # of a training whose length is not known yet: room for any schedule of a method
 
 
@@ -123,8 +124,23 @@ def check_applies(arm: str, method: str, settings: dict[str, Any], config: Pretr
             adapt(model, method, settings, model_class(config), steps=STEPS)
         except ModelError as error:
             if isinstance(error.__cause__, ValueError):  # others may be the meta device's, which holds no values
+                if "Target modules" in str(error) and TARGETS in settings:
+                    return [Problem(("arms", arm, TARGETS), _unknown_targets(settings[TARGETS], model))]
                 return [Problem(("arms", arm), str(error))]
     return []
+
+
+def _unknown_targets(asked: Any, model: PreTrainedModel) -> str:
+    """What is said of target modules that a model does not have: the nearest, and the names of its linear layers."""
+    import torch
+
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    others = {name.rpartition(".")[2] for name, _ in model.named_modules()} - linear
+    names = [asked] if isinstance(asked, str) else list(asked)
+    shown = ", ".join(map(repr, names))
+    hints = [hint for name in names if (hint := nearest(name, linear | others)).startswith("did you mean")]
+    near = f"{hints[0]} " if hints else ""
+    return f"this model has no module {shown}; {near}Its linear layers are called {', '.join(sorted(linear))}"
 
 
 def adapt(model: PreTrainedModel, method: str, settings: dict[str, Any], kind: ModelClass, steps: int) -> Any:

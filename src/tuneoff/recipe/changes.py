@@ -18,7 +18,9 @@ def with_free_settings(resolved: Resolved, new: Recipe) -> Resolved:
     recipe["words"], recipe["diagnose"] = given["words"], given["diagnose"]
     retain, before = new.evaluation.retain, recipe["evaluation"].get("retain")
     if not same_value("evaluation.retain", retain, before, Path(resolved.directory)):
-        recipe["evaluation"]["retain"] = str(Path(retain).resolve()) if retain is not None else None
+        recipe["evaluation"]["retain"] = retain
+    if recipe["evaluation"].get("modules") != new.evaluation.modules:
+        recipe["evaluation"]["modules"] = new.evaluation.modules
     recipe["data"]["allow_overlap"] = given["data"]["allow_overlap"]
     return resolved.model_copy(update={"recipe": recipe})
 
@@ -42,7 +44,7 @@ def differences_from_resolved(resolved: Resolved, new: Recipe) -> list[str]:
         f"{key}: {before.get(key, gone)} → {after.get(key, gone)}"
         for key in {**before, **after}
         if key not in {f"training.{free}" for free in FREE_OF_TRAINING}
-        and not key.startswith(("words.", "diagnose", "data.allow_overlap", "evaluation.retain"))
+        and not key.startswith(("words.", "diagnose", "data.allow_overlap", "evaluation.retain", "evaluation.modules"))
         and not same_value(key, after.get(key, gone), before.get(key, gone), directory)
     ]
 

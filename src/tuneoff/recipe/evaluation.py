@@ -39,8 +39,9 @@ class EvaluationSpec(Spec):
     """What is generated, and how it is scored.
 
     The verdict is given by the first of `metrics`. `keep` is the share of full's score that is to be kept, or what may
-    be lost in points. `retain` is a file of texts that the model should go on to know, in the place of those that ship:
-    rows with a `text`, or with an `input` and its `target`.
+    be lost in points. `modules` is the folder in which the modules of a user's own metrics are looked for: that of the
+    recipe, if it is not given. `retain` is a file of texts that the model should go on to know, in the place of those
+    that ship: rows with a `text`, or with an `input` and its `target`.
     """
 
     split: Literal["validation", "test"] = "test"
@@ -49,6 +50,7 @@ class EvaluationSpec(Spec):
     batch_size: Annotated[int, Field(ge=1)] = 32
     metrics: Annotated[list[Text], Field(min_length=1)] = Field(default=["rouge1", "rouge2", "rougeL"])
     keep: Annotated[float, Field(gt=0, lt=1)] | KeepSpec = 0.97
+    modules: Text | None = None
     retain: Text | None = None
 
     @model_validator(mode="before")

@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tuneoff.errors import DamagedFileError, Problem, RecipeError, first_line, nearest
-from tuneoff.folder import RunFolder, write_whole
+from tuneoff.folder import RECIPE_MARK, RunFolder, write_whole
 from tuneoff.recipe.arm import RANK
+from tuneoff.recipe.places import with_absolute_paths
 from tuneoff.recipe.schema import Recipe
 from tuneoff.recipe.shipped import shipped_recipes
 from tuneoff.recipe.sweep import SweptArm, expand_sweeps
@@ -44,7 +45,7 @@ class LoadedRecipe:
 
 
 def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
-    """Read a recipe file, or one that ships, by name; apply `a.b=c` overrides; check it.
+    """Read a recipe file, or one that ships, by name; apply `a.b=c` overrides; check it; make its paths absolute.
 
     Raises RecipeError with every problem found.
     """
@@ -55,10 +56,23 @@ def load_recipe(reference: str, overrides: Iterable[str] = ()) -> LoadedRecipe:
             what = f"{reference!r} is no file" if path.exists() else f"no recipe file {reference!r}"
             message = f"{what}, and no recipe of that name ships with tuneoff: {nearest(reference, shipped)}"
             raise RecipeError([Problem((), message)])
-        path = shipped[reference]
-    loaded = read_recipe(path, overrides)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip(".") or "run"
-    return replace(loaded, name=name, source=path.name)
+        loaded = placed(read_recipe(shipped[reference], overrides), Path.cwd(), overrides)
+    else:
+        loaded = placed(read_recipe(path, overrides), path.absolute().parent, overrides)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", loaded.name).lstrip(".") or "run"
+    return replace(loaded, name=name)
+
+
+def placed(loaded: LoadedRecipe, directory: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
+    """`loaded` with absolute paths: those of its file start from `directory`, those of `overrides` from here.
+
+    Raises RecipeError as `with_absolute_paths` does.
+    """
+    overridden = {tuple(override.partition("=")[0].strip().split(".")) for override in overrides}
+    try:
+        return replace(loaded, recipe=with_absolute_paths(loaded.recipe, directory, overridden))
+    except RecipeError as error:
+        raise loaded.locate(error) from None
 
 
 def read_recipe(path: Path, overrides: Iterable[str] = ()) -> LoadedRecipe:
@@ -106,7 +120,7 @@ def make_recipe(
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """The recipe with every default filled in, as YAML."""
     values = recipe.model_dump(mode="json")
-    write_whole(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
+    write_whole(path, RECIPE_MARK + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
 
 
 def resolved_recipe(resolved: Resolved) -> Recipe:
@@ -184,11 +198,18 @@ def _located(
         if path[:1] == ("arms",) and len(path) > 1 and path[1] in swept:
             path = swept[path[1]].path(path)
             shown = path if len(path) > 2 else shown  # what concerns an arm as a whole is told by its own name
-        line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+        of = path or _named(problem.message)
+        line = next((lines[of[:n]] for n in range(len(of), 0, -1) if of[:n] in lines), None)
         place = f"{source}:{line}" if line else source
         told = Problem((), f"{place}: {Problem(shown, problem.message)}")
         placed.setdefault((path, problem.message), told)
     return RecipeError(placed.values())
+
+
+def _named(message: str) -> tuple[str, ...]:
+    """The key that a message on the recipe as a whole begins with, such as `training.keep: best needs …`."""
+    found = re.match(r"(?:the )?`?([A-Za-z_]\w*(?:\.[\w-]+)*)", message)
+    return tuple(found[1].split(".")) if found is not None else ()
 
 
 def _problems(error: ValidationError) -> list[Problem]:

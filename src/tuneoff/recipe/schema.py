@@ -163,7 +163,8 @@ class Recipe(Spec):
             raise ValueError(f'`prompt` is missing, e.g. "{{{data.input}}}"; conversations alone have none')
         columns = prompt_columns(self.prompt) if self.prompt is not None else []
         if data.input is not None and data.input not in columns:
-            raise ValueError(f"the prompt must contain the input column: {{{data.input}}}")
+            has = ", ".join(f"{{{name}}}" for name in dict.fromkeys(columns)) or "no column"
+            raise ValueError(f"the prompt must contain the input column {{{data.input}}}, and has {has}")
         if data.truncate is not None and data.truncate not in columns:
             raise ValueError(f"data.truncate is {data.truncate!r}, which is no column of the prompt")
         if self.evaluation.split == "validation" and self.data.splits.validation is None:

@@ -112,7 +112,8 @@ class Resolved(Record):
 
     Attributes:
         run: What this run is told from all others by, drawn at random; None in a run of an older tuneoff.
-        directory: The working directory that relative paths of the user's recipe were resolved against.
+        directory: The working directory that the run began in. Relative paths in the recipe.yaml of a run of an older
+            tuneoff start from it; those of newer runs are absolute.
         recipe: The recipe as JSON, local paths absolute; `tuneoff.recipe.resolved_recipe` gives it typed.
         model_path: The hub's name of the original model, or its folder.
         model_revision: Its commit on the hub.
@@ -167,7 +168,9 @@ class Resolved(Record):
         """The hash of what its results hang on: the recipe, and model, tokenizer and data wherever they lie."""
         training = {key: self.recipe["training"][key] for key in self.recipe["training"] if key not in FREE_OF_TRAINING}
         data = {key: value for key, value in self.recipe["data"].items() if key != "allow_overlap"}
-        evaluation = {key: value for key, value in self.recipe["evaluation"].items() if key != "retain"}
+        evaluation = {
+            key: value for key, value in self.recipe["evaluation"].items() if key not in ("retain", "modules")
+        }
         known = {key: value for key, value in self.recipe.items() if key not in ("words", "diagnose")}
         parts: list[Any] = [
             {**known, "training": training, "data": data, "evaluation": evaluation},

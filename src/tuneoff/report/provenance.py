@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class Provenance(Record):
 
     Attributes:
         run: The name of its folder.
-        command: The command that runs the recipe again, with the recipe in `recipe`.
+        command: The command that runs the recipe of the run's folder again, at the same commits of the hub.
         model: The original model's name, or what it is.
         model_revision: Its commit on the hub; None for a folder of this machine.
         model_sha256: The hash of the folder's config and weights.
@@ -110,7 +111,7 @@ def provenance(
     engines = resolved.engines if resolved is not None else {}
     return Provenance(
         run=folder.path.resolve().name,
-        command=f"tuneoff run recipe.yaml --out again  # tuneoff {__version__}",
+        command=_command(folder, recipe, resolved),
         model=recipe.model.name or "random weights, by the recipe's config",
         gguf=f"{gguf.file}, a {gguf.weights}" if gguf is not None else None,
         parameters=min(totals, default=None),
@@ -123,6 +124,21 @@ def provenance(
         recipe=recipe.model_dump(mode="json"),
         **_resolved(resolved),
     )
+
+
+def _command(folder: RunFolder, recipe: Recipe, resolved: Resolved | None) -> str:
+    run = folder.path.resolve()
+    parts = ["tuneoff", "run", str(run / folder.recipe.name), "--out", f"{run}-again"]
+    if resolved is not None:
+        pinned = {"model.revision": resolved.model_revision, "data.revision": resolved.data_revision}
+        given = {"model.revision": recipe.model.revision, "data.revision": recipe.data.revision}
+        parts += [
+            part
+            for key, commit in pinned.items()
+            if commit and commit != given[key]
+            for part in ("--set", f"{key}={commit}")
+        ]
+    return f"{shlex.join(parts)}  # tuneoff {__version__}"
 
 
 def _resolved(resolved: Resolved | None) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _prepare(folder: RunFolder, report: Reporter, arms: list[str], force: bool) 
 
     before = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
     if before is None:
-        recipe, pins = with_absolute_paths(read_recipe(folder.recipe).recipe, Path.cwd()), None
+        recipe, pins = with_absolute_paths(read_recipe(folder.recipe).recipe, folder.path), None
     else:
         recipe, pins = resolved_recipe(before), pins_of(before)
     if recipe.diagnose is not None:

@@ -34,7 +34,7 @@ class TrialEvaluation(TrialProcess):
     def __init__(self, resolved: Resolved, trial: Trial, folder: TrialFolder, report: Reporter, stop: Stop) -> None:
         super().__init__(resolved, trial, folder, report, stop)
         self._times = self._part_times(folder.batch_times)
-        self._metrics = find_metrics(self._recipe.evaluation.metrics)
+        self._metrics = find_metrics(self._recipe.evaluation.metrics, self._recipe.evaluation.modules)
         self._left_off: list[str] = []
 
     def run(self) -> TrialResult:

@@ -85,7 +85,10 @@ def _floors(recipe: Recipe, inputs: Inputs, tell: ProgressListener) -> list[Floo
     rows = load_tokens(inputs.tokens[recipe.evaluation.split])
     column = recipe.data.input
     inputs_of = [columns[column] if column else last_question(columns[MESSAGES]) for columns in rows["columns"]]
-    return floors(list(zip(inputs_of, rows["references"], strict=True)), find_metrics(recipe.evaluation.metrics))
+    return floors(
+        list(zip(inputs_of, rows["references"], strict=True)),
+        find_metrics(recipe.evaluation.metrics, recipe.evaluation.modules),
+    )
 
 
 def _search_warnings(recipe: Recipe, model: Location) -> list[str]:

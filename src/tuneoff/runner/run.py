@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
 
+from tuneoff.data.early import require_early
 from tuneoff.errors import (
     DamagedFileError,
     InterruptedRunError,
@@ -84,15 +85,20 @@ class Run:
     def carry_out(self) -> bool:
         """Run or resume; True where every trial of these arms is done.
 
-        Raises RunBusyError, RecipeChangedError, InterruptedRunError, PrepareFailedError and the mistakes that preparing
-        finds (an arm that does not fit among them, or a disk without room, unless `force`). A mistake that only a trial
-        meets is its failure.
+        Raises RunFolderError where the folder holds files of others, RunBusyError, RecipeChangedError,
+        InterruptedRunError, PrepareFailedError and the mistakes that preparing finds (an arm that does not fit among
+        them, or a disk without room, unless `force`). A mistake that only a trial meets is its failure.
         """
+        self._folder.require_own_or_empty()
+        if not self._folder.resolved.is_file():
+            require_early(self._recipe, weights=True)
         with self._folder.lock(), self._signals():
             claim(self._folder, self._recipe)
             todo = [trial for trial in self._trials if self._finished(trial) is None]
             try:
                 if todo:
+                    if self._folder.resolved.is_file():
+                        require_early(resolved_recipe(Resolved.read(self._folder.resolved)), weights=True)
                     self._prepare(todo)
                 results = [self._result(trial) for trial in self._trials]
                 if self._recipe.diagnose is not None:

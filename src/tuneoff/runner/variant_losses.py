@@ -60,7 +60,7 @@ class VariantMeter:
     def _scores(self, trial: Finished, engine: Engine) -> dict[str, float]:
         """What the engine's model scores on the retained inputs that have a target, by the run's metrics of texts."""
         asked, evaluation = self._texts.asked, trial.recipe.evaluation
-        metrics = [metric for metric in find_metrics(evaluation.metrics) if metric.by_text]
+        metrics = [metric for metric in find_metrics(evaluation.metrics, evaluation.modules) if metric.by_text]
         if not asked or not metrics:
             return {}
         outputs = generate(

@@ -25,9 +25,11 @@ def score_run(folder: RunFolder, names: Sequence[str], tell: ProgressListener) -
     and WriteError.
     """
     recipe = recipe_of(folder)
-    metrics = find_metrics(names)
+    metrics = find_metrics(names)  # modules of those named here are looked for in the working directory
     if not names:
-        metrics = [metric for metric in find_metrics(recipe.evaluation.metrics) if metric.by_text]
+        metrics = [
+            metric for metric in find_metrics(recipe.evaluation.metrics, recipe.evaluation.modules) if metric.by_text
+        ]
     with folder.lock():
         resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
         done = [

@@ -196,7 +196,7 @@ def test_arms_that_are_not_finished_are_told(partial: RunFolder, tmp_path: Path)
         partial.trial(arm, 0).result.unlink(missing_ok=True)
     with pytest.raises(RunFolderError, match="no arm has finished"):
         choose_arms(partial, [])
-    with pytest.raises(RunFolderError, match="is not the folder of a run"):
+    with pytest.raises(RunFolderError, match="holds no run"):
         choose_arms(RunFolder(tmp_path), [])
 
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tuneoff.errors import DamagedFileError
-from tuneoff.folder import RunFolder, write_whole
+from tuneoff.folder import RunFolder, require_no_strangers, write_whole
 from tuneoff.recipe import recipe_of
 from tuneoff.records import read_text
 from tuneoff.report.arms import Arm
@@ -48,9 +48,21 @@ def write_report(folder: RunFolder) -> Comparison:
 
 
 def write_report_of_runs(folders: Sequence[RunFolder], out: Path) -> None:
-    """Both files into `out`, for the arms of several runs together. Raises RunFolderError as `compare_runs` does."""
+    """Both files into `out`, for the arms of several runs together.
+
+    Raises RunFolderError as `compare_runs` does, and where `out` holds files that are neither a run's nor a report's.
+    """
+    _require_room(out)
     comparison, arms = compare_runs(folders)
     _write(out, folders, comparison, arms)
+
+
+def _require_room(out: Path) -> None:
+    if RunFolder(out).is_run:
+        return
+    page = out / "report.html"
+    ours = page.is_file() and "tuneoff" in page.read_text(encoding="utf-8", errors="replace")
+    require_no_strangers(out, lambda name: ours and name in ("report.html", "report.md"))
 
 
 def report_html(folder: RunFolder) -> str:

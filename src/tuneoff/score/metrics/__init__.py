@@ -10,7 +10,7 @@ from functools import cache
 
 from tuneoff.errors import MetricError, Problem, nearest
 from tuneoff.score.metrics.base import Loss, Metric, References, Scorer
-from tuneoff.score.metrics.own import own_metric
+from tuneoff.score.metrics.own import own_metric, require_function
 from tuneoff.score.metrics.squad import token_f1
 from tuneoff.signature import signature_fields
 
@@ -39,20 +39,23 @@ def shipped_metrics() -> dict[str, Metric]:
     return {metric.name: metric for module in modules for metric in getattr(module, "METRICS", ())}
 
 
-def find_metric(name: str) -> Metric:
-    """The metric of that name, or the user's own `module:function`. Raises MetricError."""
+def find_metric(name: str, modules: str | None = None) -> Metric:
+    """The metric of that name, or the user's own `module:function`, a module in the folder `modules`.
+
+    Raises MetricError.
+    """
     found = shipped_metrics().get(name)
     if found is not None:
         return found
     if _OWN.fullmatch(name):
-        return own_metric(name)
+        return own_metric(name, modules)
     hint = f"{nearest(name, shipped_metrics())} A function of your own is named as module:function"
     raise MetricError(f"there is no metric {name!r}; {hint}")
 
 
-def find_metrics(names: Iterable[str]) -> list[Metric]:
+def find_metrics(names: Iterable[str], modules: str | None = None) -> list[Metric]:
     """Those of several names, in their order. Raises MetricError."""
-    return [find_metric(name) for name in names]
+    return [find_metric(name, modules) for name in names]
 
 
 def metric_of_texts(metrics: Sequence[Metric]) -> Metric:
@@ -65,12 +68,15 @@ def agreement(text: str, other: str) -> float:
     return token_f1(text, other)
 
 
-def check_metrics(names: Iterable[str]) -> list[Problem]:
-    """What is wrong with the names of metrics in a recipe."""
+def check_metrics(names: Iterable[str], modules: str | None = None) -> list[Problem]:
+    """What is wrong with the names of metrics in a recipe. A user's own module is found and read, and not loaded."""
     problems = []
     for place, name in enumerate(names):
         try:
-            find_metric(name)
+            if name not in shipped_metrics() and _OWN.fullmatch(name):
+                require_function(name, modules)
+            else:
+                find_metric(name)
         except MetricError as error:
             problems.append(Problem(("evaluation", "metrics", str(place)), str(error)))
     return problems

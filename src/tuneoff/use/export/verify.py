@@ -56,7 +56,7 @@ def verify(finished: Finished, folder: Path, code: str, tell: ProgressListener, 
     texts = run_code(code, folder, [_asked(finished.recipe, row) for row in rows], tell)
     evaluation = finished.recipe.evaluation
     every = read_predictions(finished.trial.predictions)
-    metric = metric_of_texts(find_metrics(evaluation.metrics))
+    metric = metric_of_texts(find_metrics(evaluation.metrics, evaluation.modules))
     verification = compare(evaluation.split, metric, metric.prepare([p.references for p in every]), predictions, texts)
     if verification.first_difference and in_fp32 and scored_dtype(finished).itemsize < 4:
         exact = written_in_fp32(finished, rows)
