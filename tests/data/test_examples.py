@@ -112,3 +112,13 @@ def test_the_hash_is_of_what_the_model_sees() -> None:
 def test_nothing_usable_is_an_error() -> None:
     with pytest.raises(DataError, match="no usable row"):
         read([row(None)], skip_bad_rows=True)
+
+
+def test_a_group_is_what_a_column_says_and_a_row_without_is_for_itself() -> None:
+    rows = [row(f"d{n}", user=value) for n, value in enumerate([3, "a", None, "", 3])]
+    found = read(rows, group="user")
+    assert [example.group for example in found.examples] == ["3", "a", "a.jsonl:3", "a.jsonl:4", "3"]
+    assert found.groups == 4
+    assert read(rows).groups is None
+    with pytest.raises(DataError, match="no column 'usr'; did you mean 'user'"):
+        read(rows, group="usr")

@@ -150,3 +150,17 @@ def test_a_bad_row_is_told_and_a_wrong_column_named(tmp_path: Path) -> None:
 def test_mistakes_in_the_recipe_are_told(tmp_path: Path, data: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe(tmp_path, **data)
+
+
+def test_the_recipe_s_groups_are_never_parted(tmp_path: Path) -> None:
+    rows = [{"ticket": f"Ticket {n}", "answer": "Done.", "user": n // 4} for n in range(80)]
+    write_jsonl(tmp_path / "one.jsonl", rows)
+    data = {"source": {"train": str(tmp_path / "one.jsonl")}, "input": "ticket", "target": "answer", "group": "user"}
+    values = recipe_values(tmp_path) | {
+        "data": {**data, "split": {"validation": 0.1, "test": 0.2}}, "prompt": "{ticket}",
+    }  # fmt: skip
+    recipe = Recipe.model_validate(values)
+    splits = read_splits(recipe, open_splits(recipe))
+    users = {split: {example.group for example in found.examples} for split, found in splits.items()}
+    assert [len(users[split]) for split in ("train", "validation", "test")] == [14, 2, 4]
+    assert len(set.union(*users.values())) == 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +92,12 @@ def test_labels_and_several_right_answers_are_meant_so() -> None:
     labelled = [example(n, text(n), ("good", "bad")[n % 2]) for n in range(60)]
     answers = [example(n, text(1000 + n), "one answer", f"another {n}", prefix="t") for n in range(60)]
     assert warnings(labelled, answers) == []
+
+
+def test_groups_that_are_trained_on_too_are_told() -> None:
+    def marked(examples: list[Example], users: range) -> list[Example]:
+        return [replace(one, group=f"user {users[n % len(users)]}") for n, one in enumerate(examples)]
+
+    (told,) = warnings(marked(CLEAN, range(50)), marked(TEST, range(45, 65)))
+    assert told == "test examples of a group (data.group) that is trained on, too: 25 of 100, the first is t0"
+    assert warnings(marked(CLEAN, range(50)), marked(TEST, range(50, 60))) == []

@@ -10,8 +10,9 @@ from tests.report.made import made_run
 from tuneoff.folder import RunFolder, write_lines
 from tuneoff.records import read_predictions
 from tuneoff.report.comparison import Comparison, compare, compare_runs
-from tuneoff.report.page import write_report_of_runs
+from tuneoff.report.page import write_report, write_report_of_runs
 from tuneoff.report.run_differences import run_differences
+from tuneoff.report.table import notes
 from tuneoff.report.verdict import verdict
 
 
@@ -110,12 +111,34 @@ def test_what_differs_between_the_runs_is_a_table(tmp_path: Path) -> None:
     assert differences["training.epochs"] == ["2.0", "3.0"]
     assert differences["torch"] == ["2.12.0", "2.13.0"]
     assert "training.examples_per_step" not in differences
-    write_report_of_runs(runs, tmp_path)
+    write_report_of_runs(runs, tmp_path / "both")
     for name in ("report.html", "report.md"):
-        page = (tmp_path / name).read_text(encoding="utf-8")
+        page = (tmp_path / "both" / name).read_text(encoding="utf-8")
         assert "What differs between the runs" in page and "training.epochs" in page
 
 
 def test_one_run_has_no_such_table(tmp_path: Path) -> None:
     found: Comparison = compare(made_run(tmp_path))[0]
     assert [run.arms for run in found.runs] == [["original", "full", "lora"]]
+
+
+def test_groups_of_examples_are_resampled_and_told(tmp_path: Path) -> None:
+    folder = made_run(tmp_path)
+    before, _ = compare(folder)
+    resolved = json.loads(folder.resolved.read_text(encoding="utf-8"))
+    resolved["recipe"]["data"]["group"] = "situation"
+    resolved["groups"] = {"test": [n // 6 for n in range(60)]}
+    folder.resolved.write_text(json.dumps(resolved), encoding="utf-8")
+    found, _ = compare(folder)
+    assert found.evidence is not None and before.evidence is not None
+    assert (before.evidence.groups, found.evidence.groups, found.group) == (None, 10, "situation")
+    pairs = list(zip(before.evidence.differences, found.evidence.differences, strict=True))
+    assert all(a.difference.value == b.difference.value for a, b in pairs)
+    assert all(a.difference != b.difference for a, b in pairs)
+    told = "60 examples in 10 groups by 'situation'"
+    assert f"{told}: intervals and tests resample groups" in notes(found)
+    write_report(folder)
+    for name in ("report.html", "report.md"):
+        page = (folder.path / name).read_text(encoding="utf-8").replace("&#39;", "'")
+        assert f"({told}, which are resampled)" in page
+        assert "bootstrap over groups of examples" in page

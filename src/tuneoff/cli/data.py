@@ -110,6 +110,7 @@ def _counts(statistics: SplitStatistics) -> str:
     from tuneoff.cli.progress import told_examples
 
     parts = [f"{statistics.rows:,} rows", told_examples(statistics), f"{statistics.references:,} references"]
+    parts += [f"{statistics.groups:,} groups"] if statistics.groups is not None else []
     for name in ("skipped_rows", "duplicate_rows", "truncated_inputs", "truncated_targets"):
         count = getattr(statistics, name)
         parts += [f"{count:,} {name.replace('_', ' ').replace('truncated', 'cut')}"] if count else []

@@ -206,7 +206,7 @@ def progress_details(progress: Progress) -> list[str]:
 
 def _summary(resolved: Resolved) -> list[str]:
     lines = [
-        f"data {split}: {told_examples(s)}, {s.references:,} targets, "
+        f"data {split}: {told_examples(s)}{f' in {s.groups:,} groups' if s.groups else ''}, {s.references:,} targets, "
         f"{(s.input_tokens + s.target_tokens) / (s.sequences or s.examples):.0f} tokens each"
         for split, s in resolved.data.items()
     ]

@@ -64,12 +64,13 @@ def find_layout(columns: Mapping[str, Any], messages: str | None, *, answered: b
 
 
 def as_rows(
-    rows: Iterable[Row], messages: str | None, train_on: Literal["last", "all"]
+    rows: Iterable[Row], messages: str | None, train_on: Literal["last", "all"], group: str | None = None
 ) -> tuple[str | None, Iterator[Row]]:
     """The name of the rows' layout, and the rows with a column `messages` (what is asked) and `target` (the answer).
 
     With `last`, the target is the last turn of the assistant, and what comes after it is left out; with `all`, there is
-    a row for each of the assistant's turns, with all that was said before it. Raises DataError where there is no such
+    a row for each of the assistant's turns, with all that was said before it. The column `group` is kept.
+    Raises DataError where there is no such
     layout.
     """
     stream = iter(rows)
@@ -81,10 +82,12 @@ def as_rows(
     if not begun or begun[-1].unreadable is not None:
         return None, iter(begun)
     layout = find_layout(begun[-1].columns, messages)
-    return layout.name, _converted(chain(begun, stream), layout, train_on)
+    return layout.name, _converted(chain(begun, stream), layout, train_on, group)
 
 
-def _converted(rows: Iterable[Row], layout: Layout, train_on: Literal["last", "all"]) -> Iterator[Row]:
+def _converted(
+    rows: Iterable[Row], layout: Layout, train_on: Literal["last", "all"], group: str | None
+) -> Iterator[Row]:
     for row in rows:
         if row.unreadable is not None:
             yield row
@@ -97,7 +100,7 @@ def _converted(rows: Iterable[Row], layout: Layout, train_on: Literal["last", "a
         except ValueError as error:
             yield Row({}, row.where, str(error))
             continue
-        own = {"id": row.columns["id"]} if row.columns.get("id") is not None else {}
+        own = {name: row.columns[name] for name in ("id", group) if name and row.columns.get(name) is not None}
         for count, n in enumerate(answers if train_on == "all" else answers[-1:]):
             columns = {**own, MESSAGES: as_text(turns[:n]), TARGET: turns[n].content}
             yield Row(columns, row.where, lines=row.lines, again=count > 0)

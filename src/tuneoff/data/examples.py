@@ -14,6 +14,7 @@ from tuneoff.data.rows import Row
 from tuneoff.errors import DataError, nearest
 
 WHERE = "\0where"  # beside a row's columns: where it stands
+GROUP = "\0group"  # and what group it belongs to
 FEW = 0.05  # of the rows: so many that take several lines may be a mistake
 
 
@@ -29,6 +30,7 @@ class Example:
         columns: The texts that stand in the prompt, by their columns.
         turns: Of a conversation, all that was said before the answer.
         where: The place of its first row, for people.
+        group: What marks the examples that it depends on; None where the recipe names no column for it.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Example:
     columns: dict[str, str] = field(default_factory=dict)
     turns: tuple[Turn, ...] = ()
     where: str = ""
+    group: str | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -82,6 +85,12 @@ class Examples:
         return found
 
     @property
+    def groups(self) -> int | None:
+        """How many groups the examples come in; None where the recipe names no column for them."""
+        labels = {example.group for example in self.examples}
+        return None if None in labels else len(labels)
+
+    @property
     def content_sha256(self) -> str:
         """The hash of what the model is shown and scored against."""
         digest = hashlib.sha256()
@@ -99,15 +108,17 @@ def read_examples(
     group_references: bool,
     limit: int | None,
     skip_bad_rows: bool,
+    group: str | None = None,
 ) -> Examples:
     """The first `limit` examples of `rows` (all with None).
 
     With `group_references`, rows of the same prompt are references of one example, wherever they stand; without, each
     row is an example. A bad row (unreadable, a column that is no text, or no input or target) raises DataError with its
     place, or is counted. Other columns of the prompt may be empty, null or missing in a row. Without a prompt, `input`
-    holds conversations (`conversations.as_text`).
+    holds conversations (`conversations.as_text`). `group` is the column that marks dependent examples; a row without a
+    value in it is a group of its own.
     """
-    reader = _Reader(input, target, prompt, skip_bad_rows)
+    reader = _Reader(input, target, prompt, skip_bad_rows, group)
     if group_references:
         groups: dict[str, list[dict[str, str]]] = {}
         for columns in reader.good(rows):
@@ -126,10 +137,17 @@ def read_examples(
     return Examples(examples, reader.rows, len(reader.skipped), reader.duplicates, reader.skipped, reader.long)
 
 
+def group_of(row: Row, column: str) -> str | None:
+    """What `column` says of a row's group, as text; None where it says nothing. Numbers are groups, too."""
+    value = row.columns.get(column)
+    return None if value is None or value == "" else str(value)
+
+
 class _Reader:
     """Checks rows one by one and counts what it saw."""
 
-    def __init__(self, input: str, target: str, prompt: Prompt | None, skip_bad_rows: bool) -> None:
+    def __init__(self, input: str, target: str, prompt: Prompt | None, skip_bad_rows: bool, group: str | None) -> None:
+        self._group = group
         self._input, self._target, self._conversations = input, target, prompt is None
         self.prompt = Prompt(f"{{{input}}}") if prompt is None else prompt
         self._used = list(dict.fromkeys([input, target, *self.prompt.columns]))
@@ -154,6 +172,7 @@ class _Reader:
                     WHERE: row.where,
                     **{k: v for k, v in row.columns.items() if k == "id"},
                     **{k: row.columns.get(k) or "" for k in self._used},
+                    **({} if self._group is None else {GROUP: group_of(row, self._group) or row.where}),
                 }
             elif self._skip:
                 self.skipped.append(f"{row.where} {problem}")
@@ -165,7 +184,7 @@ class _Reader:
 
     def require_columns(self) -> None:
         """Raise DataError where the prompt has a column that no row has had."""
-        for name in self._used:
+        for name in [*self._used, *([self._group] if self._group is not None else [])]:
             if self._known and name not in self._known:
                 raise DataError(f"the data has no column {name!r}; {nearest(name, self._known)}")
 
@@ -181,6 +200,7 @@ class _Reader:
             columns={name: first[name] for name in self.prompt.columns},
             turns=tuple(turns),
             where=first[WHERE],
+            group=first.get(GROUP),
         )
 
     def _problem(self, row: Row) -> str | None:

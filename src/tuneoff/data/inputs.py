@@ -51,7 +51,8 @@ class Inputs:
     `model_path` is the hub name or folder that weights are loaded from; None for random weights. `gguf` is what the
     file says that they were converted from, if any.
     `chat` is what the model's chat template puts around each prompt; None where prompts are plain text.
-    `ranks` are those that were solved for arms with `params`, by the arm's name.
+    `ranks` are those that were solved for arms with `params`, by the arm's name. `groups` has the number of each
+    example's group, of the splits whose examples are resampled, where the recipe has `data.group`.
     """
 
     config: PretrainedConfig
@@ -68,6 +69,7 @@ class Inputs:
     data: dict[str, SplitStatistics]
     warnings: list[str]
     ranks: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, list[int]] = field(default_factory=dict)
 
 
 def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins: Pins | None = None) -> Inputs:
@@ -128,7 +130,26 @@ def read_inputs(recipe: Recipe, base: Path | None, tell: ProgressListener, pins:
         data=statistics,
         warnings=warnings,
         ranks=ranks,
+        groups=_groups(splits, statistics, recipe.evaluation.split),
     )
+
+
+def _groups(
+    splits: Mapping[Split, Examples], statistics: Mapping[str, SplitStatistics], scored: Split
+) -> dict[str, list[int]]:
+    """The number of each example's group, for the splits that intervals are over: that which is scored, and validation.
+
+    A split in which turns of a conversation share a row of tokens has none: its losses are not of single examples.
+    """
+    found = {}
+    for split, read in splits.items():
+        labels = [example.group for example in read.examples]
+        rows = statistics[split].sequences or len(labels)
+        if split not in (scored, "validation") or None in labels or rows != len(labels):
+            continue
+        numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+        found[str(split)] = [numbers[label] for label in labels]
+    return found
 
 
 def askable(recipe: Recipe, examples: Examples, rendering: Rendering) -> Examples:

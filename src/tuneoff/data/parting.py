@@ -20,17 +20,21 @@ class Parting:
         names: The names of the parts, and of each its share of the distinct inputs, or so many of them.
         seed: Another seed gives other parts.
         input: A row → what the model is asked, or None for a row that cannot be used: it stays. Raises DataError.
+        group: A row → what marks the rows that belong together, which are never parted; None where there are none.
     """
 
     of: str
     names: Mapping[str, int | float]
     seed: int
     input: Callable[[Row], str | None]
+    group: Callable[[Row], str | None] | None = None
 
     def parts(self, rows: Iterable[Row]) -> list[str]:
         """The split of each row. Raises DataError."""
-        inputs = [self.input(row) for row in rows]
-        return [part or self.of for part in part_inputs(inputs, self.names, self.seed)]
+        kept = list(rows)
+        inputs = [self.input(row) for row in kept]
+        groups = [self.group(row) for row in kept] if self.group is not None else None
+        return [part or self.of for part in part_inputs(inputs, self.names, self.seed, groups)]
 
     def count(self, rows: Iterable[Row]) -> int:
         """How many distinct inputs rows have. Raises DataError."""

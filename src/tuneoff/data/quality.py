@@ -36,6 +36,7 @@ def data_warnings(splits: Mapping[Split, Examples], scored: Split) -> list[str]:
     if len(near) > TELLING * count:
         shared = f"{scored} examples that share {RUN} words in a row or more with an example that is trained on"
         told.append(_counted(shared, near, count))
+    told += _groups_trained_on(splits, scored)
     for split in ("train", scored):
         if split in splits:
             told += [f"{split}: {text}" for text in _oddities(splits[split].examples)]
@@ -48,6 +49,21 @@ def _trained_on(splits: Mapping[Split, Examples], scored: Split) -> list[Example
         return []
     known = {_plain(example.prompt) for example in splits["train"].examples}
     return [example for example in splits[scored].examples if _plain(example.prompt) in known]
+
+
+def _groups_trained_on(splits: Mapping[Split, Examples], scored: Split) -> list[str]:
+    """That examples are scored whose group is trained on, too: they are no new documents, users or situations."""
+    if "train" not in splits or scored == "train":
+        return []
+    known = {example.group for example in splits["train"].examples if example.group is not None}
+    found = [example for example in splits[scored].examples if example.group in known]
+    if not found:
+        return []
+    return [
+        _counted(
+            f"{scored} examples of a group (data.group) that is trained on, too", found, len(splits[scored].examples)
+        )
+    ]
 
 
 def _exact(found: Sequence[Example], scored: str, count: int) -> str:

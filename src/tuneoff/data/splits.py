@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from tuneoff.data.conversations import MESSAGES, TARGET, Layout, as_rows, as_turns, find_layout, question_of
-from tuneoff.data.examples import Examples, read_examples
+from tuneoff.data.examples import Examples, group_of, read_examples
 from tuneoff.data.parting import Parting
 from tuneoff.data.prompt import Prompt
 from tuneoff.data.rows import Row
@@ -30,7 +30,9 @@ def open_splits(recipe: Recipe, revision: str | None = None) -> Source:
         return source
     names = {str(getattr(data.splits, part)): share for part, share in data.split.parts.items()}
     asked = _asked_of_conversations(recipe) if data.has_conversations else _asked_of_texts(recipe)
-    return replace(source, parting=Parting(data.splits.train, names, data.split_seed, asked))
+    group = data.group
+    marked = (lambda row: group_of(row, group)) if group is not None else None
+    return replace(source, parting=Parting(data.splits.train, names, data.split_seed, asked, marked))
 
 
 def _asked_of_texts(recipe: Recipe) -> Callable[[Row], str | None]:
@@ -80,7 +82,7 @@ def read_split(recipe: Recipe, source: Source, split: Split, name: str) -> Examp
     try:
         if data.has_conversations:
             train_on = "last" if split == recipe.evaluation.split else data.train_on
-            layout, rows = as_rows(rows, data.messages, train_on)
+            layout, rows = as_rows(rows, data.messages, train_on, data.group)
         found = read_examples(
             rows,
             input=data.input or MESSAGES,
@@ -89,6 +91,7 @@ def read_split(recipe: Recipe, source: Source, split: Split, name: str) -> Examp
             group_references=split == recipe.evaluation.split,
             limit=getattr(data.limit, split),
             skip_bad_rows=data.on_bad_row == "skip",
+            group=data.group,
         )
         return replace(found, layout=layout)
     except DataError as error:

@@ -171,6 +171,7 @@ class Tokenization:
             non_ascii_references=sum(not reference.isascii() for reference in references),
             content_sha256=examples.content_sha256,
             layout=examples.layout,
+            groups=examples.groups,
             **kept.counts,
         )
 

@@ -63,8 +63,9 @@ class DataSpec(Spec):
 
     Rows are texts (`input` and `target`, put into the recipe's prompt), or conversations: in the column `messages`, or
     where that is not given in whatever layout the data have. Of a conversation, `train_on` says which of the
-    assistant's turns are targets of training. `truncate` is the column that is cut where a prompt is too long. `split`
-    takes a validation and a test part out of the training split.
+    assistant's turns are targets of training. `truncate` is the column that is cut where a prompt is too long. `group`
+    is the column whose equal values mark examples that depend on each other (of one document, user or situation):
+    intervals and tests resample groups. `split` takes a validation and a test part out of the training split.
     """
 
     source: Text | dict[Literal["train", "validation", "test"], Text]
@@ -75,6 +76,7 @@ class DataSpec(Spec):
     messages: Text | None = None
     train_on: Literal["last", "all"] = "last"
     truncate: Text | None = None
+    group: Text | None = None
     splits: Splits = Splits()
     split: SplitSpec | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -21,6 +21,7 @@ class SplitStatistics(Record):
 
     `layout` is how rows hold conversations, for people; None where they are texts. `sequences` is how many rows of
     tokens there are, fewer than examples where turns of a conversation share one; None in runs of older versions.
+    `groups` is how many groups the examples come in, where the recipe has `data.group`.
     """
 
     rows: int
@@ -36,6 +37,7 @@ class SplitStatistics(Record):
     content_sha256: str
     layout: str | None = None
     sequences: int | None = None
+    groups: int | None = None
 
 
 class Floor(Record):
@@ -132,6 +134,8 @@ class Resolved(Record):
         learning_rates: Each arm's; None for an arm that trains nothing, and until the search of an arm with `tune` has
             chosen one.
         ranks: The rank of each arm whose recipe has `params` in its place; `resolved_recipe` puts them into the arms.
+        groups: Where the recipe has `data.group`: the number of each example's group, of the split that is scored and
+            of the validation split.
         warnings: What the user should know of the data, a sentence each.
         floors: What texts that no model wrote score on the data; empty in a run of an older tuneoff.
         chat: What the model's chat template puts around each prompt; None where prompts are plain text.
@@ -158,6 +162,7 @@ class Resolved(Record):
     micro_batch: int
     learning_rates: dict[str, float | None]
     ranks: dict[str, int] = Field(default_factory=dict)
+    groups: dict[str, list[int]] = Field(default_factory=dict)
     warnings: list[str]
     floors: list[Floor] = Field(default_factory=list)
     chat: ChatFrame | None = None

@@ -22,6 +22,7 @@ from tuneoff.report.side_by_side import spread
 from tuneoff.report.tuning import Optima, optima
 from tuneoff.report.weighing import evidence_of
 from tuneoff.score.evidence import Evidence
+from tuneoff.score.groups import Groups
 from tuneoff.score.metrics import Metric, compared_fields, find_metrics
 from tuneoff.signature import signature
 
@@ -54,6 +55,7 @@ class Comparison(Record):
         floors: What texts that no model wrote score on these data.
         chat: Whether the model is asked by its own chat template.
         layout: How the data hold conversations, for people; None where they are texts.
+        group: The column of the data that marks examples which depend on each other; None where there is none.
         originals: What must be known of original models that were converted from GGUF files, a sentence each.
         same_outputs: Groups of arms that wrote the same for every example.
         tuning: The searches for learning rates.
@@ -81,6 +83,7 @@ class Comparison(Record):
     floors: list[Floor] = Field(default_factory=list)
     chat: bool = False
     layout: str | None = None
+    group: str | None = None
     originals: list[str] = Field(default_factory=list)
     same_outputs: list[list[str]]
     tuning: list[Tuning]
@@ -126,7 +129,7 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
     named: list[str] = []
     words = []
     floors: list[Floor] = []
-    chat, layout = False, None
+    chat, layout, group = False, None, None
     originals: list[str] = []
     ran: list[Provenance] = []
     for folder, prefix in zip(folders, prefixes, strict=True):
@@ -134,7 +137,17 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         told: list[str] = []
         resolved = Resolved.read(folder.resolved) if folder.resolved.is_file() else None
         own = read_arms(folder, recipe, resolved, told, prefix)
-        runs.append(OneRun(folder.path.resolve().name, own, recipe.evaluation.keep))
+        groups = resolved.groups if resolved is not None else {}
+        runs.append(
+            OneRun(
+                folder.path.resolve().name,
+                own,
+                recipe.evaluation.keep,
+                Groups.of(groups.get(recipe.evaluation.split)),
+                groups.get("validation"),
+            )
+        )
+        group = group or recipe.data.group
         ran.append(provenance(folder, recipe, resolved, own, prefix))
         named += recipe.evaluation.metrics
         words.append(recipe.words)
@@ -169,12 +182,13 @@ def _compare(folders: Sequence[RunFolder], prefixes: Sequence[str]) -> tuple[lis
         floors=floors,
         chat=chat,
         layout=layout,
+        group=group,
         originals=list(dict.fromkeys(originals)),
         same_outputs=_same_outputs(finished),
         tuning=[arm.tuning.model_copy(update={"arm": arm.name}) for arm in arms if arm.tuning],
-        learnt=update_curves(arms),
+        learnt=[curves for run in runs for curves in update_curves(run)],
         forgotten=forgotten(arms),
-        optima=optima([run.arms for run in runs], warnings),
+        optima=optima(runs, warnings),
         samples=_samples(finished),
         signature=signature(next(iter(signatures.values()))) if signatures and comparable else None,
         unfinished=[f"{arm.name}/seed-{seed}" for seed, arm in _unfinished(arms)],

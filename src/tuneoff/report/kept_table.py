@@ -25,7 +25,8 @@ def kept_rows(evidence: Evidence | None) -> list[list[str]]:
 def kept_note(evidence: Evidence) -> str:
     """What the table says, and by which test."""
     first = evidence.non_inferiority[0]
-    how = "bootstrap over examples" if len(evidence.seeds) == 1 else "over seeds and examples"
+    units = "examples" if evidence.groups is None else "groups of examples"
+    how = f"bootstrap over {units}" if len(evidence.seeds) == 1 else f"over seeds and {units}"
     return (
         f"keeps: the arm's score as a share of full fine-tuning's; shown: whether it is shown to be within the "
         f"{margin_text(first, find_metric(first.metric))}, by a one-sided test of non-inferiority ({how}; p adjusted "

@@ -11,6 +11,8 @@ from pydantic import Field
 from tuneoff.records import Diagnosis, Interval, Record, UpdateLosses
 from tuneoff.report.arms import Arm
 from tuneoff.report.diagnosis import energy_held, norm_by_layer
+from tuneoff.report.runs import OneRun
+from tuneoff.score.groups import Groups
 from tuneoff.score.update import gain_kept, loss_change
 
 ENOUGH = 0.95  # of the gain: the lowest rank that keeps as much is suggested
@@ -74,24 +76,25 @@ class UpdateCurves(Record):
     seconds: float
 
 
-def update_curves(arms: Sequence[Arm]) -> list[UpdateCurves]:
-    """The curves of every arm that was diagnosed."""
-    return [_curves(arm) for arm in arms if arm.losses]
+def update_curves(run: OneRun) -> list[UpdateCurves]:
+    """The curves of every arm of a run that was diagnosed."""
+    return [_curves(arm, run.validation_labels) for arm in run.arms if arm.losses]
 
 
-def _curves(arm: Arm) -> UpdateCurves:
+def _curves(arm: Arm, labels: Sequence[int] | None) -> UpdateCurves:
     first = next(iter(arm.losses.values()))
     alike = {seed: one for seed, one in arm.losses.items() if _same_work(one, first)}
     losses = list(alike.values())
     diagnoses = [arm.diagnoses[seed] for seed in alike if seed in arm.diagnoses]
     tokens = np.array(first.validation_tokens, dtype=np.float64)
+    groups = Groups.of(labels[: len(tokens)] if labels is not None else None)
     original = _nats(losses, "scale", 0.0, "validation")
     trained = _nats(losses, "scale", 1.0, "validation")
     energy = _energy(diagnoses)
     cuts = []
     for rank in sorted({int(v.value) for v in first.variants if v.kind == "cut"}):
         nats = _nats(losses, "cut", rank, "validation")
-        kept = gain_kept(original, trained, nats) if len(tokens) > 1 else None
+        kept = gain_kept(original, trained, nats, groups) if len(tokens) > 1 else None
         cuts.append(CutPoint(rank=rank, kept=kept, energy=_energy_at(diagnoses, rank)))
     enough = [cut.rank for cut in cuts if cut.kept is not None and cut.kept.value >= ENOUGH]
     return UpdateCurves(
@@ -99,7 +102,7 @@ def _curves(arm: Arm) -> UpdateCurves:
         seeds=list(alike),
         examples=len(tokens),
         cuts=cuts,
-        scales=_scales(losses, tokens),
+        scales=_scales(losses, tokens, groups),
         energy=energy,
         layers=norm_by_layer(diagnoses[0].modules) if diagnoses else {},
         rank=min(enough, default=None),
@@ -115,15 +118,15 @@ def _same_work(one: UpdateLosses, other: UpdateLosses) -> bool:
     return marks[0] == marks[1]
 
 
-def _scales(losses: Sequence[UpdateLosses], tokens: np.ndarray) -> list[ScalePoint]:
+def _scales(losses: Sequence[UpdateLosses], tokens: np.ndarray, groups: Groups | None) -> list[ScalePoint]:
     texts = np.array(losses[0].texts.tokens, dtype=np.float64)
     points = []
     for scale in sorted(v.value for v in losses[0].variants if v.kind == "scale"):
         changes = [
-            loss_change(_nats(losses, "scale", 0.0, on), _nats(losses, "scale", scale, on), counted)
+            loss_change(_nats(losses, "scale", 0.0, on), _nats(losses, "scale", scale, on), counted, own)
             if len(counted) > 1
             else None
-            for on, counted in (("validation", tokens), ("retained", texts))
+            for on, counted, own in (("validation", tokens, groups), ("retained", texts, None))
         ]
         assert changes[1] is not None
         points.append(ScalePoint(scale=scale, validation=changes[0], retained=changes[1]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tuneoff.recipe import KeepSpec
 from tuneoff.records import Record
 from tuneoff.report.arms import Arm
+from tuneoff.score.groups import Groups
 
 
 class RunArms(Record):
@@ -28,11 +29,26 @@ class RunArms(Record):
 
 @dataclass(frozen=True)
 class OneRun:
-    """A run's arms as they stand on disk, and the share of the baseline's score that its recipe asks to `keep`."""
+    """A run's arms as they stand on disk.
+
+    Attributes:
+        name: The name of its folder.
+        arms: Its arms, in the recipe's order.
+        keep: The share of the baseline's score that its recipe asks to keep.
+        groups: The groups of the scored examples; None where each is for itself.
+        validation_labels: The number of each validation example's group; None where the recipe names none.
+    """
 
     name: str
     arms: list[Arm]
     keep: float | KeepSpec
+    groups: Groups | None = None
+    validation_labels: list[int] | None = None
+
+    @property
+    def validation_groups(self) -> Groups | None:
+        """The groups of the validation examples; None where each is for itself."""
+        return Groups.of(self.validation_labels)
 
     @property
     def finished(self) -> list[Arm]:

@@ -157,6 +157,8 @@ def notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"{_explained(comparison)} on {comparison.examples:,} {comparison.words.examples}{_references(comparison)}"
         )
+    if comparison.evidence is not None and comparison.evidence.groups is not None:
+        notes.append(f"{groups_text(comparison)}: intervals and tests resample groups")
     if comparison.forgotten is not None:
         texts = texts_words(comparison.forgotten.texts)
         notes.append(f"{FORGOT}: how many nats a token the loss has risen on {texts}")
@@ -183,6 +185,14 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.unfinished:
         notes.append(f"not finished: {', '.join(comparison.unfinished)}")
     return notes
+
+
+def groups_text(comparison: Comparison) -> str:
+    """`357 dialogues in 208 groups by 'scene'`."""
+    evidence = comparison.evidence
+    assert evidence is not None
+    examples = f"{evidence.examples:,} {comparison.words.examples}"
+    return f"{examples} in {evidence.groups:,} groups by {comparison.group!r}"
 
 
 def _asked(comparison: Comparison) -> list[str]:

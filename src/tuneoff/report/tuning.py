@@ -11,6 +11,8 @@ from tuneoff.errors import DamagedFileError
 from tuneoff.folder import TrialFolder
 from tuneoff.records import Record, Try, Tuning, read_validation
 from tuneoff.report.arms import Arm
+from tuneoff.report.runs import OneRun
+from tuneoff.score.groups import Groups
 from tuneoff.score.optimum import FEWEST, FoundOptimum, Optimum, RateRatio, find_optimum, rate_ratios
 from tuneoff.units import duration_text
 
@@ -22,32 +24,32 @@ class Optima(Record):
     ratios: list[RateRatio] = Field(default_factory=list)
 
 
-def optima(runs: Sequence[Sequence[Arm]], warnings: list[str]) -> Optima:
+def optima(runs: Sequence[OneRun], warnings: list[str]) -> Optima:
     """What the searches of the arms of each run tell; ratios are to full fine-tuning of the same run.
 
     A file of a try that cannot be read is told in a line that is added to `warnings`.
     """
-    found = [_optima(arms, warnings) for arms in runs]
+    found = [_optima(run, warnings) for run in runs]
     return Optima(
         arms=[one for run in found for one in run.arms], ratios=[ratio for run in found for ratio in run.ratios]
     )
 
 
-def _optima(arms: Sequence[Arm], warnings: list[str]) -> Optima:
+def _optima(run: OneRun, warnings: list[str]) -> Optima:
     """Nothing of searches with fewer than four rates, or made by an older tuneoff."""
     found: list[FoundOptimum] = []
-    for arm in arms:
+    for arm in run.arms:
         try:
-            one = _optimum(arm)
+            one = _optimum(arm, run.validation_groups)
         except DamagedFileError as error:
             warnings.append(f"{error}: the optimal learning rate of {arm.name} is not told")
             continue
         found += [one] if one is not None else []
-    full = next((arm.name for arm in arms if arm.spec.method == "full" and arm.tuning is not None), None)
+    full = next((arm.name for arm in run.arms if arm.spec.method == "full" and arm.tuning is not None), None)
     return Optima(arms=[one.optimum for one in found], ratios=rate_ratios(found, full) if full is not None else [])
 
 
-def _optimum(arm: Arm) -> FoundOptimum | None:
+def _optimum(arm: Arm, groups: Groups | None) -> FoundOptimum | None:
     """The optimum from the longest tries that tell it: the last rung of a halving in which it lies between the rates.
 
     Where there is none, that of the first rung, which tried all rates: the best is then at an edge of them.
@@ -58,13 +60,15 @@ def _optimum(arm: Arm) -> FoundOptimum | None:
     for tried, folder in zip(arm.tuning.tries, arm.tried, strict=True):
         if tried.validation_loss is not None:
             by_rung.setdefault(tried.rung, []).append((tried, folder))
-    found = [_optimum_of(arm, arm.tuning, rung) for rung in by_rung.values() if len(rung) >= FEWEST]
+    found = [_optimum_of(arm, arm.tuning, rung, groups) for rung in by_rung.values() if len(rung) >= FEWEST]
     known = [one for one in found if one is not None]
     inner = [one for one in known if one.optimum.located] or [one for one in known if one.optimum.edge is None]
     return inner[-1] if inner else next(iter(known), None)
 
 
-def _optimum_of(arm: Arm, tuning: Tuning, tries: Sequence[tuple[Try, TrialFolder]]) -> FoundOptimum | None:
+def _optimum_of(
+    arm: Arm, tuning: Tuning, tries: Sequence[tuple[Try, TrialFolder]], groups: Groups | None
+) -> FoundOptimum | None:
     losses = [read_validation(folder.validation) for _, folder in tries]
     if not all(losses):
         return None
@@ -79,6 +83,7 @@ def _optimum_of(arm: Arm, tuning: Tuning, tries: Sequence[tuple[Try, TrialFolder
         np.array([tried.learning_rate for tried, _ in tries]),
         np.array([[one.nats for one in own] for own in losses]),
         np.array(tokens, dtype=np.float64),
+        groups,
     )
 
 

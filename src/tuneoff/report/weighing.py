@@ -10,6 +10,7 @@ from tuneoff.recipe import KeepSpec
 from tuneoff.report.arms import Arm
 from tuneoff.report.runs import OneRun
 from tuneoff.score.evidence import Evidence, Figures, weigh
+from tuneoff.score.groups import Groups
 from tuneoff.score.metrics import Metric
 
 
@@ -25,14 +26,14 @@ def evidence_of(runs: Sequence[OneRun], metrics: Sequence[Metric], prefixes: Seq
         found += [
             one
             for same in _namesakes(runs, prefixes)
-            if (one := _weighed(same, metrics, None, None, keep=None)) is not None
+            if (one := _weighed(same, metrics, None, None, keep=None, groups=runs[0].groups)) is not None
         ]
     return _together(found) if found else None
 
 
 def _of_run(run: OneRun, metrics: Sequence[Metric]) -> Evidence | None:
     roles = run.roles
-    return _weighed(run.finished, metrics, roles.original, roles.baseline, run.keep)
+    return _weighed(run.finished, metrics, roles.original, roles.baseline, run.keep, run.groups)
 
 
 def _namesakes(runs: Sequence[OneRun], prefixes: Sequence[str]) -> list[list[Arm]]:
@@ -51,6 +52,7 @@ def _weighed(
     original: str | None,
     baseline: str | None,
     keep: float | KeepSpec | None,
+    groups: Groups | None,
 ) -> Evidence | None:
     """The evidence of arms at the seeds that all of them have."""
     if not arms or not metrics:
@@ -67,6 +69,7 @@ def _weighed(
         baseline=baseline,
         keep=None if isinstance(keep, KeepSpec) else keep,
         margins={m.name: keep.points / m.scale for m in metrics} if isinstance(keep, KeepSpec) else None,
+        groups=groups,
     )
 
 
@@ -89,6 +92,7 @@ def _together(found: Sequence[Evidence]) -> Evidence:
     order = list(dict.fromkeys(arm for one in found for arm in one.means))
     return Evidence(
         examples=first.examples,
+        groups=first.groups,
         seeds=min((one.seeds for one in found), key=len),
         resamples=max(one.resamples for one in found),
         means={arm: means[arm] for arm in order},

@@ -53,6 +53,9 @@ def _changed_data(resolved: Resolved, inputs: Inputs) -> list[str]:
         if was is None or now is None or was.content_sha256 != now.content_sha256:
             changes.append(f"data {split}: {_described(was)} → {_described(now)}")
             continue
+        if resolved.groups.get(split) != inputs.groups.get(split):
+            changes.append(f"data {split}: other groups of the same examples")
+            continue
         before, after = Path(resolved.tokens[split]), Path(inputs.tokens[split])
         if before.name != after.name and not before.is_dir():
             changes.append(f"tokens of {split}: {before.name} → {after.name}")

@@ -71,6 +71,7 @@ def resolve(
         micro_batch=recipe.training.micro_batch or micro_batch,
         learning_rates={name: arm.learning_rate for name, arm in recipe.arms.items()},
         ranks=inputs.ranks,
+        groups=inputs.groups,
         warnings=[*inputs.warnings, *_search_warnings(recipe, model)],
         floors=_floors(recipe, inputs, tell),
         chat=inputs.chat,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,10 +11,11 @@ import numpy as np
 
 from tuneoff.records import Interval, Record
 from tuneoff.score.crossed import Crossed
+from tuneoff.score.groups import Groups
 from tuneoff.score.power import detectable_difference, examples_needed, provable_margin
 from tuneoff.score.resampled import Resampled
 from tuneoff.score.resampling import Array, holm
-from tuneoff.score.spread import spread_of
+from tuneoff.score.spread import Spread, spread_of
 
 RESAMPLES = 10_000
 RANDOM_SEED = 12345  # as sacrebleu's
@@ -93,10 +95,12 @@ class NonInferiority(Record):
 class Evidence(Record):
     """What the scores of a run show. `means` by arm and metric, `by_seed` a mean for each seed; pairs in order.
 
-    `resamples` is 0 for several seeds, whose intervals and tests resample nothing.
+    `resamples` is 0 for several seeds, whose intervals and tests resample nothing. `groups` is how many groups the
+    examples come in, which then take their place in all intervals and tests; None where each is for itself.
     """
 
     examples: int
+    groups: int | None = None
     seeds: list[int]
     resamples: int
     means: dict[str, dict[str, Interval]]
@@ -114,13 +118,15 @@ def weigh(
     baseline: str | None,
     keep: float | None,
     margins: Mapping[str, float] | None = None,
+    groups: Groups | None = None,
 ) -> Evidence:
     """The evidence of `scores`: by metric, those of `arms`, `seeds` and examples.
 
     Non-inferiority is judged against `baseline`, for every arm but it and `original`: by the share `keep`, or without
     by the metric's own of `margins`. One seed's intervals and tests
     are resampled over examples and speak of these checkpoints; those of several seeds know the spread between
-    trainings, too (`crossed.py`), and speak of the methods.
+    trainings, too (`crossed.py`), and speak of the methods. With `groups` of examples that depend on each other, groups
+    take the place of examples in all of it.
     """
     means: dict[str, dict[str, Interval]] = {arm: {} for arm in arms}
     by_seed: dict[str, dict[str, list[float]]] = {arm: {} for arm in arms}
@@ -128,17 +134,18 @@ def weigh(
     judged: list[NonInferiority] = []
     for metric, figures in scores.items():
         values = figures.values
-        inference = _inference(figures)
+        inference = _inference(figures, groups)
         seen = values.mean((1, 2))
         for position, arm in enumerate(arms):
             means[arm][metric] = _interval(seen[position], inference.interval(inference.arms[position]))
             by_seed[arm][metric] = [float(mean) for mean in values[position].mean(1)]
-        differences += _differences(metric, arms, values, inference)
+        differences += _differences(metric, arms, values, inference, groups)
         if baseline is not None:
             margin = None if margins is None else margins[metric]
-            judged += _judged(metric, arms, figures, inference, original, baseline, keep, margin)
+            judged += _judged(metric, arms, figures, inference, original, baseline, keep, margin, groups)
     return Evidence(
         examples=next(iter(scores.values())).values.shape[2],
+        groups=len(groups) if groups is not None else None,
         seeds=list(seeds),
         resamples=RESAMPLES if len(seeds) == 1 else 0,
         means=means,
@@ -148,14 +155,20 @@ def weigh(
     )
 
 
-def _inference(figures: Figures) -> Crossed | Resampled:
+def _inference(figures: Figures, groups: Groups | None) -> Crossed | Resampled:
     if figures.values.shape[1] > 1:
-        return Crossed(figures.values)
-    return Resampled(figures.values, RESAMPLES, RANDOM_SEED, figures.statistics, figures.corpus)
+        return Crossed(figures.values if groups is None else groups.spread_values(figures.values))
+    return Resampled(figures.values, RESAMPLES, RANDOM_SEED, figures.statistics, figures.corpus, groups)
+
+
+def _spread(values: Array, groups: Groups | None) -> tuple[Spread, int]:
+    """The spread of the mean of `values` (S, N), and the number of examples or groups that it is between."""
+    own = values if groups is None else groups.spread_values(values)
+    return spread_of(own), own.shape[1]
 
 
 def _differences(
-    metric: str, arms: Sequence[str], values: Array, inference: Crossed | Resampled
+    metric: str, arms: Sequence[str], values: Array, inference: Crossed | Resampled, groups: Groups | None
 ) -> list[PairedDifference]:
     pairs = [(b, a) for a, b in combinations(range(len(arms)), 2)]  # the later arm minus the earlier
     if not pairs:
@@ -171,7 +184,7 @@ def _differences(
             ),
             p=float(own),
             p_holm=float(adjusted),
-            detectable=detectable_difference(spread_of(values[a] - values[b]), values.shape[2], len(pairs)),
+            detectable=detectable_difference(*_spread(values[a] - values[b], groups), len(pairs)),
         )
         for (a, b), own, adjusted in zip(pairs, p, holm(p), strict=True)
     ]
@@ -186,6 +199,7 @@ def _judged(
     baseline: str,
     keep: float | None,
     margin: float | None,
+    groups: Groups | None,
 ) -> list[NonInferiority]:
     values, full = figures.values, arms.index(baseline)
     first = arms.index(original) if original is not None else None
@@ -200,8 +214,9 @@ def _judged(
     p = np.array([inference.p_above(own) for own in room])
     results = []
     for n, left, own, adjusted in zip(judged, room, p, holm(p), strict=True):
-        spread = spread_of(values[n] - share * values[full])
+        spread, units = _spread(values[n] - share * values[full], groups)
         allowed = float(abs(1 - share) * seen[full]) + fixed
+        needed = examples_needed(spread, allowed, len(judged))
         gained = None
         if first is not None and inference.interval(sign * (drawn[full] - drawn[first]))[0] > 0:
             gained = _interval(
@@ -220,8 +235,8 @@ def _judged(
                 holds=bool(adjusted <= ALPHA),
                 misses=inference.interval(left)[1] < 0,
                 margin=allowed,
-                provable=provable_margin(spread, values.shape[2], len(judged)),
-                examples_needed=examples_needed(spread, allowed, len(judged)),
+                provable=provable_margin(spread, units, len(judged)),
+                examples_needed=None if needed is None else math.ceil(needed * values.shape[2] / units),
                 gained=gained,
             )
         )

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tuneoff.records import Record
+from tuneoff.score.groups import Groups
 from tuneoff.score.resampling import Array, bootstrap_sums
 
 FEWEST = 4  # rates with a finite loss
@@ -82,17 +83,19 @@ class FoundOptimum:
     drawn: Array
 
 
-def find_optimum(arm: str, steps: int, chosen: float, rates: Array, nats: Array, tokens: Array) -> FoundOptimum:
+def find_optimum(
+    arm: str, steps: int, chosen: float, rates: Array, nats: Array, tokens: Array, groups: Groups | None = None
+) -> FoundOptimum:
     """The optimum of losses `nats` (R, N), on N examples of `tokens` (N) targets after a try of each of `rates` (R).
 
     It is the vertex of the parabola in log10 of the rate through the best rate and its two neighbours. These alone,
     and not all rates: towards high rates the loss grows faster than any parabola, and one that followed it would miss
     the bottom. The vertex always lies nearer to the best rate than to its neighbours.
 
-    The interval is the percentile interval of a bootstrap over examples (Efron 1979), the same examples for every rate,
-    with the best rate chosen anew in each resample. It says how sure the optimum is given these validation examples,
-    for a training with this seed; how much trainings with other seeds differ is not in it. Where more than 2.5 % of the
-    resamples have their best at an edge of the rates, the interval is open at that end.
+    The interval is the percentile interval of a bootstrap over examples (Efron 1979), or over `groups` of them, the
+    same for every rate, with the best rate chosen anew in each resample. It says how sure the optimum is given these
+    validation examples, for a training with this seed; how much trainings with other seeds differ is not in it. Where
+    more than 2.5 % of the resamples have their best at an edge of the rates, the interval is open at that end.
 
     A parabola tells nothing of a curve that breaks off. A neighbour counts as diverged where its loss rises above the
     best by more than 4 times what the lowest rate's does, which has hardly trained; the optimum then lies between the
@@ -106,6 +109,8 @@ def find_optimum(arm: str, steps: int, chosen: float, rates: Array, nats: Array,
     losses = nats.sum(1) / tokens.sum()
     best = int(losses.argmin())
     statistics = np.stack([nats, np.broadcast_to(tokens, nats.shape)], axis=2).astype(np.float64)
+    if groups is not None:
+        statistics = groups.sums(statistics, axis=1)
     sums = bootstrap_sums(statistics, RESAMPLES, RANDOM_SEED)  # (resamples, R, 2)
     resampled = sums[:, :, 0] / np.maximum(sums[:, :, 1], 1)
     bests = resampled.argmin(1)

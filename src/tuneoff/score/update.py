@@ -6,26 +6,28 @@ import numpy as np
 
 from tuneoff.records import Interval
 from tuneoff.score.evidence import RANDOM_SEED, RESAMPLES
+from tuneoff.score.groups import Groups
 from tuneoff.score.resampling import Array, bootstrap_sums
 
 
-def loss_change(before: Array, after: Array, tokens: Array) -> Interval:
+def loss_change(before: Array, after: Array, tokens: Array, groups: Groups | None = None) -> Interval:
     """The mean loss of `after` minus that of `before` in nats a token, paired.
 
     The losses are (N) in nats, each summed over the `tokens` (N) of its example. The interval is by the bootstrap over
-    examples, whose tokens are drawn with them.
+    examples or `groups` of them, whose tokens are drawn with them.
     """
-    drawn = _resampled(np.stack([after - before, tokens]))
+    drawn = _resampled(np.stack([after - before, tokens]), groups)
     return _interval((after - before).sum() / tokens.sum(), drawn[0] / drawn[1])
 
 
-def gain_kept(original: Array, trained: Array, variant: Array) -> Interval | None:
+def gain_kept(original: Array, trained: Array, variant: Array, groups: Groups | None = None) -> Interval | None:
     """The share of the trained model's gain over the original that a variant of it has: 1 where it has all of it.
 
-    The losses are (N) in nats, of the same examples. None where the trained model is not surely better than the
+    The losses are (N) in nats, of the same examples, in `groups` where they depend on each other.
+    None where the trained model is not surely better than the
     original: where the 95 % interval of its gain holds 0.
     """
-    gain, kept = _resampled(np.stack([original - trained, original - variant]))
+    gain, kept = _resampled(np.stack([original - trained, original - variant]), groups)
     if np.percentile(gain, 2.5) <= 0:
         return None
     share = (original - variant).sum() / (original - trained).sum()
@@ -33,8 +35,10 @@ def gain_kept(original: Array, trained: Array, variant: Array) -> Interval | Non
     return _interval(share, kept[some] / gain[some])
 
 
-def _resampled(values: Array) -> Array:
+def _resampled(values: Array, groups: Groups | None) -> Array:
     """(A, R): the sums of `values` (A, N) over the examples of each bootstrap resample."""
+    if groups is not None:
+        values = groups.sums(values)
     return bootstrap_sums(values[:, :, None], RESAMPLES, RANDOM_SEED)[:, :, 0].T
 
 

@@ -6,6 +6,7 @@ from tuneoff.report.chart import Table
 from tuneoff.report.comparison import Comparison
 from tuneoff.report.kept_table import KEPT_COLUMNS, kept_note, kept_rows
 from tuneoff.report.page.section import Section
+from tuneoff.report.table import groups_text
 from tuneoff.report.wording import p_number
 from tuneoff.score.evidence import Evidence, PairedDifference
 from tuneoff.score.metrics import Metric, find_metric
@@ -29,16 +30,17 @@ def evidence_sections(comparison: Comparison) -> list[Section]:
     if evidence.differences:
         rows = [_difference(d, find_metric(d.metric)) for d in evidence.differences]
         table = Table("Differences of all pairs", DIFFERENCE_COLUMNS, rows, open=True)
-        made.append(Section("Differences, pair by pair", _words(evidence, comparison.words.examples), [], [table]))
+        made.append(Section("Differences, pair by pair", _words(evidence, comparison), [], [table]))
     return made
 
 
-def _words(evidence: Evidence, examples: str) -> str:
+def _words(evidence: Evidence, comparison: Comparison) -> str:
     test = "approximate randomization" if len(evidence.seeds) == 1 else "Student's t over the seeds"
+    grouped = f" ({groups_text(comparison)}, which are resampled)" if evidence.groups is not None else ""
     return (
-        f"The first arm's score less the second's, on the same {examples}. p: two-sided test of no difference "
-        f"({test}), adjusted over the pairs of a metric by Holm. Minimum detectable: the true difference that would be "
-        "found, after this adjustment, in 80 % of cases."
+        f"The first arm's score less the second's, on the same {comparison.words.examples}{grouped}. p: two-sided test "
+        f"of no difference ({test}), adjusted over the pairs of a metric by Holm. Minimum detectable: the true "
+        "difference that would be found, after this adjustment, in 80 % of cases."
     )
 
 
