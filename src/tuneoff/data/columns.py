@@ -55,6 +55,10 @@ def check_data(recipe: Recipe) -> list[Problem]:
     if place.is_dir():
         return _check_folder(recipe, place)
     if place.is_file():
+        try:
+            open_source(data)
+        except DataError as error:  # one file alone has no splits
+            return [Problem(("data", "source"), str(error))]
         return _check_files(recipe, {("data", "source"): place})
     if is_path(data.source):
         return [Problem(("data", "source"), f"no such folder or file: {place}{near_name(place)}")]
