@@ -50,15 +50,13 @@ def check_data(recipe: Recipe) -> list[Problem]:
         return problems or _check_files(recipe, {("data", "source", split): path for split, path in files.items()})
     try:
         place = Path(located(data.source))
+        if place.is_file():
+            open_source(data)  # which refuses a file that is not said to be split
     except TuneoffError as error:
         return [Problem(("data", "source"), str(error))]
     if place.is_dir():
         return _check_folder(recipe, place)
     if place.is_file():
-        try:
-            open_source(data)
-        except DataError as error:  # one file alone has no splits
-            return [Problem(("data", "source"), str(error))]
         return _check_files(recipe, {("data", "source"): place})
     if is_path(data.source):
         return [Problem(("data", "source"), f"no such folder or file: {place}{near_name(place)}")]
