@@ -66,6 +66,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "data.source.train: no such file: {project}/data/trian.csv; did you mean 'train.csv'?",
     ),
     "no folder": (["data.source=./dat"], "data.source: no such folder or file: {project}/dat; did you mean 'data'?"),
+    "one file": (["data.source=data/train.csv"], "data.source: {project}/data/train.csv is one file"),
     "empty": (["data.source.test=empty.csv"], "data.source.test: empty.csv is empty"),
     "header alone": (["data.source.test=head.csv"], "data.source.test: head.csv has no rows"),
     "column": (

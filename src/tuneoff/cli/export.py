@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-ExportFormat = Literal["adapter", "merged", "ctranslate2", "onnx", "gguf", "gguf-q8_0"]
+FORMATS = ("adapter", "merged", "ctranslate2", "onnx", "gguf", "gguf-q8_0")  # as use.export has them, which loads torch
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     arm: Annotated[str, typer.Option(help="Which arm.")] = ...,  # type: ignore[assignment]
     to: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")] = ...,  # type: ignore[assignment]
-    format: Annotated[ExportFormat, typer.Option(help="What to write.")] = ...,  # type: ignore[assignment]
+    format: Annotated[
+        str, typer.Option(help="adapter, merged, ctranslate2, onnx, gguf or gguf-q8_0.", autocompletion=lambda: FORMATS)
+    ] = ...,  # type: ignore[assignment]
     seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
     push: Annotated[
         str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, too: private where it is new.")
@@ -25,10 +27,13 @@ def export(
     A GGUF is read back and compared weight by weight; its texts are compared where llama-cpp-python is installed.
     """
     from tuneoff.cli.progress import telling
+    from tuneoff.errors import ExportError, nearest
     from tuneoff.folder import RunFolder
     from tuneoff.runner.finished import Finished
     from tuneoff.units import bytes_text
 
+    if format not in FORMATS:
+        raise ExportError(f"no format {format!r}; {nearest(format, FORMATS)}")
     Finished(RunFolder(run), arm, seed)  # a wrong name is told before the libraries are loaded
     from tuneoff.use.export import export as export_arm
     from tuneoff.use.export.push import check_push

@@ -50,6 +50,8 @@ def check_data(recipe: Recipe) -> list[Problem]:
         return problems or _check_files(recipe, {("data", "source", split): path for split, path in files.items()})
     try:
         place = Path(located(data.source))
+        if place.is_file():
+            open_source(data)  # which refuses a file that is not said to be split
     except TuneoffError as error:
         return [Problem(("data", "source"), str(error))]
     if place.is_dir():
