@@ -34,7 +34,7 @@ def test_the_commands_and_flags_are_these() -> None:
         "serve": {"run", "--arm", "--port"}, "data": {"recipe", "--split", "--n", "--set"},
         "export": {"run", "--arm", "--to", "--format", "--seed", "--push"},
         "help": {"command"},
-        "plan": {"recipe", "--set", "--device", "--sweep", "--calibrate", "--json"},
+        "plan": {"recipe", "--set", "--device", "--sweep", "--calibrate", "--power", "--json"},
     }  # fmt: skip
 
 

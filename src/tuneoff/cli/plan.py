@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tuneoff.recipe import Recipe
 
 
 def plan(
@@ -21,9 +24,20 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Time a few real steps here first: narrower times, for later plans too.")
     ] = False,
+    power: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="How many test examples a difference or margin needs, by the spread of a finished RUN or `typical`.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Predict every arm's memory and time. From the model's config and the data alone."""
+    """Predict every arm's memory and time. From the model's config and the data alone.
+
+    With --power, tell instead what the test examples can show.
+    """
     from tuneoff.cli.progress import telling
     from tuneoff.cli.terminal import Terminal
     from tuneoff.data.early import require_early
@@ -35,6 +49,9 @@ def plan(
     loaded = load_recipe(recipe, set or [])
     for memory in device or []:
         parse_device(memory)
+    if power is not None:
+        _print_power(loaded.recipe, power, json)
+        return
     try:
         require_early(loaded.recipe)
         from tuneoff.planner.plan import plan_recipe  # loads torch, which takes seconds
@@ -47,3 +64,16 @@ def plan(
         typer.echo(made.model_dump_json(indent=2))
     else:
         print_plan(made, Terminal())
+
+
+def _print_power(recipe: Recipe, like: str, json: bool) -> None:
+    """What the recipe's test examples can show."""
+    from tuneoff.cli.terminal import Terminal
+    from tuneoff.data.splits import count_scored
+    from tuneoff.report.power import power_of, print_power
+
+    found = power_of(recipe, like, count_scored(recipe))
+    if json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_power(found, recipe, Terminal())

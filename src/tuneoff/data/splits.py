@@ -135,3 +135,14 @@ def _require_no_validation(recipe: Recipe, source: Source) -> None:
         problems.append(Problem(("training", "eval_steps"), f"is for the loss on the validation split, and {lacks}"))
     if problems:
         raise RecipeError(problems)
+
+
+def count_scored(recipe: Recipe) -> int | None:
+    """How many examples the split that is scored has; what `data.limit` says where the data cannot be read here."""
+    split = recipe.evaluation.split
+    name = getattr(recipe.data.splits, split)
+    try:
+        return len(read_split(recipe, open_splits(recipe), split, name).examples)
+    except DataError:
+        limit: int | None = getattr(recipe.data.limit, split)
+        return limit
