@@ -1,4 +1,4 @@
-"""The load test of `tuneoff serve`: texts a second with 1, 8, 32 clients and one at a time; wrong answers; memory.
+"""The load test of `tuneoff serve`: texts per second with 1, 8, 32 clients and one at a time; wrong answers; memory.
 
     OMP_NUM_THREADS=1 python bench/serve.py RUN [--arm lora] [--requests 2000] [--texts 64] [--rounds 5] [--json FILE]
 

@@ -185,7 +185,7 @@ class Results:
         Columns: `trainable` (parameters) and its `share` of all; `train_seconds` and `generate_seconds`;
         `train_peak_bytes`, its prediction `predicted_peak_bytes`, `generate_peak_bytes` and
         `process_peak_bytes`; each metric of the recipe, by its name, as it is shown (most × 100); of a
-        diagnosed run `forgot`, by how many nats a token the loss on other texts has risen.
+        diagnosed run `forgot`, by how many nats per token the loss on other texts has risen.
         """
         import pandas
 

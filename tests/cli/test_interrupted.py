@@ -72,7 +72,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(data_folder: Path, tmp_path: 
     parent.send_signal(signal.SIGINT)
     out, err = parent.communicate(timeout=200)
     assert parent.returncode == 130
-    assert f"interrupted. To go on: tuneoff run --out {folder}" in err
+    assert f"Interrupted. Resume with: tuneoff run --out {folder}" in err
     assert (out, "Traceback" in err) == ("", False)
     assert len(list((folder / "trials/full/seed-0/checkpoints").iterdir())) == 1
     assert "not finished: full/seed-0, lora/seed-0" in tuneoff("show", folder)[0]

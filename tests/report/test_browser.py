@@ -32,7 +32,7 @@ def shown(page: Page) -> int:
 def test_it_opens_without_a_complaint_and_fetches_nothing(opened: Opened) -> None:
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.endswith("/report.html")] == []
-    assert opened.page.title().endswith("full fine-tuning or a few weights?")  # no text of a dialogue was executed
+    assert opened.page.title().endswith("full fine-tuning vs PEFT")  # no text of a dialogue was executed
     drawn = opened.page.locator("svg:visible")
     assert drawn.count() == 5 + 3 + 1 + 1 + 1 + 3  # costs, learning, memory, time, scores, pairs
     assert all(box["height"] > 50 for svg in drawn.all() if (box := svg.bounding_box()))

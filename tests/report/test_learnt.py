@@ -35,7 +35,7 @@ GAIN = TARGETS * RANDOM.normal(0.8, 0.1, EXAMPLES)
 
 
 def losses(arm: str, forgot: float, noise: int, cuts: dict[int, float] | None = None) -> UpdateLosses:
-    """An arm that lost `forgot` nats a token on every text. `cuts` say what share of its gain a rank keeps."""
+    """An arm that lost `forgot` nats per token on every text. `cuts` say what share of its gain a rank keeps."""
     rise = TOKENS * (forgot + NOISE[noise])
 
     def variant(kind: Any, value: float, learnt: float, lost: float) -> VariantLosses:
@@ -100,7 +100,7 @@ def test_an_arm_that_forgot_less_is_said_to(tmp_path: Path) -> None:
     (sentence,) = forgotten_sentences(found.forgotten, "full")
     own, other = (found.forgotten.change(arm).difference.value for arm in ("lora", "full"))
     assert (own, other) == pytest.approx((0.012, 0.041), abs=0.01)
-    assert sentence == f"lora forgot less than full: {own:+.3f} against {other:+.3f} nats a token (p < 0.001)."
+    assert sentence == f"lora forgot less than full: {own:+.3f} against {other:+.3f} nats per token (p < 0.001)."
     assert sentence in verdict(found)
     assert set(found.forgotten.by_kind["full"]) == {"prose", "code"}
     tokens = found.forgotten.texts.tokens
@@ -146,7 +146,7 @@ def test_the_table_has_a_column_where_the_run_was_diagnosed(tmp_path: Path) -> N
     assert [len(row) for row in rows] == [len(columns)] * 3
     assert rows[0][-1] == "–" and rows[1][-1].startswith("+0.04") and rows[2][-1].startswith("+0.01")
     texts = f"40 texts that ship with tuneoff (the whole text; {int(TOKENS.sum()):,} tokens)"
-    assert f"forgot: how many nats a token the loss has risen on {texts}" in notes(found)
+    assert f"forgot: how many nats per token the loss has risen on {texts}" in notes(found)
     assert "forgot" not in table_columns(comparison(made_run(tmp_path / "other")))
 
 
@@ -266,7 +266,7 @@ def test_claims_are_held_not_held_or_not_measured(tmp_path: Path) -> None:
     low = told["the update of full fine-tuning is of low rank"].measured
     assert low == "cut to rank 16 it keeps 98.1 % [98.1, 98.1] of its gain in validation loss, with 85 % of ‖Δ‖²"
     both = told["learns less and forgets less"].measured
-    assert "nats a token (p < 0.001)" in both and both.startswith("-")
+    assert "nats per token (p < 0.001)" in both and both.startswith("-")
     intruders = told["LoRA has intruder dimensions, full fine-tuning has not"].measured
     assert intruders == "3 among the ten strongest directions of 3 matrices; full: 0"
 

@@ -108,7 +108,7 @@ def test_several_runs_on_one_page(tmp_path: Path) -> None:
     write_report_of_runs(runs, tmp_path / "both")
     html = (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
     assert Tags(html).open == []
-    assert "<title>monday, tuesday: full fine-tuning or a few weights?</title>" in html
+    assert "<title>monday, tuesday: full fine-tuning vs PEFT</title>" in html
     assert "monday/lora keeps " in html
     assert "monday/full and tuesday/full wrote the same on all 60 examples" in html
     arms = re.findall(r'<th scope="row"><span class="key c\d"></span>([^<]*)</th>', html)

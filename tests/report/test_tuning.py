@@ -65,7 +65,7 @@ def test_both_optima_and_their_ratio_are_in_the_comparison_and_told(run: RunFold
     assert (ratio.arm, ratio.baseline) == ("lora", "full") and ratio.value == lora.rate / full.rate
     told = notes(comparison)
     (line,) = [x for x in told if x.startswith("lora: the best rate after 8 steps is 0.00")]
-    assert "on 40 validation examples; loss in nats a token predicted against that at 0.001: +0.0" in line
+    assert "on 40 validation examples; loss in nats per token predicted against that at 0.001: +0.0" in line
     assert re.search(r"\+0\.0\d+ at half of it, -0\.0\d+ at its double$", line)
     (line,) = [x for x in told if x.startswith("lora ÷ full: the best rate is ")]
     assert "times as high, [" in line

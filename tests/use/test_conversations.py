@@ -90,7 +90,7 @@ def test_an_export_is_verified(run: RunFolder, format: str, tmp_path: Path) -> N
     arguments = ["export", str(run.path), "--arm", "lora", "--to", str(tmp_path / "it"), "--format", format]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "verified on 5 test examples: 5 texts are the trial's" in result.stdout
+    assert "verified on 5 test examples: 5 outputs are identical to the run's" in result.stdout
     card = (tmp_path / "it" / "README.md").read_text(encoding="utf-8")
     assert "It answers the last turn of a conversation." in card and 'generate([{"role": "user"' in card
 

@@ -131,7 +131,7 @@ def test_a_decoder_only_model(
 
 def test_it_is_verified_in_a_process_of_its_own(run: RunFolder, tmp_path: Path) -> None:
     printed = export(run, "full", tmp_path / "it", "ctranslate2")
-    assert "verified on 5 test examples: 5 texts are the trial's" in printed
+    assert "verified on 5 test examples: 5 outputs are identical to the run's" in printed
     verification = Verification.model_validate(
         json.loads((tmp_path / "it" / "export.json").read_text())["verification"]
     )
@@ -228,8 +228,8 @@ def test_mistakes_are_one_line(run: RunFolder, tmp_path: Path, monkeypatch: pyte
         ("full", "new", "onx", (), "no format 'onx'; did you mean 'onnx'?"),
         ("ful", "new", "merged", (), "has no arm 'ful'; did you mean 'full'?"),
         ("full", "new", "merged", ("--seed", "3"), "has no seed 3; the choices are: 0"),
-        ("full", "taken", "merged", (), "is there already, and not an empty folder"),
-        ("full", "taken/x", "merged", (), "is there already, and not an empty folder"),
+        ("full", "taken", "merged", (), "already exists and is not empty"),
+        ("full", "taken/x", "merged", (), "already exists and is not empty"),
         ("full", "taken/x/y", "merged", (), "what it is to lie in is a file"),
         ("full", "new", "merged", ("--push", "it"), "--push takes user/name: got 'it'"),
         ("full", "new", "merged", ("--push", "a b/c"), "--push takes user/name: "),

@@ -13,17 +13,18 @@ FORMATS = ("adapter", "merged", "ctranslate2", "onnx", "gguf", "gguf-q8_0")  # a
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     arm: Annotated[str, typer.Option(help="Which arm.")] = ...,  # type: ignore[assignment]
-    to: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")] = ...,  # type: ignore[assignment]
+    to: Annotated[Path, typer.Option(help="Output folder (new or empty).")] = ...,  # type: ignore[assignment]
     format: Annotated[
         str, typer.Option(help="adapter, merged, ctranslate2, onnx, gguf or gguf-q8_0.", autocompletion=lambda: FORMATS)
     ] = ...,  # type: ignore[assignment]
-    seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the trial to use.", show_default="the first")] = None,
     push: Annotated[
-        str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, too: private where it is new.")
+        str | None, typer.Option(metavar="USER/NAME", help="Also upload it to the hub (a new repository is private).")
     ] = None,
 ) -> None:
-    """Export an arm with a model card, and verify it. Its own library must write what the trial wrote.
+    """Export an arm with a model card, and verify it.
 
+    The export is reloaded with its own library and must write what the run wrote.
     A GGUF is read back and compared weight by weight; its texts are compared where llama-cpp-python is installed.
     """
     from tuneoff.cli.progress import telling

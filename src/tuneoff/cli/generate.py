@@ -26,12 +26,12 @@ def generate(
         str, typer.Argument(metavar="FILE", help="csv, tsv, json, jsonl, parquet, or text; - is standard input.")
     ] = "-",
     arm: Annotated[str, typer.Option(help="Which arm writes.")] = ...,  # type: ignore[assignment]
-    seed: Annotated[int | None, typer.Option(help="Of which seed.", show_default="the first")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the trial to use.", show_default="the first")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write a file: .jsonl, .csv, .tsv, .parquet or .txt.", show_default=False)
     ] = None,
 ) -> None:
-    """Write a line for each input, in their order, as they come.
+    """Print one prediction per input, in order.
 
     FILE holds rows with the data's columns or conversations (they come out as JSON objects, with `prediction`), or text
     (inputs with an empty line between them: a line of text comes out for each). It may be compressed. Standard input

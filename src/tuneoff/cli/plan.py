@@ -16,13 +16,13 @@ def plan(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a key, e.g. training.micro_batch=4.")
     ] = None,
     device: Annotated[
-        list[str] | None, typer.Option(metavar="MEMORY", help="Whether it fits there too, e.g. 16GB.")
+        list[str] | None, typer.Option(metavar="MEMORY", help="Also check against this much memory, e.g. 16GB.")
     ] = None,
     sweep: Annotated[
-        str | None, typer.Option(metavar="KEY=VALUES", help="Each value of a method's setting, e.g. r=4,8,16.")
+        str | None, typer.Option(metavar="KEY=VALUES", help="Plan each value of a setting, e.g. r=4,8,16.")
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Time a few real steps here first: narrower times, for later plans too.")
+        bool, typer.Option("--calibrate", help="Time a few real steps first, for narrower predictions now and later.")
     ] = False,
     power: Annotated[
         str | None,
@@ -34,7 +34,7 @@ def plan(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Predict every arm's memory and time. From the model's config and the data alone.
+    """Predict memory and time of every arm from the model's config and the data.
 
     With --power, tell instead what the test examples can show.
     """

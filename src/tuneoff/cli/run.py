@@ -23,12 +23,12 @@ def run(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a key, e.g. training.epochs=3.")
     ] = None,
     arm: Annotated[
-        list[str] | None, typer.Option(metavar="ARM", help="Run this arm alone, or several; the others later.")
+        list[str] | None, typer.Option(metavar="ARM", help="Run only this arm (repeatable); run the rest later.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run what is predicted not to fit.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run arms even if they are predicted not to fit.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Compare the arms of a recipe. On the folder of an unfinished run: go on where it stopped."""
+    """Compare the arms of a recipe, or resume the unfinished run in --out."""
     from tuneoff.cli.output import print_result
     from tuneoff.cli.progress import watch
     from tuneoff.errors import InterruptedRunError, PrepareFailedError, RecipeError
@@ -49,7 +49,9 @@ def run(
             raise loaded.locate(error) from None
         except InterruptedRunError:
             named = "".join(f" --arm {name}" for name in arm or [])
-            listener.say(f"interrupted. To go on: tuneoff run --out {folder.path}{named}{' --force' if force else ''}")
+            listener.say(
+                f"Interrupted. Resume with: tuneoff run --out {folder.path}{named}{' --force' if force else ''}"
+            )
             raise typer.Exit(INTERRUPTED) from None
         except PrepareFailedError as error:
             listener.say(f"preparing the run failed: {error}\nThe whole log: {folder.prepare_log}")

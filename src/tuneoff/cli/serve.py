@@ -19,9 +19,9 @@ def serve(
     arm: Annotated[
         list[str] | None, typer.Option(metavar="ARM", help="Serve this arm; may be repeated.", show_default="all")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes a free one.")] = 8642,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8642,
 ) -> None:
-    """Show what the arms write, on a page and as an API. Only this machine can ask."""
+    """Serve the arms side by side on a page, and as an API. Local only."""
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, KERNELS)
     from tuneoff.cli.progress import telling

@@ -178,7 +178,7 @@ class _Reader:
                 self.skipped.append(f"{row.where} {problem}")
             else:
                 raise DataError(
-                    f"{row.where} {problem}. Mend the row, or set data.on_bad_row: skip "
+                    f"{row.where} {problem}. Fix the row, or set data.on_bad_row: skip "
                     "to leave such rows out and count them"
                 )
 

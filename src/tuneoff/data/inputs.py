@@ -167,7 +167,7 @@ def askable(recipe: Recipe, examples: Examples, rendering: Rendering) -> Example
         except (DataError, ModelError) as error:
             if recipe.data.on_bad_row == "error":
                 raise DataError(
-                    f"{example.where}: {error}. Mend the row, or set data.on_bad_row: skip to leave such rows out and "
+                    f"{example.where}: {error}. Fix the row, or set data.on_bad_row: skip to leave such rows out and "
                     "count them"
                 ) from None
             refused.append(f"{example.where}: {error}")

@@ -193,7 +193,7 @@ class Retained(Record):
 
     Attributes:
         texts: How many texts there are.
-        before: The original model's mean loss on them, in nats a token.
+        before: The original model's mean loss on them, in nats per token.
         after: The trained model's.
         difference: After minus before, with a 95 % interval over texts: above 0 where something was forgotten.
     """

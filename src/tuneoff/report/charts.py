@@ -66,7 +66,7 @@ def _label_left(at: float, arm: str, others: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm's losses: (x, nats a token) while training, and on the validation split.
+    """One arm's losses: (x, nats per token) while training, and on the validation split.
 
     `kept` is the place in `validation` of the weights that were kept, where they are not simply the last.
     """

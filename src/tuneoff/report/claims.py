@@ -1,4 +1,4 @@
-"""What courses and papers say of LoRA and its kin, beside what this run measured."""
+"""What courses and papers say of LoRA and related methods, beside what this run measured."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _less_of_both(tested: Tested) -> Claim:
     own, theirs = (found.change(arm).difference.value for arm in (other, full))
     text = (
         f"{metric.shown(value, fewer=1, sign=True)} {metric.unit} of {metric.label} (p {_p(score.p_holm)}); forgot "
-        f"{own:+.3f} against {theirs:+.3f} nats a token (p {_p(pair.p_holm)})"
+        f"{own:+.3f} against {theirs:+.3f} nats per token (p {_p(pair.p_holm)})"
     )
     sides = worse, forgets
     outcome: Outcome = "held" if sides == (-1, -1) else "not held" if 1 in sides else "not shown"

@@ -19,7 +19,7 @@ ROUNDING = 1e-2  # by which losses of one model differ between engines and machi
 
 
 class Forgotten(Record):
-    """The mean loss on the retained texts, in nats a token.
+    """The mean loss on the retained texts, in nats per token.
 
     Attributes:
         texts: Which texts.
@@ -63,7 +63,7 @@ def forgotten(arms: Sequence[Arm]) -> Forgotten | None:
     nats = np.concatenate([before[:1], before[0] + (after - before)])
     tokens = np.array(mark.tokens, dtype=np.float64)
     names = [original, *(arm.name for arm in known)]
-    values = nats * len(tokens) / tokens.sum()  # whose mean over texts is the loss of all in nats a token
+    values = nats * len(tokens) / tokens.sum()  # whose mean over texts is the loss of all in nats per token
     evidence = weigh({LOSS: Figures(values, higher=False)}, names, seeds, original=original, baseline=None, keep=None)
     kinds = list(dict.fromkeys(mark.kinds))
     by_kind = {}
@@ -113,7 +113,7 @@ def forgotten_sentences(found: Forgotten, baseline: str | None) -> list[str]:
 
 def _pair(found: Forgotten, arm: str, baseline: str, difference: PairedDifference) -> str:
     own, other = (found.change(name).difference.value for name in (arm, baseline))
-    figures = f"{own:+.3f} against {other:+.3f} nats a token"
+    figures = f"{own:+.3f} against {other:+.3f} nats per token"
     if difference.p_holm > SURE:
         return f"{arm} and {baseline} are not shown to differ in what they forgot ({figures}, {_p(difference.p_holm)})."
     if max(own, other) <= 0:
@@ -124,7 +124,7 @@ def _pair(found: Forgotten, arm: str, baseline: str, difference: PairedDifferenc
 def _alone(found: Forgotten, arm: str) -> str:
     change = found.change(arm)
     value, low, high = change.difference.value, change.difference.low, change.difference.high
-    figures = f"{value:+.3f} nats a token [{low:+.3f}, {high:+.3f}]"
+    figures = f"{value:+.3f} nats per token [{low:+.3f}, {high:+.3f}]"
     if change.p_holm > SURE or value <= 0:
         return f"{arm} is not shown to have forgotten anything of other texts ({figures})."
     return f"{arm} forgot something of other texts: {figures} ({_p(change.p_holm)})."

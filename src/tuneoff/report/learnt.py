@@ -35,7 +35,7 @@ class CutPoint(Record):
 
 
 class ScalePoint(Record):
-    """The update of an arm times `scale`: how far the loss is from the original model's, in nats a token.
+    """The update of an arm times `scale`: how far the loss is from the original model's, in nats per token.
 
     `validation` is that on the validation split (below 0 where something was learnt; None where there is no such
     split), `retained` that on texts of other kinds (above 0 where something was forgotten).

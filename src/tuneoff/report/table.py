@@ -161,7 +161,7 @@ def notes(comparison: Comparison) -> list[str]:
         notes.append(f"{groups_text(comparison)}: intervals and tests resample groups")
     if comparison.forgotten is not None:
         texts = texts_words(comparison.forgotten.texts)
-        notes.append(f"{FORGOT}: how many nats a token the loss has risen on {texts}")
+        notes.append(f"{FORGOT}: how many nats per token the loss has risen on {texts}")
     notes += _floor_notes(comparison)
     notes += _asked(comparison)
     notes += comparison.originals

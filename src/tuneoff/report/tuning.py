@@ -143,7 +143,7 @@ def _optimum_text(one: Optimum) -> str:
     )
     return (
         f"the best rate after {one.steps} steps is {one.rate:.2g}, {interval}, {tried}, on {one.examples} validation "
-        "examples" + (f"; loss in nats a token predicted against that at {one.chosen:g}: {sharp}" if sharp else "")
+        "examples" + (f"; loss in nats per token predicted against that at {one.chosen:g}: {sharp}" if sharp else "")
     )
 
 

@@ -11,7 +11,7 @@ from tuneoff.score.resampling import Array, bootstrap_sums
 
 
 def loss_change(before: Array, after: Array, tokens: Array, groups: Groups | None = None) -> Interval:
-    """The mean loss of `after` minus that of `before` in nats a token, paired.
+    """The mean loss of `after` minus that of `before` in nats per token, paired.
 
     The losses are (N) in nats, each summed over the `tokens` (N) of its example. The interval is by the bootstrap over
     examples or `groups` of them, whose tokens are drawn with them.

@@ -36,7 +36,7 @@ class Verification(Record):
     def lines(self) -> list[str]:
         """What is printed of it."""
         said = [
-            f"verified on {self.examples} {self.split} examples: {self.same} texts are the trial's, "
+            f"verified on {self.examples} {self.split} examples: {self.same} outputs are identical to the run's, "
             f"{self.metric} {100 * self.score:.2f} (the trial's {100 * self.trial_score:.2f})"
         ]
         if self.same_in_fp32 is not None:

@@ -93,7 +93,7 @@ def _values(folders: Sequence[RunFolder], comparison: Comparison, arms: Sequence
     )
     style = colours + look
     return {
-        "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning or a few weights?",
+        "title": f"{', '.join(f.path.resolve().name for f in folders)}: full fine-tuning vs PEFT",
         "subtitle": f"{'; '.join(_subject(folder) for folder in folders)}. "
         f"tuneoff {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "verdict": verdict(comparison),

@@ -21,7 +21,7 @@ def _prepare(_: References) -> Scorer:
 
 METRICS = (
     Metric(
-        "token_loss", "token loss", "loss", "loss in nats a token of the reference, less is better", "mean", _prepare,
+        "token_loss", "token loss", "loss", "loss in nats per token of the reference, less is better", "mean", _prepare,
         better="lower", scale=1.0, unit="nats", digits=4, by_text=False,
     ),
 )  # fmt: skip

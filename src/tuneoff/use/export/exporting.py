@@ -170,7 +170,7 @@ def _require_format(name: str) -> None:
 def _beside(to: Path) -> Path:
     """A new folder on the same file system as `to`. Raises ExportError where `to` is taken, or cannot be."""
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise ExportError(f"{to} is there already, and not an empty folder: choose another with --to")
+        raise ExportError(f"{to} already exists and is not empty: choose another folder with --to")
     try:
         inside = to if to.is_dir() else to.parent
         inside.mkdir(parents=True, exist_ok=True)
