@@ -74,7 +74,7 @@ def _table(*headers: str) -> Table:
 
 
 def _arms(plan: Plan) -> Table:
-    table = _table("arm", "learns", "saved", "its processes hold", "time")
+    table = _table("arm", "trainable", "saved", "process memory", "time")
     for arm in plan.arms:
         table.add_row(
             arm.arm,
@@ -89,17 +89,17 @@ def _arms(plan: Plan) -> Table:
 def _notes(plan: Plan) -> list[str]:
     notes = [f"{plan.steps:,} optimizer steps in micro-batches of {plan.micro_batch}; precision {plan.precision}"]
     notes.append(
-        f"its processes hold: at most, with {bytes_text(plan.libraries)} of libraries and the allocator's slack"
+        f"process memory: at most, including {bytes_text(plan.libraries)} for libraries and the allocator's slack"
     )
     for source in dict.fromkeys(arm.speed for arm in plan.arms if arm.speed):
-        notes.append(f"time of training and evaluation by {source}")
+        notes.append(f"time of training and evaluation: {source}")
     if plan.diagnosis is not None:
         notes.append(f"then the diagnosis of what was trained: {range_text(plan.diagnosis)}")
     notes += [f"{arm.arm}: {solved}" for arm in plan.arms if (solved := _solved(arm)) is not None]
     for arm in plan.arms:
         if arm.not_predicted:
             states = ", ".join(f"{part} {bytes_text(size)}" for part, size in arm.states.items())
-            notes.append(f"{arm.arm}: not predicted ({arm.not_predicted}); model states alone: {states}")
+            notes.append(f"{arm.arm}: not predicted ({arm.not_predicted}); model states only: {states}")
     return notes
 
 
@@ -122,7 +122,7 @@ def _notes_of_peaks(plan: Plan) -> list[str]:
     typical = next((arm.typical for arm in plan.arms if arm.typical), None)
     if longest and typical:
         notes.append(f"training: the peak on the longest batch ({_shape(longest)}); typical: {_shape(typical)}")
-    notes.append("peaks are over the libraries, without slack; validating and generating: on the longest batch")
+    notes.append("peaks are above the libraries and without slack; validating and generating: on the longest batch")
     return notes
 
 
@@ -157,6 +157,6 @@ def _advice(arms: Sequence[PlannedArm]) -> list[str]:
     for arm in arms:
         for fit in arm.fits:
             for advice in fit.advice:
-                peak = f"{bytes_text(advice.peak)} with the libraries{'' if advice.fits else ', too much'}"
+                peak = f"{bytes_text(advice.peak)} including the libraries{'' if advice.fits else ', too much'}"
                 lines.append(f"{arm.arm} on {fit.device}: {advice.change}: {peak}")
     return lines
