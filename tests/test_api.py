@@ -46,12 +46,17 @@ def test_results_are_what_the_files_say(results: tuneoff.Results) -> None:
     assert "Quality against cost" in results.figures()
     assert results.figures()["Learning"]._repr_html_().startswith("<iframe srcdoc=")
     assert "<table" in results._repr_html_()
+    text = repr(results)
+    assert text.startswith(str(results.folder)) and "trainable" in text and "e+0" not in text
     assert results.verdict
 
 
 def test_models_are_plain_and_write_what_their_trials_wrote(results: tuneoff.Results) -> None:
     assert isinstance(results.model("full"), PreTrainedModel)
     assert isinstance(results.model("lora"), PeftModel)
+    saved = sorted(path.name for path in (results.folder / "trials/lora/seed-0/model").iterdir())
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(saved)
+    assert "README.md" not in saved  # peft's empty form
     written = results.writer("lora").write([{"dialogue": dialogue(200)[0]}])
     lines = (results.folder / "trials" / "lora" / "seed-0" / "predictions.jsonl").read_text().splitlines()
     assert written[0].text == json.loads(lines[0])["prediction"]

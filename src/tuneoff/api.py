@@ -154,7 +154,7 @@ def load(run: str | Path) -> Results:
 class Results:
     """What a run has shown, finished or not: dataframes, figures and models, read anew from its folder at each call.
 
-    In a notebook it shows itself as its table.
+    It shows itself as its table, as text or in a notebook.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -328,9 +328,16 @@ class Results:
 
         return compare(self._folder)
 
+    def __repr__(self) -> str:
+        return f"{self.folder}\n{self.table().to_string(float_format=_number_text)}"
+
     def _repr_html_(self) -> str:
         html: str = self.table().to_html(float_format=lambda value: f"{value:,.3f}")
         return html
+
+
+def _number_text(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _loaded(recipe: RecipeLike, set: Sequence[str]) -> LoadedRecipe:

@@ -44,6 +44,7 @@ def save_whole(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path, start
     difference = {"path_initial_model_for_weight_conversion": str(start)} if start else {}
     with room_for(path, _trained_bytes(model)), folder_written_whole(path) as folder:
         model.save_pretrained(folder, **difference)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's is an empty form; an export writes a card of its own
         tokenizer.save_pretrained(folder)
 
 
