@@ -77,7 +77,8 @@ def rough(dtype: torch.dtype, device: torch.device) -> Speed:
         byte=copy / (2 * source.nbytes),
         call=10e-6,
         spread=ROUGH,
-        source="estimated from one matmul and one copy timed here, within a factor of 2.5; `tuneoff plan --calibrate` narrows it",
+        source="estimated from one matmul and one copy timed here, within a factor of 2.5; `tuneoff plan --calibrate` "
+        "narrows it",
     )
 
 
