@@ -43,6 +43,26 @@ def test_batches_write_what_one_at_a_time_writes_in_the_order_given(kind: ModelC
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "causal"])
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("size", [1, 2])
+def test_padding_is_no_part_of_an_ngram(kind: ModelClass, beams: int, size: int) -> None:
+    """The tokenizer's padding token is one that the model would write first, which padding must not forbid."""
+    model, tokenizer, inputs = setup(kind)
+    first = written_ids(model, tokenizer, inputs[0], kind)[0]
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(first)
+    inputs = [[token for token in ids if token != first][: 5 + 9 * n] for n, ids in enumerate(inputs)]
+    texts = [
+        generate(
+            engine_for("plain", model, bf16=False), tokenizer, inputs, max_new_tokens=10,
+            search=SearchSpec(num_beams=beams, no_repeat_ngram_size=size), batch_size=batch_size,
+            report=lambda done, total: None,
+        )
+        for batch_size in (4, 1)
+    ]  # fmt: skip
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
 def test_it_is_plain_greedy_search(kind: ModelClass) -> None:
     model, tokenizer, inputs = setup(kind)
     ids = torch.tensor([inputs[3]])

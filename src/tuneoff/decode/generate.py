@@ -10,6 +10,7 @@ import torch
 
 from tuneoff.data.batches import collator_for
 from tuneoff.decode.beams import beam_search
+from tuneoff.decode.ngrams import UnpaddedNGrams
 from tuneoff.decode.search import search_settings, steering
 from tuneoff.model.base import model_class, start_token
 from tuneoff.model.engines import Engine
@@ -93,7 +94,12 @@ def generate(
             report(start + len(chosen), len(inputs))
         else:
             batch = {name: tensor.to(device) for name, tensor in collate.for_generation(prompts).items()}
-            written = model.generate(**batch, generation_config=settings)
+            processors = []
+            if kind == "causal" and search.no_repeat_ngram_size:  # padding lies before the prompts of this kind alone
+                padding = [batch["input_ids"].shape[1] - len(prompt) for prompt in prompts]
+                processors = [UnpaddedNGrams(search.no_repeat_ngram_size, padding)]
+                settings.no_repeat_ngram_size = 0
+            written = model.generate(**batch, generation_config=settings, logits_processor=processors)
             # A decoder-only model repeats its prompt, an encoder-decoder its decoder_start_token_id.
             written = written[:, batch["input_ids"].shape[1] if kind == "causal" else 1 :]
             for i, ids in zip(chosen, written.tolist(), strict=True):
