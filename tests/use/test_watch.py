@@ -95,7 +95,7 @@ def test_a_damaged_file_is_told_and_the_page_lives(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="is not the folder of a run|holds no run"):
+    with pytest.raises(RunFolderError, match=r"is not the folder of a run|holds no run"):
         watch_server(RunFolder(tmp_path))
 
 
