@@ -1,5 +1,5 @@
-"""Text search with a decoder-only model. Prompts are read without padding. When a text has ended, the next prompt gets its
-place in the KV cache.
+"""Text search with a decoder-only model. Prompts are read without padding. When a text has ended, the next prompt takes
+its place in the KV cache.
 
 Shapes: B texts being written at once, L layers, G heads of keys and values, K head width, T the longest text, V tokens
 of the vocabulary.
