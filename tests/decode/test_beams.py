@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tuneoff.model.engines.decoder import DecoderEngine
 from tuneoff.model.engines.t5 import T5Engine
 
 TOKENS = 16
-LENGTHS = [1, 12, 3, 7, 15, 2, 9]
+LENGTHS = [1, 12, 3, 7, 15, 2, 9, 4, 11, 5, 13]  # more prompts than are read together
 SETTINGS: dict[str, dict[str, Any]] = {
     "three beams": {"num_beams": 3},
     "long texts": {"num_beams": 4, "length_penalty": 2.0},
@@ -55,28 +56,38 @@ def transformers_texts(model: Any, prompts: list[list[int]], ends: list[int], se
     return texts
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("kind", ["t5", "llama", "gemma2"])
-def test_they_write_what_transformers_writes(kind: str, settings: dict[str, Any]) -> None:
-    model, search, vocabulary, start = built(kind)
+@cache
+def reference(kind: str, name: str) -> tuple[list[list[int]], list[int], list[list[int]]]:
+    """Prompts, tokens that end a text, and what transformers writes, which does not depend on the kernels."""
+    model, _, vocabulary, _ = built(kind)
+    settings = SETTINGS[name]
     torch.manual_seed(33)
     prompts = [torch.randint(3, vocabulary, (length,)).tolist() for length in LENGTHS]
     endless = transformers_texts(model, prompts, [-1], settings)
     ends = [endless[0][4], endless[2][8], endless[4][12]]  # that some texts meet early, some late and some never
     expected = transformers_texts(model, prompts, ends, settings)
     assert len({len(text) for text in expected}) > 1 or settings.get("length_penalty", 1) > 1
+    greedy = {**settings, "num_beams": 1, "length_penalty": 1.0} if "num_beams" in settings else {}
+    assert expected != transformers_texts(model, prompts, ends, greedy)  # the settings matter
+    return prompts, ends, expected
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("kind", ["t5", "llama", "gemma2"])
+def test_they_write_what_transformers_writes(way: str, kind: str, name: str) -> None:
+    """With the kernels and without, of more prompts than a search reads together."""
+    prompts, ends, expected = reference(kind, name)
+    settings, (_, search, _, start) = SETTINGS[name], built(kind)
     constraints = Constraints(tuple(ends), settings.get("min_new_tokens", 0), settings.get("no_repeat_ngram_size", 0))
     beams = settings.get("num_beams", 1)
     if beams == 1:
         found = dict(search.write(prompts, TOKENS, constraints, 3))
         ours = [found[n] for n in range(len(prompts))]
-        assert expected != transformers_texts(model, prompts, ends, {})  # the constraints matter
     else:
         ours = beam_search(
             search, prompts, start=start, max_new_tokens=TOKENS, num_beams=beams, constraints=constraints,
             length_penalty=settings.get("length_penalty", 1.0), device=torch.device("cpu"),
         )  # fmt: skip
-        assert expected != transformers_texts(model, prompts, ends, {**settings, "num_beams": 1, "length_penalty": 1.0})
     assert ours == expected
 
 

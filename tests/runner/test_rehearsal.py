@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,23 @@ def test_what_works_has_no_problem(data_folder: Path, kind: str, arm: dict[str, 
     if arm["method"] == "lora":
         arm = {**arm, "target_modules": TARGETS[kind]}
     assert problems(data_folder, kind, arm, precision=precision) == []
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "causal"])
+def test_texts_longer_than_those_of_a_rehearsal_cause_no_warning(
+    data_folder: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = recipe_values(data_folder, kind)
+    values["arms"] = {"original": {"method": "none"}}
+    values["training"] |= {"engine": "plain"}
+    values["evaluation"] |= {"search": {"min_new_tokens": rehearsal.NEW_TOKENS + 3}}
+    recipe = Recipe.model_validate(values)
+    inputs = read_inputs(recipe, None, QUIET)
+    engines = choose_engines(inputs.config, recipe.arms, recipe.training)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*length")
+        assert rehearse(recipe, inputs, engines, Precision("fp32", ""), QUIET) == ([], [])
+    assert not caplog.records
 
 
 def test_a_schedule_of_a_method_is_judged_by_the_steps_of_the_run(data_folder: Path) -> None:

@@ -34,7 +34,6 @@ from tuneoff.runner.finished import Finished
 from tuneoff.use.export import adapter, exporting, verify
 from tuneoff.use.export.ctranslate2 import convert, write_ctranslate2
 from tuneoff.use.export.merged import scored_model, search_config
-from tuneoff.use.export.onnx import write_onnx
 from tuneoff.use.export.push import push
 
 LORA = {"method": "lora", "learning_rate": 1e-3, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
@@ -247,7 +246,7 @@ def test_mistakes_are_one_line(run: RunFolder, tmp_path: Path, monkeypatch: pyte
 def test_what_a_format_cannot_follow_is_refused(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model's own generation config may steer the search; beams are not greedy."""
+    """The model's own generation config may steer the search."""
     finished = Finished(run, "lora")
     shutil.copytree(finished.resolved.model_path, tmp_path, dirs_exist_ok=True)
     (tmp_path / "generation_config.json").write_text(
@@ -258,15 +257,49 @@ def test_what_a_format_cannot_follow_is_refused(
         write_ctranslate2(finished, tmp_path / "new")
     search = search_config(finished, scored_model(finished))
     assert (search.suppress_tokens, search.no_repeat_ngram_size) == ([7], 0)
-    beams = finished.recipe.evaluation.model_copy(update={"search": SearchSpec(num_beams=4)})
-    finished.recipe = finished.recipe.model_copy(update={"evaluation": beams})
-    with pytest.raises(ExportError, match="num_beams 4, and the code for ONNX Runtime searches greedily"):
-        write_onnx(finished, tmp_path / "new")
     longer = finished.recipe.evaluation.model_copy(update={"search": SearchSpec(min_new_tokens=4)})
     finished.recipe = finished.recipe.model_copy(update={"evaluation": longer})
-    with pytest.raises(ExportError, match=r"with evaluation.search.min_new_tokens, which the code for ONNX Runtime"):
-        write_onnx(finished, tmp_path / "new")
     assert search_config(finished, scored_model(finished)).min_new_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("format", "search", "message"),
+    [
+        (
+            "onnx",
+            {"num_beams": 4},
+            "num_beams 4, which the code for ONNX Runtime does not follow; --format merged or ct",
+        ),
+        (
+            "onnx",
+            {"min_new_tokens": 4},
+            "min_new_tokens 4, which the code for ONNX Runtime does not follow; --format me",
+        ),
+        ("ctranslate2", {"num_beams": 2, "length_penalty": 2.0}, "length_penalty 2.0, which the code for CTranslate2"),
+        (
+            "gguf",
+            {"num_beams": 3},
+            "num_beams 3, which the code for llama.cpp does not follow; --format merged or ctran",
+        ),
+        ("gguf-q8_0", {"no_repeat_ngram_size": 3}, "no_repeat_ngram_size 3, which the code for llama.cpp does not"),
+    ],
+)
+def test_a_search_that_a_format_does_not_follow_is_refused_before_a_model_is_loaded(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, search: dict[str, Any], message: str
+) -> None:
+    class Searched(Finished):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            evaluation = self.recipe.evaluation.model_copy(update={"search": SearchSpec(**search)})
+            self.recipe = self.recipe.model_copy(update={"evaluation": evaluation})
+
+    monkeypatch.setattr(exporting, "Finished", Searched)
+    monkeypatch.setattr("tuneoff.model.base.load_model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("tuneoff.use.export.merged.load_arm", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(ExportError) as caught:
+        export(run, "full", tmp_path / "new", format)
+    assert f"evaluation.search.{message}" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 class Hub:

@@ -152,12 +152,14 @@ def _rehearse_arm(stage: Stage, arm: ArmSpec, engine: str, folder: Path) -> None
         held = dtype if ENGINES[engine].computes_in_weights_dtype else held_dtype(arm.method, dtype)
         checks.reloaded(loss, engine_for(engine, _load(stage, arm, saved, held), bf16=stage.bf16))
     model = merged_for_generation(_load(stage, arm, saved, dtype), engine)
+    search = stage.recipe.evaluation.search
+    shortest = min(search.min_new_tokens, NEW_TOKENS)  # transformers warns of a text that cannot become so long
     generate(
         engine_for(engine, model, bf16=stage.bf16),
         inputs.tokenizer,
         stage.prompts,
         max_new_tokens=NEW_TOKENS,
-        search=stage.recipe.evaluation.search,
+        search=search.model_copy(update={"min_new_tokens": shortest}),
         batch_size=2,
         report=lambda done, total: None,
     )

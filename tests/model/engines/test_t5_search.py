@@ -18,7 +18,7 @@ def cut(ids: list[int], ends: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("at_once", [17, 6])
 @pytest.mark.parametrize("seed", range(6))
-def test_it_writes_what_transformers_writes(seed: int, at_once: int) -> None:
+def test_it_writes_what_transformers_writes(way: str, seed: int, at_once: int) -> None:
     model = build(seed, decoder_layers=2, pad_token_id=0).eval()
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48))
     search = T5Engine(model, bf16=False).search()

@@ -1,4 +1,5 @@
-"""Searching for texts with a decoder-only model: prompts are read unpadded, and a finished text makes room for another.
+"""Text search with a decoder-only model. Prompts are read without padding. When a text has ended, the next prompt takes
+its place in the KV cache.
 
 Shapes: B texts being written at once, L layers, G heads of keys and values, K head width, T the longest text, V tokens
 of the vocabulary.
@@ -22,14 +23,21 @@ from tuneoff.model.kernels.operations import attend
 if TYPE_CHECKING:
     from tuneoff.model.engines.decoder import DecoderEngine
 
-READ = 8  # prompts at a time: long products all the same, and few activations
+READ = 8  # prompts read together: enough for large matrix products, with few activations
 
 
 @dataclass
 class Texts:
-    """Texts being written: their last tokens (B), how many tokens before these are read (B), the keys and values of all
-    places, (L, 2, places, G, T, K); of the shortest prompt and of the longest text how many tokens are read, and how
-    many of a text's first tokens all its beams have in common.
+    """The texts that a search is writing.
+
+    Attributes:
+        token: The last token of each: (B).
+        lengths: The number of tokens of each that are in the cache, which are all before the last one: (B).
+        cache: Keys and values of the texts: (L, 2, places, G, T, K).
+        packing: The angles of rotary embedding for all positions.
+        shortest: The number of tokens of the shortest prompt.
+        longest: No text has more tokens in the cache.
+        common: All beams of a prompt have their first tokens in common, at least so many.
     """
 
     token: Tensor
@@ -42,9 +50,9 @@ class Texts:
 
 
 class DecoderSearch:
-    """What transformers' `generate` writes, token for token in fp32.
+    """Searches for texts with a decoder-only model that has no adapters: they are merged before.
 
-    The model has no adapters (they are merged before).
+    In fp32 the texts are token for token those of transformers' `generate`.
     """
 
     batches: ClassVar[int] = 4
@@ -58,14 +66,14 @@ class DecoderSearch:
     def write(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, constraints: Constraints, at_once: int
     ) -> Iterator[tuple[int, list[int]]]:
-        """The number of each prompt and the tokens written after it, in the order in which texts end.
+        """Write greedily, `at_once` texts together. When a text ends, the longest prompt that is left takes its place.
 
-        `at_once` texts are written together; where one has ended, the longest prompt that waits takes its place.
+        Yields the number of each prompt and the tokens written after it, in the order in which texts end.
         """
         waiting = deque(sorted(range(len(prompts)), key=lambda n: len(prompts[n]), reverse=True))
         count = min(at_once, len(prompts))
         texts = self._room(count, 1, max(map(len, prompts), default=0) + max_new_tokens)
-        free, numbers = list(range(count)), list[int]()  # of the texts, in their order
+        numbers: list[int] = []  # the prompts of the texts that have not ended
         written: list[list[int]] = [[] for _ in prompts]
 
         def choose(logits: Tensor, of: Sequence[int]) -> Tensor:
@@ -78,17 +86,15 @@ class DecoderSearch:
             return token
 
         while waiting or numbers:
-            while waiting and free:
-                count = min(READ, len(free), len(waiting))
-                chosen, slots = [waiting.popleft() for _ in range(count)], [free.pop() for _ in range(count)]
+            while waiting and len(numbers) < count:
+                chosen = [waiting.popleft() for _ in range(min(READ, count - len(numbers), len(waiting)))]
                 ids = [token for number in chosen for token in prompts[number]]
-                logits = self._read(texts, self._ids(ids), [len(prompts[number]) for number in chosen], slots)
+                logits = self._read(texts, self._ids(ids), [len(prompts[number]) for number in chosen])
                 texts.token = torch.cat([texts.token, choose(logits, chosen)])
                 numbers += chosen
-            going, places = [], texts.cache.places
+            going = []
             for n, number in enumerate(numbers):
                 if written[number][-1] in constraints.ends or len(written[number]) == max_new_tokens:
-                    free.append(places[n])
                     yield number, written[number]
                 else:
                     going.append(n)
@@ -102,61 +108,68 @@ class DecoderSearch:
     def begin(
         self, input_ids: Tensor, lengths: Sequence[int], max_new_tokens: int, beams: int = 1
     ) -> tuple[Texts, Tensor]:
-        """Read prompts (B, S), padded on the right, of so many tokens. The logits of their first tokens: (B, V)."""
+        """Read each prompt once, a few together, and allocate the cache for `beams` texts of each.
+
+        `input_ids` (P, S) are padded on the right, and `lengths` are the numbers of their real tokens. Returns the
+        texts, of which there is one for each prompt, and the logits of their first tokens: (P, V).
+        """
         texts = self._room(len(lengths), beams, max(lengths) + max_new_tokens)
         logits = []
         for start in range(0, len(lengths), READ):
             own = lengths[start : start + READ]
             ids = torch.cat([input_ids[start + n, :length] for n, length in enumerate(own)])
-            logits.append(self._read(texts, ids, own, [(start + n) * beams for n in range(len(own))]))
+            logits.append(self._read(texts, ids, own))
         texts.token = texts.lengths.new_zeros(len(lengths))
-        texts.shortest, texts.longest = min(lengths), max(lengths)
+        texts.shortest = min(lengths)
         return texts, torch.cat(logits)
 
     @torch.no_grad()
     def step(self, texts: Texts, step: int) -> Tensor:
-        """The logits after the last token of every text: (B, V). A text's own length tells where it is, not `step`."""
+        """The logits after the last token of every text: (B, V). Positions follow from the texts' lengths."""
         count, slots = len(texts.token), texts.cache.slots
         packing = replace(
             texts.packing, positions=texts.lengths, places=torch.arange(count, device=self._device), rows=count, width=1
         )
         x, seen = self._engine.embed(texts.token), texts.lengths + 1
-        for layer, (keys, values) in zip(self._layers, texts.cache.block, strict=True):
+        for layer, (keys, values) in zip(self._layers, texts.cache.layers, strict=True):
             q, k, v = layer.keys(x, packing)
             keys[slots, :, texts.lengths], values[slots, :, texts.lengths] = k, v
             rows = (q * layer.scaling).view(count, 1, -1)
-            y = attend(rows, keys, values, seen, slots=slots, window=layer.window, cap=layer.cap)
+            y = attend(rows, keys, values, seen, slots=texts.cache.scattered, window=layer.window, cap=layer.cap)
             x = layer.feed_forward(layer.attended(x, y.view(count, -1)))
         texts.lengths, texts.longest = seen, texts.longest + 1
         return self._engine.logits(x)
 
     def branch(self, texts: Texts, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """Text n goes on from what text `rows[n]` was, with `tokens[n]`. Texts that are not named are let go."""
+        """Let text n continue what text `rows[n]` was with `tokens[n]`. Texts that are not named are dropped."""
         texts.cache.branch(rows, texts.common, texts.longest)
         texts.common = texts.shortest
         texts.lengths, texts.token = texts.lengths[self._ids(rows)], self._ids(tokens)
 
-    def _read(self, texts: Texts, ids: Tensor, lengths: Sequence[int], slots: Sequence[int]) -> Tensor:
-        """Read prompts (N), one after another, into places of the cache. The logits of the first token of each."""
+    def _read(self, texts: Texts, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Read new prompts into the cache: their tokens (N), one prompt after another, and how many tokens each has.
+
+        Returns the logits of the first token of each text.
+        """
         engine, width = self._engine, max(lengths)
         row = self._ids([n for n, length in enumerate(lengths) for _ in range(length)])
         positions = self._ids([n for length in lengths for n in range(length)])
         packing = replace(
             texts.packing, positions=positions, places=row * width + positions, rows=len(lengths), width=width
         )
-        slot_of_token = texts.cache.put(slots)[row]
+        slot_of_token = texts.cache.put(len(lengths))[row]
         x = engine.embed(ids)
-        for layer, (keys, values) in zip(self._layers, texts.cache.block, strict=True):
+        for layer, (keys, values) in zip(self._layers, texts.cache.layers, strict=True):
             q, k, v = layer.keys(x, packing)
             for cache, new in ((keys, k), (values, v)):
                 cache[slot_of_token, :, positions] = new.index_select(0, packing.places)
             x = layer.feed_forward(layer.attended(x, layer.attend(q, k, v, packing)))
         own = self._ids(lengths)
-        texts.lengths = torch.cat([texts.lengths, own])
+        texts.lengths, texts.longest = torch.cat([texts.lengths, own]), max(texts.longest, width)
         return engine.logits(x.index_select(0, own.cumsum(0) - 1))
 
     def _room(self, prompts: int, beams: int, longest: int) -> Texts:
-        """Room for so many texts of at most so many tokens, none of them there yet."""
+        """Allocate the cache for `beams` texts of each of `prompts`, of at most `longest` tokens. It holds none yet."""
         nothing, first = self._ids([]), self._layers[0]
         groups = first.heads // first.shared
         cache = Cache(len(self._layers), prompts, beams, groups, longest, first.width, self._weight)

@@ -1,4 +1,8 @@
-"""Searching for texts with a T5: every product as large as it can be, and no work for texts that have ended."""
+"""Text search with a T5: all texts of a batch are written together, and a text that has ended is computed no more.
+
+Shapes: B texts being written, P prompts, L layers of the decoder, H heads, K head width, S the longest prompt, T the
+longest text, V tokens of the vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,12 @@ from tuneoff.model.kernels.operations import GELU, attend, gated
 if TYPE_CHECKING:
     from tuneoff.model.engines.t5 import T5Engine
 
-ENCODED = 8  # inputs at a time: long products all the same, and little padding
+ENCODED = 8  # prompts encoded together: enough for large matrix products, with little padding
 
 
 @dataclass
 class _Layer:
-    """A decoder layer's weights, those with the same input as one."""
+    """The weights of one decoder layer. Those that multiply the same input are joined."""
 
     norms: list[Any]
     qkv: Tensor
@@ -37,22 +41,31 @@ class _Layer:
 
 @dataclass
 class Texts:
-    """Texts being written: their last tokens (B), how many tokens their inputs have (B), keys and values of the inputs
-    (prompts, 2·L·H, S, K) and of the tokens so far (L, 2, places, H, T, K), and bias by position (H, T, T).
+    """The texts that a search is writing.
+
+    Attributes:
+        token: The last token of each: (B).
+        lengths: The number of tokens of each text's prompt: (B).
+        cross: Keys and values of the prompts, one text for each prompt: (L, 2, places, H, S, K).
+        cache: Keys and values of the texts: (L, 2, places, H, T, K).
+        bias: The relative position bias of attention: (H, T, T).
+        sources: The place of each text's prompt in `cross`, (B); None where they are read in order.
+        step: The number of tokens written.
     """
 
     token: Tensor
     lengths: Tensor
-    cross: Tensor
+    cross: Cache
     cache: Cache
     bias: Tensor
+    sources: Tensor | None = None
     step: int = 0
 
 
 class T5Search:
-    """What transformers' `generate` of a T5 writes, token for token in fp32.
+    """Searches for texts with a T5 that has no adapters: they are merged before.
 
-    The model has no adapters (they are merged before).
+    In fp32 the texts are token for token those of transformers' `generate`.
     """
 
     batches: ClassVar[int] = 1
@@ -69,7 +82,10 @@ class T5Search:
     def write(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, constraints: Constraints, at_once: int
     ) -> Iterator[tuple[int, list[int]]]:
-        """The number of each prompt and the tokens written for it. The longest go first, `at_once` at a time."""
+        """Write greedily for the longest prompts first, `at_once` of them together.
+
+        Yields the number of each prompt and the tokens written for it.
+        """
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]), reverse=True)
         for start in range(0, len(order), at_once):
             numbers = order[start : start + at_once]
@@ -79,13 +95,13 @@ class T5Search:
     def _write(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, constraints: Constraints
     ) -> list[list[int]]:
-        """The tokens written for prompts of like lengths, all at once."""
+        """Write for all prompts together, which should have similar lengths. Returns the tokens of each text."""
         lengths = [len(prompt) for prompt in prompts]
         width = max(lengths)
         rows = [[*prompt, *[0] * (width - len(prompt))] for prompt in prompts]
         texts, logits = self.begin(torch.tensor(rows, device=self._cross.device), lengths, max_new_tokens)
         written: list[list[int]] = [[] for _ in prompts]
-        numbers = list(range(len(prompts)))  # of the texts that are still written
+        numbers = list(range(len(prompts)))  # the prompts of the texts that have not ended
         for step in range(1, max_new_tokens + 1):
             if constraints:
                 so_far = [[start_token(self._t5), *written[n]] for n in numbers]
@@ -105,40 +121,43 @@ class T5Search:
     def begin(
         self, input_ids: Tensor, lengths: Sequence[int], max_new_tokens: int, beams: int = 1
     ) -> tuple[Texts, Tensor]:
-        """Encode inputs (B, S), padded on the right, of so many tokens, a few at a time, and make room for the tokens
-        to come. The logits of the first token of each text: (B, V).
+        """Encode each prompt once, a few together, and allocate the cache for `beams` texts of each.
+
+        `input_ids` (P, S) are padded on the right, and `lengths` are the numbers of their real tokens. Returns the
+        texts, of which there is one for each prompt, and the logits of their first tokens: (P, V).
         """
-        t5, count = self._t5, len(self._layers)
-        cross = self._cross.new_zeros(len(input_ids), 2 * count * self._heads, input_ids.shape[1], self._width)
-        for start in range(0, len(lengths), ENCODED):
+        t5, count, prompts = self._t5, len(self._layers), len(lengths)
+        cross = Cache(count, prompts, 1, self._heads, input_ids.shape[1], self._width, self._cross)
+        cross.put(prompts)
+        for start in range(0, prompts, ENCODED):
             part = slice(start, start + ENCODED)
             longest = max(lengths[part])
             encoded = self._engine.encode(input_ids[part, :longest], input_ids.new_tensor(lengths[part]))
-            cross[part, :, :longest] = self._split(functional.linear(encoded, self._cross)).transpose(1, 2)
+            split = self._split(functional.linear(encoded, self._cross)).unflatten(2, (count, 2, self._heads))
+            cross.block[:, :, part, :, :longest] = split.permute(2, 3, 0, 4, 1, 5)
         bias = t5.decoder.block[0].layer[0].SelfAttention.compute_bias(max_new_tokens, max_new_tokens)[0].float()
         own = input_ids.new_tensor(lengths)
-        cache = Cache(count, len(lengths), beams, self._heads, max_new_tokens, self._width, self._cross)
-        cache.put([n * beams for n in range(len(lengths))])
-        texts = Texts(torch.full_like(own, start_token(t5)), own, cross, cache, bias.contiguous())
+        cache = Cache(count, prompts, beams, self._heads, max_new_tokens, self._width, self._cross)
+        cache.put(prompts)
+        sources = cross.places_of(cache.prompts)
+        texts = Texts(torch.full_like(own, start_token(t5)), own, cross, cache, bias.contiguous(), sources)
         return texts, self.step(texts, 0)
 
     @torch.no_grad()
     def step(self, texts: Texts, step: int) -> Tensor:
         """The logits of the `step`-th token (counted from 0) of every text: (B, V)."""
-        t5, cross, slots = self._t5, texts.cross, texts.cache.slots
-        prompts = slots // texts.cache.beams
+        t5, slots, scattered = self._t5, texts.cache.slots, texts.cache.scattered
         bias = texts.bias[:, step]
         x = t5.decoder.embed_tokens(texts.token)[:, None]
         seen = torch.full_like(texts.lengths, step + 1)
-        for n, (layer, (own_keys, own_values)) in enumerate(zip(self._layers, texts.cache.block, strict=True)):
+        blocks = zip(self._layers, texts.cache.layers, texts.cross.layers, strict=True)
+        for layer, (own_keys, own_values), (keys, values) in blocks:
             q, k, v = functional.linear(apply_norm(layer.norms[0], x), layer.qkv).chunk(3, dim=-1)
             own_keys[slots, :, step], own_values[slots, :, step] = self._split(k)[:, 0], self._split(v)[:, 0]
-            y = attend(q, own_keys[:, :, : step + 1], own_values[:, :, : step + 1], seen, bias=bias, slots=slots)
+            y = attend(q, own_keys[:, :, : step + 1], own_values[:, :, : step + 1], seen, bias=bias, slots=scattered)
             x = x + functional.linear(y, layer.own_out)
             q = functional.linear(apply_norm(layer.norms[1], x), layer.q)
-            at = 2 * n * self._heads
-            keys, values = cross[:, at : at + self._heads], cross[:, at + self._heads : at + 2 * self._heads]
-            x = x + functional.linear(attend(q, keys, values, texts.lengths, slots=prompts), layer.cross_out)
+            x = x + functional.linear(attend(q, keys, values, texts.lengths, slots=texts.sources), layer.cross_out)
             gate, value = functional.linear(apply_norm(layer.norms[2], x), layer.gates).chunk(2, dim=-1)
             x = x + functional.linear(gated(gate, value, GELU), layer.out)
         texts.step = step + 1
@@ -147,13 +166,18 @@ class T5Search:
         return logits
 
     def branch(self, texts: Texts, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """Text n goes on from what text `rows[n]` was, with `tokens[n]`. Texts that are not named are let go."""
-        texts.cache.branch(rows, 0, texts.step)
+        """Let text n continue what text `rows[n]` was with `tokens[n]`. Texts that are not named are dropped."""
+        cache, cross = texts.cache, texts.cross
+        cache.branch(rows, 0, texts.step)
+        going = list(dict.fromkeys(cache.prompts))
+        if going != cross.prompts:
+            cross.branch([cross.prompts.index(prompt) for prompt in going], 0, cross.block.shape[4])
+        texts.sources = cross.places_of(cache.prompts)
         texts.lengths = texts.lengths[texts.lengths.new_tensor(rows)]
         texts.token = texts.lengths.new_tensor(tokens)
 
     def _split(self, x: Tensor) -> Tensor:
-        """(…, n·H·K) → (…, n·H, K)"""
+        """Split the last dimension into heads: (…, n·H·K) → (…, n·H, K)."""
         return x.unflatten(-1, (-1, self._width))
 
 

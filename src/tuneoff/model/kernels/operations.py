@@ -56,7 +56,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, lengths: Ten
     """
     if is_native(q):
         return _Attention.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, lengths, causal, p, drawn_seed(p))
-    return functional.dropout(_shares(q @ k.transpose(-1, -2), bias, lengths, causal), p).to(v.dtype) @ v
+    scores = q @ k.transpose(-1, -2)
+    there = torch.arange(k.shape[2], device=k.device) < lengths[:, None, None, None]
+    if causal:
+        there = there & torch.ones(scores.shape[2:], dtype=torch.bool, device=k.device).tril()
+    return functional.dropout(_shares(scores, bias, there), p).to(v.dtype) @ v
 
 
 @torch.no_grad()
@@ -74,12 +78,14 @@ def attend(
     """softmax(cap(q kᵀ) + bias) v of one query a head over the first `lengths` keys, without gradient: (B, 1, H·K).
 
     q (B, 1, H·K); k and v (places, H or a divisor of it, T, K), laid out alike, with the rows of a head one after
-    another; lengths (B); bias (H, at least T) in fp32. `slots` (B) are the places of the texts; without them, text n
-    has place n. Of the keys the last `window` count (0: all). cap(s) is cap · tanh(s / cap), or s where `cap` is 0.
+    another; lengths (B); bias (H, at least T) in fp32. `slots` (B) are the places of the texts. Without them the texts
+    share the places evenly, in order: as many as there are places, or several to each. Of the keys the last `window`
+    count (0: all). cap(s) is cap · tanh(s / cap), or s where `cap` is 0.
     """
     heads, width = k.shape[1], k.shape[3]
     shared = q.shape[-1] // width // heads
-    if is_native(q) and k.stride() == v.stride() and k.stride(2) == width and k.stride(3) == 1:
+    in_rows = k.stride() == v.stride() and k.stride(2) == width and k.stride(3) == 1
+    if is_native(q) and in_rows and (slots is not None or len(q) == len(k)):
         q, y = q.contiguous(), torch.empty_like(q)
         biases = 0 if bias is None else bias.stride(0)
         sizes = (len(q), heads * shared, shared, width, k.stride(0), k.stride(1))
@@ -87,15 +93,20 @@ def attend(
         return y
     if slots is not None:
         k, v = k[slots], v[slots]
-    rows = q.view(len(q), heads * shared, 1, width)
-    k, v = (t.repeat_interleave(shared, 1) if shared > 1 else t for t in (k, v))
+    # All queries that see the same keys in one product, (places, heads, queries, width), and no copies of the keys.
+    each, places = len(q) // len(k), len(k)
+    rows = q.view(places, each, heads, shared, width).transpose(1, 2).reshape(places, heads, each * shared, width)
     scores = rows @ k.transpose(-1, -2)
     scores = scores if cap == 0 else torch.tanh(scores.float() / cap) * cap
+    ends = lengths.view(places, 1, each, 1).expand(-1, -1, -1, shared).reshape(places, 1, each * shared, 1)
+    at = torch.arange(k.shape[2], device=k.device)
+    there = at < ends
     if window:
-        old = torch.arange(k.shape[2], device=k.device) < (lengths - window)[:, None]
-        scores = scores.float().masked_fill(old[:, None, None], float("-inf"))
-    bias = None if bias is None else bias[:, None, : k.shape[2]]
-    return (_shares(scores, bias, lengths, causal=False).to(v.dtype) @ v).flatten(1)[:, None]
+        there = there & (at >= ends - window)
+    if bias is not None:
+        bias = bias[:, : k.shape[2]].view(heads, 1, shared, -1).expand(-1, each, -1, -1).flatten(1, 2)
+    y = _shares(scores, bias, there).to(v.dtype) @ v
+    return y.view(places, heads, each, shared * width).transpose(1, 2).reshape(len(q), 1, -1)
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor] | None, positions: Tensor, places: Tensor, count: int) -> Tensor:
@@ -116,12 +127,8 @@ def rotate(x: Tensor, angles: tuple[Tensor, Tensor] | None, positions: Tensor, p
     return x.new_zeros(count, *x.shape[1:]).index_copy(0, places, x)
 
 
-def _shares(scores: Tensor, bias: Tensor | None, lengths: Tensor, causal: bool) -> Tensor:
-    """The probabilities in fp32, by torch alone."""
-    queries, keys = scores.shape[2:]
-    there = torch.arange(keys, device=scores.device) < lengths[:, None, None, None]
-    if causal:
-        there = there & torch.ones(queries, keys, dtype=torch.bool, device=scores.device).tril()
+def _shares(scores: Tensor, bias: Tensor | None, there: Tensor) -> Tensor:
+    """The probabilities of the keys that are `there` in fp32, by PyTorch alone."""
     wide = scores.float() if bias is None else scores.float() + bias
     return wide.masked_fill(~there, float("-inf")).softmax(-1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneoff.errors import ExportError, first_line
 from tuneoff.runner.finished import Finished
-from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
+from tuneoff.use.export.merged import require_plain_model, scored_model, search_config
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -19,7 +19,7 @@ def write_ctranslate2(finished: Finished, folder: Path) -> GenerationConfig:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".merged-") as merged:
         model = scored_model(finished)
         search = search_config(finished, model)
-        require_plain_search(finished, search, "CTranslate2")
+        require_plain_model(finished, search, "CTranslate2")
         model.save_pretrained(merged)
         finished.tokenizer.save_pretrained(merged)
         del model

@@ -21,6 +21,7 @@ from tuneoff.folder import RunFolder, sync_folder, write_whole
 from tuneoff.model.methods import uses_peft
 from tuneoff.model.quiet import quiet
 from tuneoff.progress import ProgressListener
+from tuneoff.recipe.evaluation import SearchSpec
 from tuneoff.report.card import Exported, ReadBack, Usage, model_card, usage_code
 from tuneoff.report.card.build import model_origin
 from tuneoff.room import room_for
@@ -46,7 +47,8 @@ class Format:
     `extra` are those that the extra of the same name brings. Some compute `in_fp32` whatever the trial did
     (CTranslate2 where the device has no bf16). `bytes_per_weight` is what a weight takes at most where that is neither
     the trial's nor fp32. `read` reads back what was written. `runtime` is the package that writes texts with it, and
-    its module, where verifying can do without.
+    its module, where verifying can do without. `searches` are the settings of `evaluation.search` that the code of the
+    export follows, and `searcher` is what that code searches with.
     """
 
     write: Callable[[Finished, Path], GenerationConfig]
@@ -56,6 +58,8 @@ class Format:
     bytes_per_weight: float | None = None
     read: Callable[[Finished, Path], ReadBack] | None = None
     runtime: tuple[str, str] | None = None
+    searches: frozenset[str] = frozenset()
+    searcher: str = "transformers"
 
     @property
     def runs_here(self) -> bool:
@@ -63,20 +67,27 @@ class Format:
         return self.runtime is None or find_spec(self.runtime[1]) is not None
 
 
+ALL_SEARCHES = frozenset(SearchSpec.model_fields)
 LLAMA_CPP = ("llama-cpp-python", "llama_cpp")
 READ_BACK = 4  # bytes of a weight that is read back
 
 FORMATS = {
-    "adapter": Format(write_adapter, uses=("peft", "transformers", "torch")),
-    "merged": Format(write_merged, uses=("transformers", "torch")),
+    "adapter": Format(write_adapter, uses=("peft", "transformers", "torch"), searches=ALL_SEARCHES),
+    "merged": Format(write_merged, uses=("transformers", "torch"), searches=ALL_SEARCHES),
     "ctranslate2": Format(
-        write_ctranslate2, uses=("ctranslate2", "transformers", "torch"), extra=("ctranslate2",), in_fp32=True
+        write_ctranslate2,
+        uses=("ctranslate2", "transformers", "torch"),
+        extra=("ctranslate2",),
+        in_fp32=True,
+        searches=frozenset({"num_beams"}),
+        searcher="CTranslate2",
     ),
     "onnx": Format(
         write_onnx,
         uses=("onnx", "onnxscript", "onnxruntime", "transformers", "torch"),
         extra=("onnx", "onnxscript", "onnxruntime"),
         in_fp32=True,
+        searcher="ONNX Runtime",
     ),
     "gguf": Format(
         write_f16,
@@ -84,6 +95,7 @@ FORMATS = {
         bytes_per_weight=2 + READ_BACK,
         read=read_f16,
         runtime=LLAMA_CPP,
+        searcher="llama.cpp",
     ),
     "gguf-q8_0": Format(
         write_q8_0,
@@ -91,6 +103,7 @@ FORMATS = {
         bytes_per_weight=34 / 32 + READ_BACK,
         read=read_q8_0,
         runtime=LLAMA_CPP,
+        searcher="llama.cpp",
     ),
 }
 
@@ -109,6 +122,7 @@ def export(
         raise ExportError(
             f"arm {arm} has no adapter (its method is {finished.spec.method!r}); --format merged writes its whole model"
         )
+    _require_search(finished, format)
     finished.require_whole()
     to = to.resolve()
     with room_for(to, _least_bytes(finished, format)):
@@ -165,6 +179,18 @@ def _require_format(name: str) -> None:
     missing = [package for package in FORMATS[name].extra if find_spec(package) is None]
     if missing:
         raise ExportError(f"--format {name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def _require_search(finished: Finished, format: str) -> None:
+    """Raise ExportError where the trial searched in a way that the export's code does not."""
+    made, changed = FORMATS[format], finished.recipe.evaluation.search.changed
+    missing = [f"evaluation.search.{name} {value}" for name, value in changed.items() if name not in made.searches]
+    if missing:
+        others = [name for name, other in FORMATS.items() if name != "adapter" and changed.keys() <= other.searches]
+        raise ExportError(
+            f"arm {finished.name} was scored with {', '.join(missing)}, which the code for {made.searcher} does not "
+            f"follow; --format {' or '.join(others)} does"
+        )
 
 
 def _beside(to: Path) -> Path:

@@ -12,7 +12,7 @@ from tuneoff.model.base import load_config
 from tuneoff.model.gguf import Held, Origin, check_writable, write_file
 from tuneoff.report.card.build import licence_name, model_origin
 from tuneoff.runner.finished import Finished
-from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
+from tuneoff.use.export.merged import require_plain_model, scored_model, search_config
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -31,18 +31,13 @@ def write_q8_0(finished: Finished, folder: Path) -> GenerationConfig:
 
 
 def _write(finished: Finished, folder: Path, kind: Held) -> GenerationConfig:
-    if finished.recipe.evaluation.search.num_beams > 1:
-        raise ExportError(
-            f"arm {finished.name} was scored with num_beams {finished.recipe.evaluation.search.num_beams}, "
-            "and llama.cpp searches greedily; --format merged searches with beams"
-        )
     # Before the weights are loaded and merged, which takes its time.
     config = load_config(finished.resolved.model_path, finished.resolved.model_revision)
     with _refusing(finished):
         check_writable(config, finished.tokenizer)
     model = scored_model(finished)
     search = search_config(finished, model)
-    require_plain_search(finished, search, "llama.cpp")
+    require_plain_model(finished, search, "llama.cpp")
     ends = search.eos_token_id if isinstance(search.eos_token_id, list) else [search.eos_token_id]
     original = model_origin(finished.recipe, finished.resolved)
     origin = Origin(f"{finished.run}-{finished.name}", licence_name(original), original.hub, original.revision)

@@ -65,14 +65,8 @@ def search_config(finished: Finished, model: Any) -> GenerationConfig:
     )
 
 
-def require_plain_search(finished: Finished, config: GenerationConfig, format: str) -> None:
-    """Raise ExportError where the search is more than what the code for `format` does: greedy, or beams."""
-    asked = [name for name in finished.recipe.evaluation.search.changed if name != "num_beams"]
-    if asked:
-        raise ExportError(
-            f"arm {finished.name} was scored with {', '.join(f'evaluation.search.{name}' for name in asked)}, "
-            f"which the code for {format} does not follow; --format merged does"
-        )
+def require_plain_model(finished: Finished, config: GenerationConfig, format: str) -> None:
+    """Raise ExportError where the model steers the search, or has a tokenizer that does not go with `format`."""
     if steered := steering(config):
         raise ExportError(
             f"arm {finished.name}: the model's generation config sets {', '.join(steered)}, "

@@ -9,7 +9,7 @@ from tuneoff.errors import ExportError, first_line
 from tuneoff.model.base import ModelClass
 from tuneoff.runner.finished import Finished
 from tuneoff.use.export.graphs import Graph, graphs
-from tuneoff.use.export.merged import require_plain_search, scored_model, search_config
+from tuneoff.use.export.merged import require_plain_model, scored_model, search_config
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -19,14 +19,9 @@ ONE_FILE = 1.5 * 2**30  # bytes of weights; protobuf ends at 2 GiB, and beyond t
 
 def write_onnx(finished: Finished, folder: Path) -> GenerationConfig:
     """The graphs in fp32, with config, generation config and tokenizer. Raises ExportError where torch.onnx cannot."""
-    if finished.recipe.evaluation.search.num_beams > 1:
-        raise ExportError(
-            f"arm {finished.name} was scored with num_beams {finished.recipe.evaluation.search.num_beams}, "
-            "and the code for ONNX Runtime searches greedily; --format merged or ctranslate2 search with beams"
-        )
     model = scored_model(finished)
     search = search_config(finished, model)
-    require_plain_search(finished, search, "ONNX Runtime")
+    require_plain_model(finished, search, "ONNX Runtime")
     try:
         write_graphs(model, finished.resolved.model_class, folder)
     except Exception as error:  # an architecture that torch.export or the checker cannot take: of many types

@@ -1,0 +1,3 @@
+from tests.model.engines.conftest import way
+
+__all__ = ["way"]
