@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -82,6 +83,12 @@ def test_only_this_machine_may_ask(tmp_path: Path) -> None:
     client = asking(begun(tmp_path))
     assert client.get("/now", headers={"Host": "evil.example"}).status_code == 421
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
+
+
+def test_a_run_whose_name_is_no_text_is_shown(tmp_path: Path) -> None:
+    folder = RunFolder(begun(tmp_path).path.rename(tmp_path / "r\udce4n"))
+    answer = asking(folder).get("/now")
+    assert answer.status_code == 200 and unquote(answer.headers["X-Run"]).startswith("r")
 
 
 def test_a_damaged_file_is_told_and_the_page_lives(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
-"""Beam search by an engine's own steps: the same texts as transformers' `generate`, which the constants here follow."""
+"""Beam search with an engine's own search, by the rules of transformers' `generate`: both find the same texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from tuneoff.model.engines.engine import TextSearch
 
 @dataclass(frozen=True)
 class Beam:
-    """A text so far: the sum of its tokens' log-probabilities, or for a whole text what it is ranked by."""
+    """A text as token ids. `score` is the sum of their log-probabilities; of a finished text, it is what ranks it."""
 
     score: float
     ids: list[int]
@@ -23,17 +22,18 @@ class Beam:
 
 @dataclass
 class _Prompt:
-    """The beams of one prompt, best first, and the best whole texts found."""
+    """The state of the search for one prompt: the texts that may be continued and the finished ones, best first."""
 
     running: list[Beam]
     finished: list[Beam] = field(default_factory=list)
-    improves: bool = True  # whether a running beam may still become better than the finished ones
+    improves: bool = True  # whether a running text may still become better than the finished ones
 
     def advance(self, candidates: Sequence[tuple[float, int, int]], size: int, last: bool, rules: Rules) -> list[int]:
-        """Take the best continuations: sum, beam and token, best first. Returns the beam each running one comes from.
+        """Choose from `candidates` the `size` texts to be continued, and keep the finished ones that are good enough.
 
-        A continuation that ends is a whole text only if it is among the `size` best, as in transformers. In the `last`
-        step all of them end.
+        A candidate is the sum of log-probabilities, the number of the beam that it continues and its last token; the
+        best comes first. As in transformers, a text that ends is kept only if it is among the `size` best candidates.
+        In the `last` step all texts end. Returns the beam that each running text continues.
         """
         running: list[Beam] = []
         sources: list[int] = []
@@ -55,7 +55,7 @@ class _Prompt:
 
 @dataclass(frozen=True)
 class Rules:
-    """What ends a text, and how whole texts are ranked: sum of log-probabilities / tokens ** length_penalty."""
+    """The tokens that end a text. Finished texts are ranked by sum of log-probabilities / tokens ** length_penalty."""
 
     ends: frozenset[int]
     length_penalty: float
@@ -73,26 +73,25 @@ def beam_search(
     constraints: Constraints,
     device: torch.device,
 ) -> list[list[int]]:
-    """The best text for each of `prompts`, which are searched together: its token ids.
+    """Search for texts for all `prompts` together. Returns the token ids of the best text for each.
 
-    `start` is what a text of an encoder-decoder begins with; None for a decoder-only model, whose texts go on with the
-    prompt. `constraints` say which tokens end a text.
+    `start` holds the first tokens of every text of an encoder-decoder. It is None for a decoder-only model, whose texts
+    continue the prompt. `constraints` say which tokens end a text and which may not come next.
     """
     lengths = [len(prompt) for prompt in prompts]
     ids = torch.zeros(len(prompts), max(lengths), dtype=torch.int64, device=device)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = torch.tensor(prompt)
     rules = Rules(frozenset(constraints.ends), length_penalty)
-    # Of so many continuations of all beams, at least `num_beams` do not end.
+    # Among so many continuations there are at least `num_beams` that do not end.
     candidates = max(2, 1 + len(rules.ends)) * num_beams
     found = [_Prompt([Beam(0.0, [])]) for _ in prompts]
-    going = list(range(len(prompts)))  # the prompts that the search still holds, `num_beams` rows each
+    going = list(range(len(prompts)))  # the prompts whose search goes on, each with `num_beams` rows
     state, logits = search.begin(ids, lengths, max_new_tokens, num_beams)
     for step in range(max_new_tokens):
         own = [found[n] for n in going]
-        scores = _scores(logits, own, [prompts[n] if start is None else start for n in going], constraints)
+        best = _best(logits, own, [prompts[n] if start is None else start for n in going], constraints, candidates)
         last = step == max_new_tokens - 1
-        best = _best(scores, own, min(candidates, scores.shape[1] * len(own[0].running)))
         rows: list[int] = []
         tokens: list[int] = []
         kept = []
@@ -113,23 +112,38 @@ def beam_search(
     return [one.finished[0].ids for one in found]
 
 
-def _scores(
-    logits: Tensor, prompts: Sequence[_Prompt], before: Sequence[Sequence[int]], constraints: Constraints
-) -> Tensor:
-    """The log-probabilities of the next token of every beam, -inf for what may not come next: (beams of all, V)."""
+def best_continuations(
+    logits: Tensor, sums: Tensor, prompts: int, count: int, forbid: Callable[[Tensor], object]
+) -> tuple[Tensor, Tensor]:
+    """The `count` best continuations of each of `prompts`, whose beams are the rows of `logits` (B, V), in order.
+
+    `sums` (B) are the beams' own scores. `forbid` sets log-probabilities (B, V) of tokens that may not come next to
+    -inf, in place. Returns the scores and the numbers beam · V + token, (prompts, count) each.
+    """
     scores = logits.float().log_softmax(-1)
-    if constraints:
-        beams = [(text, beam.ids) for text, prompt in zip(before, prompts, strict=True) for beam in prompt.running]
-        constraints.apply(scores, [[*text, *ids] for text, ids in beams], [len(ids) for _, ids in beams])
-    return scores
+    forbid(scores)
+    totals = scores.add_(sums[:, None]).view(prompts, -1)
+    values, indices = totals.topk(min(count, totals.shape[1]))
+    return values, indices
 
 
-def _best(scores: Tensor, prompts: Sequence[_Prompt], count: int) -> list[list[tuple[float, int, int]]]:
-    """The best continuations of each prompt's beams: the sum with the token's, the beam and the token."""
-    beams, vocabulary = len(prompts[0].running), scores.shape[1]
-    sums: Any = [beam.score for prompt in prompts for beam in prompt.running]
-    totals = (scores + scores.new_tensor(sums)[:, None]).view(len(prompts), beams * vocabulary)
-    values, indices = totals.topk(count)
+def _best(
+    logits: Tensor,
+    prompts: Sequence[_Prompt],
+    before: Sequence[Sequence[int]],
+    constraints: Constraints,
+    count: int,
+) -> list[list[tuple[float, int, int]]]:
+    """The candidates of each prompt for `_Prompt.advance`. `before` are the tokens that precede each prompt's texts."""
+    vocabulary = logits.shape[1]
+    beams = [(text, beam.ids) for text, prompt in zip(before, prompts, strict=True) for beam in prompt.running]
+
+    def forbid(scores: Tensor) -> None:
+        if constraints:
+            constraints.apply(scores, [[*text, *ids] for text, ids in beams], [len(ids) for _, ids in beams])
+
+    sums = torch.tensor([beam.score for prompt in prompts for beam in prompt.running], device=logits.device)
+    values, indices = best_continuations(logits, sums, len(prompts), count, forbid)
     return [
         [(value, index // vocabulary, index % vocabulary) for value, index in zip(of_one, places, strict=True)]
         for of_one, places in zip(values.tolist(), indices.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""How texts are searched for: as the recipe says, and with what the model cannot do without."""
+"""The settings of text search: those of the recipe, and those that the model itself needs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tuneoff.records import ChatFrame
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-# Settings of a model's own generation config that change what is written, with the value that does not. They are not
-# used: whoever made the model chose them for other texts, and the recipe says how to search.
+# Settings of a model's own generation config that change the texts, with the value that changes nothing. They are not
+# used: the authors of the model chose them for other texts, and the recipe says how to search.
 LEFT_OFF: dict[str, Any] = {
     "min_length": 0, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
     "repetition_penalty": 1, "encoder_repetition_penalty": 1, "length_penalty": 1, "early_stopping": False,
     "exponential_decay_length_penalty": (0, 1), "guidance_scale": 1,
 }  # fmt: skip
-# Tokens that the model must write or must not (the code of a language, padding): these are kept.
+# Settings that force or forbid tokens (the code of a language, padding). They are kept.
 STEERING: dict[str, Any] = {
     "forced_bos_token_id": None, "forced_eos_token_id": None, "suppress_tokens": [], "begin_suppress_tokens": [],
     "bad_words_ids": [], "sequence_bias": {},
 }  # fmt: skip
-OF_BEAMS = {"length_penalty", "early_stopping"}  # they do nothing where there is one
-OVERRULED = {"max_length", "max_new_tokens", "do_sample", *SearchSpec.model_fields}  # the recipe's own
+OF_BEAMS = {"length_penalty", "early_stopping"}  # without effect where there is one beam
+OVERRULED = {"max_length", "max_new_tokens", "do_sample", *SearchSpec.model_fields}  # given by the recipe
 SAMPLING = {"temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 
 
@@ -34,9 +34,10 @@ def search_settings(
     search: SearchSpec,
     chat: ChatFrame | None = None,
 ) -> GenerationConfig:
-    """How `generate` searches, whole. The last token of an answer by `chat` is an end, too.
+    """The complete generation config for transformers' `generate`. The last token of an answer by `chat` is an end.
 
-    What is left off is set to do nothing, since transformers fills in what is not set from the model's own config.
+    Settings that are not used are set to values without effect, because transformers takes what is not set from the
+    model's own generation config.
     """
     from transformers import GenerationConfig
 
@@ -56,10 +57,10 @@ def search_settings(
 
 
 def _ends(*places: Any) -> list[int]:
-    """Every token that ends a text, by the model or by its tokenizer.
+    """Every token that ends a text, according to the model or to its tokenizer.
 
-    A model may know more ends than its tokenizer (chat models do), and a tokenizer another one than the model: targets
-    of training end in the tokenizer's.
+    A chat model may have more of these tokens than its tokenizer. A tokenizer may have another one than the model, and
+    the targets of training end with the tokenizer's.
     """
     found: list[int] = []
     for place in places:
@@ -69,22 +70,23 @@ def _ends(*places: Any) -> list[int]:
 
 
 def steering(config: GenerationConfig) -> list[str]:
-    """The settings of `config` that change what greedy search writes, and are kept."""
+    """The names of the settings of `config` that force or forbid tokens. They are kept."""
     return _set(config, STEERING)
 
 
 def left_off(config: GenerationConfig, search: SearchSpec) -> list[str]:
-    """The settings of a model's own `config` that would change what is written, and are not used: `min_length 56`."""
+    """The settings of a model's own `config` that would change the texts and are not used, such as `min_length 56`."""
     idle = search.changed.keys() | (OF_BEAMS if search.num_beams == 1 else set())
     names = [name for name in _set(config, LEFT_OFF) if name not in idle]
     return [f"{name} {getattr(config, name)}" for name in names]
 
 
 def searched_by(search: SearchSpec) -> str:
-    """`search` as signatures have it: `greedy`, `beam4`, `beam4+no_repeat_ngram_size=3`."""
+    """`search` as signatures write it: `greedy`, `beam4`, `beam4+no_repeat_ngram_size=3`."""
     more = [f"{name}={value}" for name, value in search.changed.items() if name != "num_beams"]
     return "+".join(["greedy" if search.num_beams == 1 else f"beam{search.num_beams}", *more])
 
 
 def _set(config: GenerationConfig, idle: dict[str, Any]) -> list[str]:
+    """The names in `idle` to which `config` gives another value than `idle` does."""
     return [name for name, value in idle.items() if getattr(config, name, None) not in (None, value)]

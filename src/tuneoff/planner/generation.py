@@ -9,6 +9,7 @@ import torch
 
 from tuneoff.data.inputs import Inputs
 from tuneoff.data.tokens import load_tokens
+from tuneoff.decode.beams import best_continuations
 from tuneoff.model.device import Precision
 from tuneoff.model.engines import engine_for
 from tuneoff.model.merge import is_merged
@@ -55,7 +56,7 @@ class FakeGeneration:
         self._engine = engine_for(arm.engine.name, model, bf16=precision.name == "bf16")
         self._search: Any = None
         self._causal = inputs.model_class == "causal"
-        self._evaluation = evaluation
+        self._evaluation, self._beams = evaluation, evaluation.search.num_beams
         self._lengths = sorted(
             (len(ids) for ids in load_tokens(inputs.tokens[evaluation.split])["input_ids"]), reverse=True
         )
@@ -96,10 +97,12 @@ class FakeGeneration:
     @torch.no_grad()
     def _read(self, lengths: list[int]) -> Any:
         """The inputs read, and the first token of each text written where transformers writes it at once."""
-        ids, beams = self._world.token_ids(len(lengths), max(lengths)), self._evaluation.search.num_beams
+        ids, beams = self._world.token_ids(len(lengths), max(lengths)), self._beams
         if self._search is not None:
             state, _ = self._search.begin(ids, lengths, self._evaluation.max_new_tokens, beams)
-            self._search.branch(state, list(range(len(lengths))) * beams, [0] * (len(lengths) * beams))
+            if beams > 1:
+                rows = [row for row in range(len(lengths)) for _ in range(beams)]
+                self._search.branch(state, rows, [0] * len(rows))
             return state
         mask = torch.ones_like(ids)
         if self._causal:
@@ -114,14 +117,27 @@ class FakeGeneration:
 
     @torch.no_grad()
     def _write(self, state: Any) -> None:
-        """One more token for each text: the last."""
+        """One more token for each text, the last, chosen as the search chooses it."""
         if self._search is not None:
-            self._search.step(state, self._evaluation.max_new_tokens - 1)
+            logits = self._search.step(state, self._evaluation.max_new_tokens - 1)
+            if self._beams > 1:
+                sums = logits.new_zeros(len(logits), dtype=torch.float32)
+                best_continuations(logits, sums, len(logits) // self._beams, 2 * self._beams, lambda _: None)
             return
         kept, out = state
         token = self._world.token_ids(out.logits.shape[0], 1)
         name = "input_ids" if self._causal else "decoder_input_ids"
-        self._model(**kept, **{name: token}, past_key_values=out.past_key_values, use_cache=True)
+        logits = self._model(**kept, **{name: token}, past_key_values=out.past_key_values, use_cache=True).logits
+        # transformers copies the logits to fp32, and of the step before it still holds as many.
+        wide = logits[:, -1].to(dtype=torch.float32, copy=True)
+        if self._beams > 1:
+            scores = wide.log_softmax(-1)
+            del logits
+            (scores + 0).view(len(scores) // self._beams, -1).topk(2 * self._beams)
+        elif self._causal:  # a processor for the least length, which transformers adds even where that is 0
+            every_token = torch.arange(wide.shape[1], device=wide.device)
+            wide.clone()
+            del every_token
 
     def _growth(self, state: Any, lengths: list[int]) -> int:
         cache = state[1].past_key_values

@@ -1,4 +1,4 @@
-"""What a search may not write next."""
+"""The tokens that a search may not write next."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Constraints:
-    """Tokens that end a text, not before `min_new_tokens` are written; and no `no_repeat_ngram_size` tokens twice.
+    """The constraints of a search, which mean what transformers' settings of the same names mean.
 
-    As transformers' settings of these names; 0 stands for no constraint. The tokens of a decoder-only model's prompt
-    count among those that are not repeated.
+    Attributes:
+        ends: The tokens that end a text.
+        min_new_tokens: A text does not end before so many tokens are written; 0 sets no minimum.
+        no_repeat_ngram_size: No n-gram of so many tokens occurs twice in a text, of which the prompt of a decoder-only
+            model is a part; 0 allows repetition.
     """
 
     ends: tuple[int, ...]
@@ -21,12 +24,13 @@ class Constraints:
     no_repeat_ngram_size: int = 0
 
     def __bool__(self) -> bool:
+        """Whether any token may be forbidden."""
         return self.min_new_tokens > 0 or self.no_repeat_ngram_size > 0
 
     def apply(self, scores: Tensor, texts: Sequence[Sequence[int]], written: Sequence[int]) -> Tensor:
-        """`scores` (B, V) in fp32 with -inf for what may not come next, in place.
+        """Set `scores` (B, V) in fp32 to -inf for each token that may not come next, in place. Returns `scores`.
 
-        `texts` are all tokens so far that a model goes on with, and `written` how many of each are new.
+        `texts` hold all tokens that the model continues, and `written` the number of new tokens in each.
         """
         for row, (text, new) in enumerate(zip(texts, written, strict=True)):
             forbidden = set(self.ends) if new < self.min_new_tokens else set()
@@ -37,7 +41,7 @@ class Constraints:
         return scores
 
     def _repeating(self, text: Sequence[int]) -> set[int]:
-        """The tokens that would end an n-gram of `text` once more."""
+        """The tokens that would complete an n-gram which `text` has already."""
         before = self.no_repeat_ngram_size - 1
         if before < 0:
             return set()

@@ -16,6 +16,7 @@ from tuneoff.report.page.build import report_html
 from tuneoff.use.local.files import add_files
 from tuneoff.use.local.guard import Guard
 from tuneoff.use.local.server import LocalServer
+from tuneoff.visible import visible
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": PAGE / "index.html", "/watch.js": PAGE / "watch.js", "/watch.css": PAGE / "watch.css"}
@@ -38,7 +39,7 @@ def create_app(folder: RunFolder) -> FastAPI:
     async def now() -> HTMLResponse:
         async with at_work:  # several windows ask for the same
             text = await asyncio.to_thread(live.fragment)
-        return HTMLResponse(text, headers={"X-Run": quote(folder.path.resolve().name)})
+        return HTMLResponse(text, headers={"X-Run": quote(visible(folder.path.resolve().name))})
 
     @app.get("/report.html")
     async def report() -> HTMLResponse:
